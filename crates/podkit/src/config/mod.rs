@@ -1,0 +1,278 @@
+//! `file → tree with places → ${VAR} → compare with the schema → typed → flags over it → check`
+//!
+//! Two stages: what was written (the typed configuration) and what it means (each tool compiles it). All problems of all stages are
+//! reported in one run: what is wrong is taken out of the tree, and the rest is read on.
+
+mod report;
+mod shape;
+mod tree;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use report::{Place, Problem, Problems, Report};
+use tree::Node;
+
+/// Bytes read of a configuration file at most: a ConfigMap holds 1 MiB.
+const LIMIT: u64 = 4 << 20;
+/// Problems reported at most; a file of another kind would give one per line.
+const MOST_PROBLEMS: usize = 50;
+
+/// What a configuration file of a tool says. Keys are snake_case; `#[serde(deny_unknown_fields, default)]` on every struct.
+pub trait Config: DeserializeOwned + Serialize + JsonSchema + Default {
+    /// Reports what no schema can say: addresses that do not parse, names that refer to nothing, patterns that do not compile.
+    fn check(&self, _report: &mut Report) {}
+}
+
+/// A tool without a configuration file.
+impl Config for () {}
+
+/// The JSON Schema (draft-07) of `C`, pretty-printed.
+pub fn schema<C: Config>() -> String {
+    let mut text = serde_json::to_string_pretty(&schema_value::<C>()).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn schema_value<C: Config>() -> Value {
+    SchemaSettings::draft07().into_generator().into_root_schema_for::<C>().to_value()
+}
+
+/// `config` as YAML, as `--print-config` shows it. Secrets show where they come from, which is all that the configuration knows.
+pub fn to_yaml<C: Config>(config: &C) -> String {
+    serde_saphyr::to_string(config).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+}
+
+/// Reads `path` (nothing: the default configuration), lays `overlay` over it and checks the result. `env` answers `${VAR}`.
+///
+/// # Errors
+/// All problems found.
+pub fn load<C: Config>(
+    path: Option<&Path>,
+    env: &dyn Fn(&str) -> Option<String>,
+    overlay: impl Fn(&mut C),
+) -> Result<C, Problems> {
+    let source = path.map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
+    let text = match path {
+        None => String::new(),
+        Some(path) => {
+            read(path).map_err(|problem| Problems { source: source.clone(), problems: vec![problem] })?
+        }
+    };
+    parse(&text, env, overlay).map_err(|problems| Problems { source, problems })
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    use std::io::Read;
+
+    let fail = |error: std::io::Error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::NotFound => "mount it, or correct --config",
+            std::io::ErrorKind::PermissionDenied => "let the container's user read it (defaultMode, fsGroup)",
+            std::io::ErrorKind::InvalidData => "write it in UTF-8",
+            _ => "correct --config",
+        };
+        Problem::new("", format!("cannot be read: {error}"), remedy)
+    };
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(fail)?.take(LIMIT + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > LIMIT {
+        return Err(Problem::new("", "is larger than 4 MiB", "name a configuration file"));
+    }
+    Ok(text)
+}
+
+fn parse<C: Config>(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    overlay: impl Fn(&mut C),
+) -> Result<C, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut config = C::default();
+    let mut tree = None;
+    if text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
+        let mut node = Node::parse(text).map_err(|problem| vec![problem])?;
+        node.fill(env, "", &mut problems);
+        problems.extend(shape::check(&mut node, &schema_value::<C>()));
+        let whole = node.clone();
+        for problem in &problems {
+            node.prune(&problem.path);
+        }
+        config = typed(&mut node, &whole, &mut problems);
+        tree = Some(whole);
+    }
+    overlay(&mut config);
+    let mut report = Report::default();
+    config.check(&mut report);
+    for mut problem in report.problems {
+        // A value that was taken out above is not also "missing".
+        if problems.iter().any(|known| {
+            !known.path.is_empty()
+                && (problem.path.starts_with(&known.path) || known.path.starts_with(&problem.path))
+        }) {
+            continue;
+        }
+        problem.place = tree.as_ref().map(|tree| tree.locate(&problem.path)).unwrap_or_default();
+        problems.push(problem);
+    }
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    problems.sort_by_key(|problem| problem.place);
+    problems.dedup();
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(Problem::new("", format!("and {more} more"), "is this the right file?"));
+    }
+    Err(problems)
+}
+
+/// Reads the typed configuration; each value that does not fit is reported and taken out, then the rest is read again.
+fn typed<C: Config>(node: &mut Node, whole: &Node, problems: &mut Vec<Problem>) -> C {
+    for _ in 0..MOST_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, C>(node.to_json()) {
+            Ok(config) => return config,
+            Err(error) => error,
+        };
+        let path = error.path().to_string();
+        let path = if path == "." { String::new() } else { path };
+        let what = error.inner().to_string();
+        // After something has been taken out, what then is missing or does not fit is its consequence.
+        let consequence = !problems.is_empty() && (path.is_empty() || what.starts_with("missing field"));
+        if !consequence {
+            let (what, remedy) = what.split_once("; ").unwrap_or((&what, ""));
+            problems.push(Problem::new(&path, what, remedy).at(whole.locate(&path)));
+        }
+        if !node.prune(&path) {
+            break;
+        }
+    }
+    C::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::secret::Secret;
+    use crate::units::{Dur, Size};
+
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Sample {
+        /// Where to
+        sinks: Vec<Sink>,
+        grace: Dur,
+        buffer: Option<Size>,
+        mode: Mode,
+        workers: u8,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Mode {
+        /// Say it
+        #[default]
+        Loud,
+        /// Do not
+        Quiet,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Sink {
+        to: String,
+        token: Option<Secret>,
+    }
+
+    impl Config for Sample {
+        fn check(&self, report: &mut Report) {
+            for (index, sink) in self.sinks.iter().enumerate() {
+                if !sink.to.contains("://") {
+                    report.problem(
+                        format!("sinks[{index}].to"),
+                        format!("{:?} is no URL", sink.to),
+                        "write scheme://host",
+                    );
+                }
+            }
+        }
+    }
+
+    fn env(name: &str) -> Option<String> {
+        (name == "WORKERS").then(|| "3".to_owned())
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        parse::<Sample>(text, &env, |_| {}).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_good_file_is_read_with_variables_and_flags() {
+        let text = "sinks:\n  - to: http://x\n    token: {file: /t}\ngrace: 3s\nworkers: ${WORKERS}\nbuffer: 8MiB\nmode: quiet\n";
+        let config = parse::<Sample>(text, &env, |config| config.grace = Dur::secs(9)).unwrap();
+        assert_eq!(config.workers, 3);
+        assert_eq!(config.grace, Dur::secs(9));
+        assert_eq!(config.buffer, Some(Size::mib(8)));
+        assert_eq!(config.mode, Mode::Quiet);
+        let again = parse::<Sample>(&to_yaml(&config), &env, |_| {}).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(parse::<Sample>("# nothing yet\n", &env, |_| {}).unwrap(), Sample::default());
+    }
+
+    #[test]
+    fn all_problems_come_in_one_run_in_the_order_of_the_file() {
+        let text = "sink: []\nsinks:\n  - to: nowhere\n  - token: {fil: /t}\n    to: 5\ngrace: 3\nmode: quit\nworkers: 300\nbuffer: much\n";
+        let found = problems(text);
+        let expected = [
+            "1:1: sink: unknown key; did you mean \"sinks\"?",
+            "3:5: sinks[0].to: \"nowhere\" is no URL; write scheme://host",
+            "sinks[1].token.fil: unknown key; did you mean \"file\"?",
+            "5:9: sinks[1].to: is a number; write it in quotes",
+            "6:1: grace: 3 has no unit; write 3s or 3ms",
+            "7:7: mode: \"quit\" is not known; did you mean \"quiet\"?",
+            "8:10: workers: 300 is too large; write 255 or less",
+            "9:1: buffer: \"much\" is not a size; write for example 64KiB, 8MiB or 1024",
+        ];
+        for wanted in expected {
+            assert!(found.iter().any(|line| line.contains(wanted)), "{wanted}\nnot in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_and_a_wrong_type_are_named() {
+        assert_eq!(problems("sinks:\n  - {}\n"), ["2:5: sinks[0].to: is missing; write to: …"]);
+        assert_eq!(problems("sinks: http://x\n"), ["1:8: sinks: is a text; write a list"]);
+        assert_eq!(
+            problems("workers: ${NOPE}\n"),
+            ["1:10: workers: environment variable NOPE is not set; set it, or give a default: ${NOPE:-…}"]
+        );
+        assert_eq!(problems("just text\n"), ["1:1: is a text; write a mapping"]);
+    }
+
+    #[test]
+    fn an_unreadable_file_says_what_to_do() {
+        let error = load::<Sample>(Some(Path::new("/nonexistent/x.yaml")), &env, |_| {}).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("/nonexistent/x.yaml: cannot be read"), "{text}");
+        assert!(text.ends_with("mount it, or correct --config"), "{text}");
+    }
+
+    #[test]
+    fn the_schema_is_draft_07_and_closed() {
+        let schema: Value = serde_json::from_str(&schema::<Sample>()).unwrap();
+        assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

@@ -1,0 +1,350 @@
+//! YAML as a tree of values that know their place in the file, with `${VAR}` filled in.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::{Location, Spanned};
+
+use super::report::{Place, Problem};
+
+/// A value and where it starts.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// `filled`: a variable was put in, so that `"${PORT}"` may stand for a number.
+    Text {
+        text: String,
+        filled: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(String, Place, Node)>),
+}
+
+impl Kind {
+    /// For messages: "a text", "a list".
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Null => "empty",
+            Self::Bool(_) => "true or false",
+            Self::Number(_) => "a number",
+            Self::Text { .. } => "a text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+
+    /// The name of the type in JSON Schema.
+    pub(super) fn json_type(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Number(number) if number.is_f64() => "number",
+            Self::Number(_) => "integer",
+            Self::Text { .. } => "string",
+            Self::List(_) => "array",
+            Self::Map(_) => "object",
+        }
+    }
+}
+
+impl Node {
+    /// Parses a YAML document.
+    ///
+    /// # Errors
+    /// The first problem, with its place: after a syntax error nothing that follows can be trusted.
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        let parsed: Result<Spanned<Kind>, _> = serde_saphyr::from_str(text);
+        parsed.map(Self::from).map_err(|error| {
+            let place = error.location().map(Place::from).unwrap_or_default();
+            // The message proper is the first line; what follows is a drawing of the place, which we give as file:line:col.
+            let rendered = error.without_snippet().to_string();
+            let what = rendered.lines().next().unwrap_or_default();
+            let what = what.strip_prefix("error: ").unwrap_or(what);
+            Problem::new("", format!("not valid YAML: {what}"), "correct the YAML").at(place)
+        })
+    }
+
+    /// Puts environment variables into all texts.
+    pub(super) fn fill(
+        &mut self,
+        env: &dyn Fn(&str) -> Option<String>,
+        path: &str,
+        problems: &mut Vec<Problem>,
+    ) {
+        match &mut self.kind {
+            Kind::Text { text, filled } => match fill(text, env) {
+                Ok(Some(new)) => {
+                    *text = new;
+                    *filled = true;
+                }
+                Ok(None) => {}
+                Err((what, remedy)) => problems.push(Problem::new(path, what, remedy).at(self.place)),
+            },
+            Kind::List(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    item.fill(env, &format!("{path}[{index}]"), problems);
+                }
+            }
+            Kind::Map(entries) => {
+                for (key, _, value) in entries {
+                    value.fill(env, &join(path, key), problems);
+                }
+            }
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) => {}
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(value) => Value::Bool(*value),
+            Kind::Number(number) => Value::Number(number.clone()),
+            Kind::Text { text, .. } => Value::String(text.clone()),
+            Kind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Kind::Map(entries) => {
+                let entries = entries.iter().map(|(key, _, value)| (key.clone(), value.to_json()));
+                Value::Object(entries.collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// The place of `path` (`sinks[0].to`), or of the deepest part of it that is there.
+    pub(super) fn locate(&self, path: &str) -> Place {
+        let mut node = self;
+        let mut place = self.place;
+        for step in steps(path) {
+            let next = match (&node.kind, step) {
+                (Kind::Map(entries), Step::Key(key)) => {
+                    entries.iter().find(|(k, _, _)| k == key).map(|(_, at, value)| (*at, value))
+                }
+                (Kind::List(items), Step::Index(index)) => items.get(index).map(|item| (item.place, item)),
+                _ => None,
+            };
+            let Some((at, value)) = next else { break };
+            (place, node) = (at, value);
+        }
+        place
+    }
+
+    /// Takes `path` out, so that what is left can be read on; false when it is not there.
+    pub(super) fn prune(&mut self, path: &str) -> bool {
+        let steps: Vec<Step<'_>> = steps(path).collect();
+        let Some((last, parents)) = steps.split_last() else { return false };
+        let mut node = self;
+        for step in parents {
+            let next = match (&mut node.kind, step) {
+                (Kind::Map(entries), Step::Key(key)) => {
+                    entries.iter_mut().find(|(k, _, _)| k == key).map(|(_, _, value)| value)
+                }
+                (Kind::List(items), Step::Index(index)) => items.get_mut(*index),
+                _ => None,
+            };
+            let Some(value) = next else { return false };
+            node = value;
+        }
+        match (&mut node.kind, last) {
+            (Kind::Map(entries), Step::Key(key)) => {
+                let before = entries.len();
+                entries.retain(|(k, _, _)| k != key);
+                entries.len() < before
+            }
+            (Kind::List(items), Step::Index(index)) if *index < items.len() => {
+                items.remove(*index);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `path.key`, or `key` at the top.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
+    path.split('.').filter(|part| !part.is_empty()).flat_map(|part| {
+        let (key, rest) = part.find('[').map_or((part, ""), |i| part.split_at(i));
+        let indices = rest.split(['[', ']']).filter_map(|digits| digits.parse().ok().map(Step::Index));
+        (!key.is_empty()).then_some(Step::Key(key)).into_iter().chain(indices)
+    })
+}
+
+/// `${VAR}` and `${VAR:-default}` filled in; `$${` stands for `${`. `None` when there was nothing to fill.
+fn fill(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, (String, String)> {
+    if !text.contains("${") {
+        return Ok(None);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        if rest[..start].ends_with('$') {
+            out.push_str(&rest[..start]);
+            out.push('{');
+            rest = &rest[start + 2..];
+            continue;
+        }
+        out.push_str(&rest[..start]);
+        let Some(end) = rest[start..].find('}').map(|i| start + i) else {
+            return Err((
+                format!("{:?} has no closing brace", &rest[start..]),
+                "write ${VAR}, or $${ for a plain ${".into(),
+            ));
+        };
+        let inner = &rest[start + 2..end];
+        let (name, default) =
+            inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err((
+                format!("{name:?} is no variable name"),
+                "write ${VAR}, or $${ for a plain ${".into(),
+            ));
+        }
+        match (env(name).filter(|value| default.is_none() || !value.is_empty()), default) {
+            (Some(value), _) => out.push_str(&value),
+            (None, Some(default)) => out.push_str(default),
+            (None, None) => {
+                return Err((
+                    format!("environment variable {name} is not set"),
+                    format!("set it, or give a default: ${{{name}:-…}}"),
+                ));
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(Some(out))
+}
+
+impl From<Location> for Place {
+    fn from(location: Location) -> Self {
+        Self { line: location.line(), column: location.column() }
+    }
+}
+
+impl From<Spanned<Kind>> for Node {
+    fn from(spanned: Spanned<Kind>) -> Self {
+        Self { place: spanned.referenced.into(), kind: spanned.value }
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KindVisitor)
+    }
+}
+
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Kind, E> {
+        Ok(Kind::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Kind, E> {
+        Ok(Kind::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
+        Kind::deserialize(deserializer)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Kind, E> {
+        Ok(Kind::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Kind, E> {
+        Ok(Kind::Number(value.into()))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Kind, E> {
+        Ok(Kind::Number(value.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Kind, E> {
+        Number::from_f64(value).map(Kind::Number).ok_or_else(|| E::custom("a number that is not finite"))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Kind, E> {
+        Ok(Kind::Text { text: value.to_owned(), filled: false })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element::<Spanned<Kind>>()? {
+            items.push(item.into());
+        }
+        Ok(Kind::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, value)) = access.next_entry::<Spanned<String>, Spanned<Kind>>()? {
+            entries.push((key.value, key.referenced.into(), value.into()));
+        }
+        Ok(Kind::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "HOST" => Some("db".into()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_are_filled_in() {
+        let filled = |text| fill(text, &env).unwrap().unwrap_or_else(|| String::from(text));
+        assert_eq!(filled("tcp://${HOST}:${PORT:-5432}"), "tcp://db:5432");
+        assert_eq!(filled("$remote_addr $${HOST}"), "$remote_addr ${HOST}");
+        assert_eq!(filled("${EMPTY:-x}${EMPTY}"), "x");
+        assert!(fill("${PORT}", &env).unwrap_err().0.contains("PORT is not set"));
+        assert!(fill("${HOST", &env).unwrap_err().0.contains("no closing brace"));
+    }
+
+    #[test]
+    fn paths_lead_to_places() {
+        let mut node = Node::parse("a: 1\nlist:\n  - to: x\n    at: y\n").unwrap();
+        assert_eq!(node.locate("list[0].at").line, 4);
+        assert_eq!(node.locate("list[0].nothing").line, 3);
+        assert!(node.prune("list[0].at"));
+        assert!(!node.prune("list[7]"));
+        assert_eq!(node.to_json(), serde_json::json!({"a": 1, "list": [{"to": "x"}]}));
+    }
+
+    #[test]
+    fn a_syntax_error_knows_its_place() {
+        let problem = Node::parse("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
+        assert!(problem.to_string().contains("not valid YAML"), "{problem}");
+        assert!(problem.place.line >= 2, "{problem:?}");
+        let twice = Node::parse("a: 1\na: 2\n").unwrap_err();
+        assert!(twice.to_string().to_lowercase().contains("duplicate"), "{twice}");
+    }
+}
