@@ -22,6 +22,7 @@ pub mod ready;
 pub mod reload;
 pub mod secret;
 pub mod shutdown;
+pub mod stagger;
 pub mod telemetry;
 // pub mod tls;
 pub mod units;
