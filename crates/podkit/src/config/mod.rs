@@ -98,8 +98,11 @@ fn parse<C: Config>(
     if text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
         let mut node = Node::parse(text).map_err(|problem| vec![problem])?;
         node.fill(env, "", &mut problems);
-        problems.extend(shape::check(&mut node, &schema_value::<C>()));
         let whole = node.clone();
+        for problem in &problems {
+            node.prune(&problem.path);
+        }
+        problems.extend(shape::check(&mut node, &schema_value::<C>()));
         for problem in &problems {
             node.prune(&problem.path);
         }
@@ -111,10 +114,8 @@ fn parse<C: Config>(
     config.check(&mut report);
     for mut problem in report.problems {
         // A value that was taken out above is not also "missing".
-        if problems.iter().any(|known| {
-            !known.path.is_empty()
-                && (problem.path.starts_with(&known.path) || known.path.starts_with(&problem.path))
-        }) {
+        let known = |other: &str| within(&problem.path, other) || within(other, &problem.path);
+        if problems.iter().any(|earlier| !earlier.path.is_empty() && known(&earlier.path)) {
             continue;
         }
         problem.place = tree.as_ref().map(|tree| tree.locate(&problem.path)).unwrap_or_default();
@@ -143,8 +144,9 @@ fn typed<C: Config>(node: &mut Node, whole: &Node, problems: &mut Vec<Problem>) 
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
         let what = error.inner().to_string();
-        // After something has been taken out, what then is missing or does not fit is its consequence.
-        let consequence = !problems.is_empty() && (path.is_empty() || what.starts_with("missing field"));
+        // After something has been taken out, what then is missing or does not fit around it is its consequence.
+        let consequence = !problems.is_empty()
+            && (what.starts_with("missing field") || problems.iter().any(|known| within(&known.path, &path)));
         if !consequence {
             let (what, remedy) = what.split_once("; ").unwrap_or((&what, ""));
             problems.push(Problem::new(&path, what, remedy).at(whole.locate(&path)));
@@ -154,6 +156,11 @@ fn typed<C: Config>(node: &mut Node, whole: &Node, problems: &mut Vec<Problem>) 
         }
     }
     C::default()
+}
+
+/// True when `path` is `parent` or lies in it.
+fn within(path: &str, parent: &str) -> bool {
+    parent.is_empty() || path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]
