@@ -206,7 +206,11 @@ impl Resolver {
     }
 
     async fn walk(
-        &self, conf: &ResolvConf, name: &str, kinds: &[Kind], trace: &Trace,
+        &self,
+        conf: &ResolvConf,
+        name: &str,
+        kinds: &[Kind],
+        trace: &Trace,
     ) -> Result<Hit, DnsError> {
         walk::walk(conf, name, kinds, self.options.budget, trace).await
     }

@@ -23,7 +23,9 @@ pub struct Failed<E> {
 /// # Errors
 /// What every try said, when all failed or time was up. Without tries: no errors, none unfinished.
 pub async fn first<F, T, E>(
-    tries: impl IntoIterator<Item = F>, delay: Duration, until: Instant,
+    tries: impl IntoIterator<Item = F>,
+    delay: Duration,
+    until: Instant,
 ) -> Result<T, Failed<E>>
 where
     F: Future<Output = Result<T, E>>,
@@ -61,6 +63,34 @@ where
     }
 }
 
+/// As [`first`], for tries that end by themselves: never gives up on one that runs.
+///
+/// # Errors
+/// What every try said, in the order in which they failed.
+pub async fn first_patient<F, T, E>(tries: impl IntoIterator<Item = F>, delay: Duration) -> Result<T, Vec<E>>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut tries = tries.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut errors = Vec::new();
+    running.extend(tries.next());
+    while !running.is_empty() {
+        let mut next = None;
+        match tokio::time::timeout(delay, running.next()).await {
+            Ok(Some(Ok(value))) => return Ok(value),
+            Ok(Some(Err(error))) => {
+                errors.push(error);
+                next = tries.next();
+            }
+            Ok(None) => {}
+            Err(_) => next = tries.next(),
+        }
+        running.extend(next);
+    }
+    Err(errors)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +109,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dead_first_try_costs_one_delay() {
         let start = Instant::now();
-        let got = first([after(60_000, Ok(1)), after(10, Ok(2))], Duration::from_millis(250), until(5_000)).await;
+        let got =
+            first([after(60_000, Ok(1)), after(10, Ok(2))], Duration::from_millis(250), until(5_000)).await;
         assert_eq!(got.unwrap(), 2);
         assert_eq!(start.elapsed().as_millis(), 260);
     }

@@ -160,7 +160,8 @@ fn typed<C: Config>(node: &mut Node, whole: &Node, problems: &mut Vec<Problem>) 
 
 /// True when `path` is `parent` or lies in it.
 fn within(path: &str, parent: &str) -> bool {
-    parent.is_empty() || path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    parent.is_empty()
+        || path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]

@@ -161,7 +161,10 @@ mod tests {
                 "orders"
             ]
         );
-        assert_eq!(candidates("orders.default.svc.cluster.local.", &conf), ["orders.default.svc.cluster.local"]);
+        assert_eq!(
+            candidates("orders.default.svc.cluster.local.", &conf),
+            ["orders.default.svc.cluster.local"]
+        );
         assert_eq!(candidates("a.b.c.d.e.f", &conf)[0], "a.b.c.d.e.f");
         assert_eq!(candidates("a.b.c.d.e.f", &conf).len(), 4);
     }

@@ -134,7 +134,10 @@ mod tests {
             candidates: vec![("db.a".into(), Failure::ServFail), ("db".into(), Failure::NxDomain)],
             servers: vec!["10.96.0.10:53".parse().unwrap()],
         };
-        assert_eq!(error.to_string(), "db A/AAAA: SERVFAIL [db.a SERVFAIL, db NXDOMAIN], asked 10.96.0.10:53");
+        assert_eq!(
+            error.to_string(),
+            "db A/AAAA: SERVFAIL [db.a SERVFAIL, db NXDOMAIN], asked 10.96.0.10:53"
+        );
         assert!(!error.is_definite());
     }
 }

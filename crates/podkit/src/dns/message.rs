@@ -22,8 +22,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] =
-        [Kind::A, Kind::Aaaa, Kind::Cname, Kind::Srv, Kind::Mx, Kind::Ns, Kind::Txt];
+    pub const ALL: [Kind; 7] = [Kind::A, Kind::Aaaa, Kind::Cname, Kind::Srv, Kind::Mx, Kind::Ns, Kind::Txt];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -85,7 +84,7 @@ impl std::fmt::Display for Value {
 
 /// A positive answer to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(super) struct Reply {
     pub values: Vec<Value>,
     /// The smallest time to live along the chain of aliases and of the records themselves.
     pub ttl: Duration,
@@ -95,7 +94,7 @@ pub struct Reply {
 
 /// How an answer reads.
 #[derive(Debug)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Not the answer to our question: keep listening.
     NotOurs,
     /// Cut short: ask again by TCP. What there was may still serve when TCP does not work.
@@ -108,7 +107,7 @@ pub enum Verdict {
 
 /// A question ready to be sent, and what its answer must match.
 #[derive(Debug)]
-pub struct Question {
+pub(super) struct Question {
     id: u16,
     name: Name,
     kind: Kind,
@@ -118,7 +117,7 @@ pub struct Question {
 impl Question {
     /// # Errors
     /// `BadName` when the name cannot be a DNS name.
-    pub fn new(name: &str, kind: Kind) -> Result<Self, Failure> {
+    pub(super) fn new(name: &str, kind: Kind) -> Result<Self, Failure> {
         let bad = |why: String| Failure::BadName(why);
         let ascii = match name {
             "" | "." => ".".to_owned(),
@@ -137,7 +136,7 @@ impl Question {
     }
 
     /// What an answer's bytes mean for this question.
-    pub fn read(&self, bytes: &[u8]) -> Verdict {
+    pub(super) fn read(&self, bytes: &[u8]) -> Verdict {
         // Someone else's id or question is noise (or a forgery) and says nothing about ours; so is what does not parse,
         // unless it carries our id, which means that the server itself speaks badly.
         let ours = bytes.len() >= 12 && bytes[..2] == self.id.to_be_bytes();
@@ -306,8 +305,7 @@ mod tests {
     #[test]
     fn alias_loops_and_open_ends() {
         let question = Question::new("a.example", Kind::A).unwrap();
-        let cname =
-            |from: &str, to: &str| Record::from_rdata(name(from), 5, RData::CNAME(CNAME(name(to))));
+        let cname = |from: &str, to: &str| Record::from_rdata(name(from), 5, RData::CNAME(CNAME(name(to))));
         let open = answer(&question, |message| {
             message.add_answer(cname("a.example.", "b.example."));
         });

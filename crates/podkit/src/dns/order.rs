@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Addresses with a route first, then IPv6 before IPv4, each family in the order of the answer, the families taking
 /// turns (RFC 8305, section 4), so that one dead family costs one step.
-pub fn sorted(addrs: Vec<IpAddr>) -> Vec<IpAddr> {
+pub(super) fn sorted(addrs: Vec<IpAddr>) -> Vec<IpAddr> {
     let mut unique: Vec<IpAddr> = Vec::with_capacity(addrs.len());
     for ip in addrs {
         if !unique.contains(&ip) {
@@ -14,7 +14,8 @@ pub fn sorted(addrs: Vec<IpAddr>) -> Vec<IpAddr> {
     if unique.len() < 2 {
         return unique;
     }
-    let (reachable, unreachable): (Vec<IpAddr>, Vec<IpAddr>) = unique.into_iter().partition(|ip| has_route(*ip));
+    let (reachable, unreachable): (Vec<IpAddr>, Vec<IpAddr>) =
+        unique.into_iter().partition(|ip| has_route(*ip));
     let mut list = interleaved(reachable);
     list.extend(interleaved(unreachable));
     list
@@ -38,9 +39,7 @@ fn has_route(ip: IpAddr) -> bool {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    UdpSocket::bind(SocketAddr::new(any, 0))
-        .and_then(|socket| socket.connect(SocketAddr::new(ip, 9)))
-        .is_ok()
+    UdpSocket::bind(SocketAddr::new(any, 0)).and_then(|socket| socket.connect(SocketAddr::new(ip, 9))).is_ok()
 }
 
 #[cfg(test)]

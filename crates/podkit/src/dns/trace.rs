@@ -59,27 +59,27 @@ pub struct Explanation {
 
 /// Where the steps go; nowhere when off.
 #[derive(Debug)]
-pub struct Trace {
+pub(super) struct Trace {
     steps: Option<Mutex<Vec<Step>>>,
 }
 
 /// A step that has begun; dropped without an end it counts as "no answer".
-pub struct Begun<'a> {
+pub(super) struct Begun<'a> {
     trace: &'a Trace,
     step: Option<Step>,
     at: Instant,
 }
 
 impl Trace {
-    pub fn off() -> Self {
+    pub(super) fn off() -> Self {
         Trace { steps: None }
     }
 
-    pub fn on() -> Self {
+    pub(super) fn on() -> Self {
         Trace { steps: Some(Mutex::default()) }
     }
 
-    pub fn begin(&self, candidate: &str, name: &str, server: SocketAddr, kind: Kind) -> Begun<'_> {
+    pub(super) fn begin(&self, candidate: &str, name: &str, server: SocketAddr, kind: Kind) -> Begun<'_> {
         let step = self.steps.as_ref().map(|_| Step {
             candidate: candidate.to_owned(),
             name: name.to_owned(),
@@ -94,19 +94,25 @@ impl Trace {
     }
 
     pub(super) fn finish(
-        self, name: &str, kinds: &[Kind], conf: ResolvConf, local: Option<Answer>,
+        self,
+        name: &str,
+        kinds: &[Kind],
+        conf: ResolvConf,
+        local: Option<Answer>,
         results: Vec<(String, Result<Vec<Reply>, Failure>)>,
     ) -> Explanation {
         let candidates = conf::candidates(name, &conf);
         let mut steps = self.steps.and_then(|steps| steps.into_inner().ok()).unwrap_or_default();
         steps.sort_by_key(|step| candidates.iter().position(|name| *name == step.candidate));
-        let hit = results.iter().find_map(|(name, result)| result.as_ref().ok().map(|replies| (name, replies)));
+        let hit =
+            results.iter().find_map(|(name, result)| result.as_ref().ok().map(|replies| (name, replies)));
         let (chosen, values, error) = match (&local, hit) {
             (Some(answer), _) => {
                 (Some(answer.name.clone()), answer.addrs.iter().map(ToString::to_string).collect(), None)
             }
             (None, Some((name, replies))) => {
-                let values = replies.iter().flat_map(|reply| &reply.values).map(ToString::to_string).collect();
+                let values =
+                    replies.iter().flat_map(|reply| &reply.values).map(ToString::to_string).collect();
                 (Some(name.clone()), values, None)
             }
             (None, None) => {
@@ -131,7 +137,7 @@ impl Trace {
 }
 
 impl Begun<'_> {
-    pub fn end(mut self, told: &Told) {
+    pub(super) fn end(mut self, told: &Told) {
         let Some(step) = &mut self.step else { return };
         match told {
             Told::Answer(reply) => {
@@ -152,7 +158,8 @@ impl Begun<'_> {
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let (Some(steps), Some(mut step)) = (&self.trace.steps, self.step.take()) else { return };
-        step.took_ms = u64::try_from(self.at.elapsed().min(Duration::from_secs(3600)).as_millis()).unwrap_or(0);
+        step.took_ms =
+            u64::try_from(self.at.elapsed().min(Duration::from_secs(3600)).as_millis()).unwrap_or(0);
         if let Ok(mut steps) = steps.lock() {
             steps.push(step);
         }

@@ -11,20 +11,21 @@ use super::message::{Kind, Question, Reply, Verdict};
 
 /// The end of one exchange.
 #[derive(Debug)]
-pub enum Told {
+pub(super) enum Told {
     Answer(Reply),
     Alias(String, std::time::Duration),
     Failed(Failure),
 }
 
 /// Asks and waits for an answer that is ours. Has no timeout of its own: the caller drops it.
-pub async fn ask(server: SocketAddr, name: &str, kind: Kind, tcp_only: bool) -> Told {
+pub(super) async fn ask(server: SocketAddr, name: &str, kind: Kind, tcp_only: bool) -> Told {
     // A fresh id and a fresh socket (so a fresh random port) for every exchange: RFC 5452.
     let question = match Question::new(name, kind) {
         Ok(question) => question,
         Err(failure) => return Told::Failed(failure),
     };
-    let verdict = if tcp_only { over_tcp(server, &question).await } else { over_udp(server, &question).await };
+    let verdict =
+        if tcp_only { over_tcp(server, &question).await } else { over_udp(server, &question).await };
     match verdict {
         Ok(Verdict::Truncated(part)) => match (over_tcp(server, &question).await, part) {
             (Ok(Verdict::Truncated(Some(reply))), _) => Told::Answer(reply),

@@ -23,35 +23,39 @@ const ALIAS_HOPS: usize = 8;
 
 /// A candidate that exists.
 #[derive(Debug)]
-pub struct Hit {
+pub(super) struct Hit {
     pub name: String,
     replies: Vec<Reply>,
 }
 
 impl Hit {
-    pub fn values(&self) -> impl Iterator<Item = &Value> {
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
         self.replies.iter().flat_map(|reply| &reply.values)
     }
 
-    pub fn ttl(&self) -> Duration {
+    pub(super) fn ttl(&self) -> Duration {
         self.replies.iter().map(|reply| reply.ttl).min().unwrap_or_default()
     }
 
-    pub fn canonical(&self) -> &str {
+    pub(super) fn canonical(&self) -> &str {
         self.replies.first().map_or(&self.name, |reply| &reply.canonical)
     }
 }
 
 /// Time between two starts of a try, so that every server gets every attempt within the budget.
-pub fn budget_per_try(conf: &ResolvConf, budget: Duration) -> Duration {
+pub(super) fn budget_per_try(conf: &ResolvConf, budget: Duration) -> Duration {
     let tries = u32::try_from(conf.servers.len()).unwrap_or(u32::MAX).saturating_mul(conf.attempts);
     conf.timeout.min(budget / tries.saturating_add(1)).max(SHORTEST_STEP)
 }
 
 /// The first candidate in search order that exists. A silent candidate does not hold back the others: the next one
 /// starts after a step of silence, and its hit counts once all before it have been silent for two.
-pub async fn walk(
-    conf: &ResolvConf, name: &str, kinds: &[Kind], budget: Duration, trace: &Trace,
+pub(super) async fn walk(
+    conf: &ResolvConf,
+    name: &str,
+    kinds: &[Kind],
+    budget: Duration,
+    trace: &Trace,
 ) -> Result<Hit, DnsError> {
     let names = conf::candidates(name, conf);
     let until = Instant::now() + budget;
@@ -97,6 +101,7 @@ pub async fn walk(
     {
         return Ok(Hit { name: names[index].clone(), replies });
     }
+    drop(running);
     let candidates: Vec<(String, Failure)> = names
         .into_iter()
         .zip(results)
@@ -137,8 +142,13 @@ fn decided(results: &Results, started: &[Instant], step: Duration) -> Option<usi
 }
 
 /// One candidate, all wanted types at the same time.
-pub async fn candidate(
-    conf: &ResolvConf, name: &str, kinds: &[Kind], per_try: Duration, until: Instant, trace: &Trace,
+pub(super) async fn candidate(
+    conf: &ResolvConf,
+    name: &str,
+    kinds: &[Kind],
+    per_try: Duration,
+    until: Instant,
+    trace: &Trace,
 ) -> Result<Vec<Reply>, Failure> {
     let mut running: FuturesUnordered<_> =
         kinds.iter().map(|kind| question(conf, name, *kind, per_try, until, trace)).collect();
@@ -162,13 +172,19 @@ pub async fn candidate(
 
 /// One name, one type: every server, as often as `attempts` says, until one says something definite.
 async fn question(
-    conf: &ResolvConf, name: &str, kind: Kind, per_try: Duration, until: Instant, trace: &Trace,
+    conf: &ResolvConf,
+    name: &str,
+    kind: Kind,
+    per_try: Duration,
+    until: Instant,
+    trace: &Trace,
 ) -> Result<Reply, Failure> {
     let mut asked = name.to_owned();
     let mut chain = Duration::MAX;
     for _ in 0..ALIAS_HOPS {
-        let tries = (0..conf.attempts).flat_map(|_| &conf.servers).map(|server| {
-            let (server, asked) = (*server, asked.as_str());
+        let order: Vec<_> = (0..conf.attempts).flat_map(|_| conf.servers.iter().copied()).collect();
+        let tries = order.into_iter().map(|server| {
+            let asked = asked.as_str();
             async move {
                 let step = trace.begin(name, asked, server, kind);
                 let told = transport::ask(server, asked, kind, conf.tcp_only).await;
