@@ -1,0 +1,12 @@
+//! Services that a binary talks to, scripted to misbehave. All listen on `127.0.0.1`, on a free port.
+
+mod answer;
+mod bulk;
+mod http;
+mod server;
+mod tcp;
+
+pub use answer::{Answer, OnConnect, Received, Reply};
+pub use bulk::{Doc, FakeBulk};
+pub use http::FakeHttp;
+pub use tcp::{FakeTcp, TcpAnswer};
