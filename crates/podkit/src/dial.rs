@@ -99,8 +99,17 @@ mod tests {
         let good = listener.local_addr().unwrap();
         let until = Instant::now() + Duration::from_secs(20);
         let dead: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        // 203.0.113.1 (TEST-NET-3) is silent or unreachable, depending on the machine.
-        let silent: SocketAddr = "203.0.113.1:9".parse().unwrap();
+        // A listener whose queue is full drops what comes, which is the silence of a dead host.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(silent)).await
+        {
+            queue.push(stream);
+        }
         let stream = any(&[dead, silent, good], until).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
     }

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 /// Knows what the process still waits for.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    latches: Arc<Mutex<Vec<(&'static str, Arc<AtomicBool>)>>>,
+    latches: Arc<Mutex<Vec<Part>>>,
 }
+
+/// A part's name and whether it is ready.
+type Part = (&'static str, Arc<AtomicBool>);
 
 /// One part's word that it is ready.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl Readiness {
         self.waiting_for().is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(&'static str, Arc<AtomicBool>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Part>> {
         self.latches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

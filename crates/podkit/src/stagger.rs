@@ -95,11 +95,9 @@ where
 mod tests {
     use super::*;
 
-    fn after(ms: u64, result: Result<u64, u64>) -> impl Future<Output = Result<u64, u64>> {
-        async move {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            result
-        }
+    async fn after(ms: u64, result: Result<u64, u64>) -> Result<u64, u64> {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        result
     }
 
     fn until(ms: u64) -> Instant {
