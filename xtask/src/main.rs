@@ -1,1 +1,52 @@
-fn main() {}
+//! The project's own commands: `cargo xtask demo`, `cargo xtask test`, and what they are made of.
+
+mod demo;
+mod dist;
+mod images;
+mod schemas;
+mod sh;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Podmates' own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the whole pod, shows what happens, and proves at the end that nothing was lost
+    Demo(demo::Options),
+    /// Sets up what the tests need, then runs every check there is
+    Test(test::Options),
+    /// Builds the static binaries that ship, into dist/
+    Dist,
+    /// Builds the container images
+    Images(images::Options),
+    /// Writes schemas/*.json from the binaries; with --check, says whether they are up to date
+    Schemas(schemas::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Dist => dist::build().map(|_| true),
+        Command::Images(options) => images::build(&options).map(|_| true),
+        Command::Schemas(options) => schemas::run(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask demo`: `build → start in pod order → show → disturb → drain in pod order → prove`.
+
+mod docker;
+mod http;
+mod kubelet;
+mod local;
+mod pod;
+mod process;
+mod proof;
+mod script;
+mod view;
+
+use std::time::Duration;
+
+use crate::sh;
+
+#[derive(clap::Args, Clone)]
+pub(crate) struct Options {
+    /// How long traffic flows, such as 30s or 2m
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    length: Duration,
+    /// Visits per second; each is one request through the proxy and two or three log lines
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    rate: u32,
+    /// Also kills each sidecar with SIGKILL, one after the other
+    #[arg(long)]
+    chaos: bool,
+    /// Through images and compose instead of plain processes
+    #[arg(long)]
+    docker: bool,
+    /// Leaves the folder with all files and logs, and says where it is
+    #[arg(long)]
+    keep: bool,
+    /// Takes the binaries (or images) as they are
+    #[arg(long)]
+    no_build: bool,
+    /// Runs the optimized binaries instead of the quickly built ones
+    #[arg(long)]
+    release: bool,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    if options.docker {
+        return docker::run(options);
+    }
+    if !options.no_build {
+        build(options.release)?;
+    }
+    local::run(options)
+}
+
+fn build(release: bool) -> anyhow::Result<()> {
+    println_note("building the binaries (the first time takes some minutes)");
+    let mut cargo = sh::cargo(&["build", "--locked", "--bins"]);
+    for package in sh::TOOLS.iter().chain(&sh::DEMOS) {
+        cargo.args(["--package", package]);
+    }
+    if release {
+        cargo.arg("--release");
+    }
+    sh::run(cargo)
+}
+
+fn println_note(text: &str) {
+    eprintln!("xtask: {text}");
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 =
+        digits.parse().map_err(|_| "write a number and a unit, such as 30s or 2m".to_owned())?;
+    match &text[digits.len()..] {
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        _ => Err("write the unit: s, m or h".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("30").is_err());
+        assert!(duration("s").is_err());
+    }
+}

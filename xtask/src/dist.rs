@@ -1,0 +1,89 @@
+//! The binaries that ship: static, release profile, in `dist/ARCH/`, beside the CA roots their images carry.
+//!
+//! `crt-static` is given here together with an explicit `--target`: a profile cannot set it, and without the
+//! target it would also apply to procedural macros, which then cannot be loaded.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::sh;
+
+/// Name of this machine's architecture in Docker's words, and the Rust target that makes static binaries for it.
+pub(crate) fn arch() -> anyhow::Result<(&'static str, &'static str)> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok(("amd64", "x86_64-unknown-linux-gnu")),
+        "aarch64" => Ok(("arm64", "aarch64-unknown-linux-gnu")),
+        other => bail!("no images for {other}; build on x86_64 or aarch64"),
+    }
+}
+
+/// Builds all binaries in one go and returns the folder they are in.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let (arch, target) = arch()?;
+    let mut cargo = sh::cargo(&["build", "--release", "--locked", "--target", target]);
+    for package in sh::TOOLS.iter().chain(&sh::DEMOS) {
+        cargo.args(["--package", package]);
+    }
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    sh::run(cargo)?;
+
+    let dist = sh::root().join("dist").join(arch);
+    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
+    for name in sh::TOOLS.iter().chain(&sh::DEMOS) {
+        let from = sh::target_dir().join(target).join("release").join(name);
+        let to = dist.join(name);
+        // A fresh inode: the old one may be running.
+        let _ = fs::remove_file(&to);
+        fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    write_roots()?;
+    Ok(dist)
+}
+
+/// The Mozilla CA roots as a PEM bundle. From a crate and not from this machine, whose own store may hold more.
+fn write_roots() -> anyhow::Result<()> {
+    let mut pem = String::new();
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let text = base64(root.as_ref());
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (line, more) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = more;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    let path = sh::root().join("dist/ca-certificates.crt");
+    fs::write(&path, pem).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| usize::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let used = at <= chunk.len();
+            text.push(if used { char::from(ALPHABET[group >> (18 - 6 * at) & 63]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_in_rfc_4648() {
+        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(plain.as_bytes()), text);
+        }
+    }
+}
