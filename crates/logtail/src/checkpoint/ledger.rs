@@ -1,0 +1,136 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+/// Bytes between two remembered anchors; one before a saved position is enough to prove a file is the same.
+const ANCHOR_EVERY: u64 = 4 << 10;
+
+/// Which bytes of one file are acknowledged. The position is the end of the contiguous prefix, never more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    acked: u64,
+    /// Acknowledged ahead of the prefix: start to end.
+    ahead: BTreeMap<u64, u64>,
+    /// Positions inside a line: end of a part to its number.
+    parts: BTreeMap<u64, u32>,
+    /// Offsets with the hash of the bytes before them, ascending, the first at or before `acked`.
+    anchors: VecDeque<(u64, u64)>,
+}
+
+impl Ledger {
+    pub(crate) fn new(acked: u64, part: u32, anchor: Option<(u64, u64)>) -> Self {
+        let parts = if part > 0 { BTreeMap::from([(acked, part)]) } else { BTreeMap::new() };
+        Self { acked, ahead: BTreeMap::new(), parts, anchors: anchor.into_iter().collect() }
+    }
+
+    /// The position: everything before it is acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// How many parts of the line at the position are acknowledged; 0 at a line's start.
+    pub(crate) fn part(&self) -> u32 {
+        self.parts.get(&self.acked).copied().unwrap_or(0)
+    }
+
+    /// An offset at or before the position, and the hash of the bytes before it.
+    pub(crate) fn anchor(&self) -> Option<(u64, u64)> {
+        self.anchors.front().copied().filter(|(at, _)| *at <= self.acked)
+    }
+
+    /// Notes the end of a passed-on block, where `hash` was taken.
+    pub(crate) fn passed_on(&mut self, end: u64, part: u32, hash: impl FnOnce() -> u64) {
+        if part > 0 {
+            self.parts.insert(end, part);
+        }
+        if self.anchors.back().is_none_or(|(at, _)| end >= at + ANCHOR_EVERY) {
+            self.anchors.push_back((end, hash()));
+        }
+    }
+
+    /// True when the position moved.
+    pub(crate) fn acknowledge(&mut self, range: Range<u64>) -> bool {
+        if range.end <= self.acked || range.is_empty() {
+            return false;
+        }
+        if range.start > self.acked {
+            let end = self.ahead.entry(range.start).or_insert(range.end);
+            *end = (*end).max(range.end);
+            return false;
+        }
+        self.acked = range.end;
+        while let Some((&start, &end)) = self.ahead.first_key_value() {
+            if start > self.acked {
+                break;
+            }
+            self.acked = self.acked.max(end);
+            self.ahead.pop_first();
+        }
+        while self.parts.first_key_value().is_some_and(|(&at, _)| at < self.acked) {
+            self.parts.pop_first();
+        }
+        while self.anchors.get(1).is_some_and(|&(at, _)| at <= self.acked) {
+            self.anchors.pop_front();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_the_contiguous_prefix_counts() {
+        let mut ledger = Ledger::default();
+        assert!(!ledger.acknowledge(10..20));
+        assert!(!ledger.acknowledge(30..40));
+        assert_eq!(ledger.acked(), 0);
+        assert!(ledger.acknowledge(0..10));
+        assert_eq!(ledger.acked(), 20);
+        assert!(ledger.acknowledge(20..30));
+        assert_eq!(ledger.acked(), 40);
+        assert!(!ledger.acknowledge(0..40), "again");
+    }
+
+    #[test]
+    fn a_position_inside_a_line_knows_its_part() {
+        let mut ledger = Ledger::default();
+        ledger.passed_on(100, 1, || 1);
+        ledger.passed_on(200, 2, || 2);
+        ledger.passed_on(250, 0, || 3);
+        ledger.acknowledge(0..100);
+        assert_eq!(ledger.part(), 1);
+        ledger.acknowledge(100..200);
+        assert_eq!(ledger.part(), 2);
+        ledger.acknowledge(200..250);
+        assert_eq!(ledger.part(), 0);
+    }
+
+    #[test]
+    fn the_anchor_never_lies_ahead_of_the_position() {
+        let mut ledger = Ledger::default();
+        ledger.passed_on(5_000, 0, || 1);
+        ledger.passed_on(10_000, 0, || 2);
+        assert_eq!(ledger.anchor(), None);
+        ledger.acknowledge(0..5_000);
+        assert_eq!(ledger.anchor(), Some((5_000, 1)));
+        ledger.acknowledge(5_000..10_000);
+        assert_eq!(ledger.anchor(), Some((10_000, 2)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_ends_at_the_end(order in Just((0u64..64).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut ledger = Ledger::default();
+            let mut done = [false; 64];
+            for index in order {
+                ledger.acknowledge(index * 7..index * 7 + 7);
+                done[index as usize] = true;
+                let prefix = done.iter().take_while(|done| **done).count() as u64;
+                prop_assert_eq!(ledger.acked(), prefix * 7);
+            }
+            prop_assert!(ledger.ahead.is_empty());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::Positions;
+use crate::Error;
+
+/// First word of the file; the number changes when the meaning of what follows does.
+const MAGIC: &str = "podmates-positions";
+const VERSION: u32 = 1;
+
+/// A file of positions: one header line (magic, version, CRC-32 and length of the rest), then JSON. Replaced whole:
+/// written beside, synced, renamed over, the directory synced; so there is the old one or the new one, never half.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    temp: PathBuf,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Loaded {
+    /// A first start.
+    Nothing,
+    Found(Positions),
+    /// Not usable. It lies at `aside` now; reading starts from the beginning, never from the end.
+    Damaged {
+        aside: PathBuf,
+        reason: String,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("positions were not saved at {}: {source}", path.display())]
+pub struct SaveError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl Store {
+    /// Opens or prepares the file, creating its directory. Writes nothing yet.
+    ///
+    /// # Errors
+    /// The directory cannot be created, or the file is there and cannot be read or set aside: going on would mean to
+    /// repeat everything or to overwrite what another one needs.
+    pub fn open(path: impl Into<PathBuf>) -> Result<(Self, Loaded), Error> {
+        let path = path.into();
+        let failed = |source, remedy| Error::State { path: path.clone(), source, remedy };
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            fs::create_dir_all(dir)
+                .map_err(|e| failed(e, "mount a writable volume there or choose another directory"))?;
+        }
+        let loaded = match read_limited(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Loaded::Nothing,
+            Err(e) => return Err(failed(e, "make it readable for this user")),
+            Ok(bytes) => match decode(&bytes) {
+                Ok(positions) => Loaded::Found(positions),
+                Err(reason) => {
+                    let aside = free_name(&path);
+                    fs::rename(&path, &aside).map_err(|e| failed(e, "it is damaged; move it away"))?;
+                    Loaded::Damaged { aside, reason }
+                }
+            },
+        };
+        let temp = with_suffix(&path, ".new");
+        Ok((Self { path, temp }, loaded))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces what is saved. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk is full or failing. What was saved before is still there.
+    pub fn save(&self, positions: &Positions) -> Result<(), SaveError> {
+        self.write(positions).map_err(|source| SaveError { path: self.path.clone(), source })
+    }
+
+    fn write(&self, positions: &Positions) -> io::Result<()> {
+        let bytes = encode(positions)?;
+        let written = (|| {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&self.temp)?;
+            file.write_all(&bytes)?;
+            file.sync_data()
+        })();
+        if let Err(e) = written {
+            // A half-written one would keep a full disk full.
+            let _ = fs::remove_file(&self.temp);
+            return Err(e);
+        }
+        fs::rename(&self.temp, &self.path)?;
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(dir)?.sync_all()
+    }
+}
+
+fn encode(positions: &Positions) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(positions)?;
+    let mut bytes = format!("{MAGIC} {VERSION} {:08x} {}\n", crc32fast::hash(&body), body.len()).into_bytes();
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+fn decode(bytes: &[u8]) -> Result<Positions, String> {
+    let newline = memchr::memchr(b'\n', bytes).ok_or("it has no header line")?;
+    let header = std::str::from_utf8(&bytes[..newline]).map_err(|_| "its header is not text")?;
+    let body = &bytes[newline + 1..];
+    let mut words = header.split(' ');
+    if words.next() != Some(MAGIC) {
+        return Err(format!("it does not begin with {MAGIC:?}"));
+    }
+    let version: u32 = words.next().and_then(|word| word.parse().ok()).ok_or("its header has no version")?;
+    if version != VERSION {
+        return Err(format!("it has version {version}, this program writes {VERSION}"));
+    }
+    let crc = words
+        .next()
+        .and_then(|word| u32::from_str_radix(word, 16).ok())
+        .ok_or("its header has no checksum")?;
+    let length: usize = words.next().and_then(|word| word.parse().ok()).ok_or("its header has no length")?;
+    if body.len() != length {
+        return Err(format!("it holds {} of {length} bytes", body.len()));
+    }
+    if crc32fast::hash(body) != crc {
+        return Err("its checksum does not match".into());
+    }
+    serde_json::from_slice(body).map_err(|e| e.to_string())
+}
+
+/// A file of positions has some hundred bytes per followed file; more than this is something else.
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    const LIMIT: u64 = 256 << 20;
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    name.into()
+}
+
+fn free_name(path: &Path) -> PathBuf {
+    (1..1000)
+        .map(|n| with_suffix(path, &format!(".damaged-{n}")))
+        .find(|name| !name.exists())
+        .unwrap_or_else(|| with_suffix(path, ".damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::positions::tests::position;
+    use super::*;
+
+    fn sample() -> Positions {
+        Positions {
+            patterns: vec!["/var/log/*.log".into()],
+            files: vec![position(b"/var/log/a.log", 10)],
+            note: serde_json::json!({"out": 5}),
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_found() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("deep/positions");
+        let (store, loaded) = Store::open(&path).expect("opens");
+        assert!(matches!(loaded, Loaded::Nothing));
+        store.save(&sample()).expect("saves");
+        let (_, loaded) = Store::open(&path).expect("opens");
+        assert!(matches!(loaded, Loaded::Found(found) if found == sample()));
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_noticed() {
+        let whole = encode(&sample()).expect("encodes");
+        for length in 0..whole.len() {
+            assert!(decode(&whole[..length]).is_err(), "truncated at {length}");
+        }
+        for index in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[index] ^= 0x11;
+            assert!(decode(&bytes).is_err(), "flipped at {index}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_one_is_set_aside_and_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("positions");
+        fs::write(&path, b"garbage").expect("writes");
+        let (store, loaded) = Store::open(&path).expect("opens");
+        let Loaded::Damaged { aside, reason } = loaded else { panic!("{loaded:?}") };
+        assert_eq!(fs::read(&aside).expect("is there"), b"garbage");
+        assert!(reason.contains("header"), "{reason}");
+        store.save(&sample()).expect("saves");
+        assert!(matches!(Store::open(&path).expect("opens").1, Loaded::Found(_)));
+    }
+
+    #[test]
+    fn a_left_over_temporary_file_does_no_harm() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("positions");
+        let (store, _) = Store::open(&path).expect("opens");
+        store.save(&sample()).expect("saves");
+        fs::write(dir.path().join("positions.new"), b"half").expect("writes");
+        let (store, loaded) = Store::open(&path).expect("opens");
+        assert!(matches!(loaded, Loaded::Found(_)));
+        store.save(&sample()).expect("saves");
+    }
+}

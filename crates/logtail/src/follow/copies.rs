@@ -1,0 +1,167 @@
+//! copytruncate: the file is copied beside itself, then cut. The copy is no new file, unless it is one.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::prefix::{CONTEXT, read_at};
+use super::read::open_file;
+use super::tracked::Tracked;
+use super::{FileKey, Place, Tail};
+use crate::discover::{Found, Stat};
+
+/// A copy that has stopped growing and whose original was not cut for so long is a file of its own.
+const UNCUT: Duration = Duration::from_secs(10);
+
+/// What a new file is to the one it may be rotated from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likeness {
+    CopyOf(FileKey),
+    Other,
+    /// Too little is there to tell.
+    Undecided,
+}
+
+impl Tail {
+    /// Compares a new file with the one whose rotated form its name says it may be.
+    pub(super) fn likeness(&mut self, found: &Found) -> Likeness {
+        let original = found.live.iter().find_map(|path| self.by_path.get(path.as_path())).copied();
+        let Some(key) = original else { return Likeness::Other };
+        // Cut already? Then this look claims its copy.
+        if !self.ensure_open(key).unwrap_or(false) {
+            return Likeness::Other;
+        }
+        let Some(original) = self.files.get(&key) else { return Likeness::Other };
+        let Some(file) = &original.file else { return Likeness::Other };
+        let cut = Stat::of_fd(file).is_ok_and(|stat| stat.size < original.read)
+            || !original.prefix.clone().holds(file).unwrap_or(true);
+        if cut {
+            self.roll_over(key, None);
+            return Likeness::Other;
+        }
+        if original.place == Place::Ignored {
+            return Likeness::Other;
+        }
+        match open_file(&found.path).and_then(|copy| same_bytes(file, &copy)) {
+            Ok(Some(true)) => Likeness::CopyOf(key),
+            Ok(None) => Likeness::Undecided,
+            Ok(Some(false)) | Err(_) => Likeness::Other,
+        }
+    }
+
+    /// The rest of a generation that was cut away: from the copy that is known, or from one that proves to be it.
+    /// `files` are those of a look through the directories.
+    pub(super) fn find_rest(&mut self, key: FileKey, files: &[Found]) {
+        let Some(lost) = self.files.get(&key) else { return };
+        let mut candidates: Vec<&Found> = files
+            .iter()
+            .filter(|found| !found.compressed && found.live.iter().any(|live| **live == *lost.path))
+            .filter(|found| found.stat.size >= lost.read)
+            .collect();
+        candidates.sort_by_key(|found| std::cmp::Reverse((found.stat.identity.birth, found.stat.modified)));
+        for found in candidates {
+            let inode = found.stat.identity.inode();
+            let other = self.by_inode.get(&inode).copied();
+            // Someone reads this one already.
+            if other
+                .and_then(|other| self.files.get(&other))
+                .is_some_and(|file| file.place != Place::Ignored && file.read > 0)
+            {
+                continue;
+            }
+            let known =
+                other.and_then(|other| self.files.get(&other)).is_some_and(|file| file.copy_of == Some(key));
+            let Some(lost) = self.files.get_mut(&key) else { return };
+            let Ok(copy) = open_file(&found.path) else { continue };
+            let proved = match lost.is_in(&copy) {
+                Ok(holds) => holds && (known || lost.prefix.len > 0),
+                Err(_) => false,
+            };
+            if !proved {
+                continue;
+            }
+            if let Some(other) = other {
+                self.remove(other);
+            }
+            self.adopt(key, found, copy);
+            return;
+        }
+    }
+
+    fn adopt(&mut self, key: FileKey, found: &Found, copy: File) {
+        let Some(lost) = self.files.get_mut(&key) else { return };
+        if lost.unverified {
+            lost.unverified = false;
+            lost.context = super::prefix::context_at(&copy, lost.read).unwrap_or_default();
+        }
+        debug!(from = %lost.path.display(), to = %found.path.display(), at = lost.read, "goes on in its copy");
+        lost.identity = found.stat.identity;
+        lost.path = found.path.as_path().into();
+        lost.place = if found.matched { Place::Matched } else { Place::Rotated };
+        lost.size = found.stat.size;
+        lost.modified = 0;
+        lost.seen = self.round;
+        lost.file = Some(copy);
+        let path = std::sync::Arc::clone(&lost.path);
+        self.open.push_back(key);
+        self.by_inode.insert(found.stat.identity.inode(), key);
+        self.by_path.insert(path, key);
+        self.totals.copies_continued += 1;
+        self.moved = true;
+        self.enqueue(key);
+    }
+
+    /// A file taken for a copy whose original goes on uncut is read after all, when a pattern names it.
+    pub(super) fn reconsider_copies(&mut self) {
+        let finishing = self.ending != super::Ending::No;
+        let is_due = |file: &Tracked| {
+            file.place == Place::Ignored && file.copy_of.is_some() && self.patterns.matches(&file.path)
+        };
+        let copies: Vec<FileKey> =
+            self.files.iter().filter(|(_, file)| is_due(file)).map(|(key, _)| *key).collect();
+        for key in copies {
+            let Some(copy) = self.files.get(&key) else { continue };
+            let original = copy.copy_of.and_then(|original| self.files.get(&original));
+            let differs = match (original.and_then(|original| original.file.as_ref()), open_file(&copy.path))
+            {
+                (Some(file), Ok(copy)) => same_bytes(file, &copy).is_ok_and(|same| same == Some(false)),
+                _ => false,
+            };
+            let waited = copy.grown.elapsed() > UNCUT || finishing;
+            if (waited || differs)
+                && let Some(copy) = self.files.get_mut(&key)
+            {
+                copy.place = Place::Matched;
+                copy.copy_of = None;
+                self.totals.files_found += 1;
+                self.moved = true;
+                self.enqueue(key);
+            } else {
+                self.undecided = true;
+            }
+        }
+    }
+}
+
+/// Whether `copy` holds the beginning of `file`: compared where it begins and where it ends. `None`: it is empty.
+fn same_bytes(file: &File, copy: &File) -> io::Result<Option<bool>> {
+    const START: usize = 1024;
+    let size = Stat::of_fd(copy)?.size;
+    if size == 0 {
+        return Ok(None);
+    }
+    if Stat::of_fd(file)?.size < size {
+        return Ok(Some(false));
+    }
+    let (mut a, mut b) = ([0; START], [0; START]);
+    let begins = read_at(copy, &mut b, 0)?;
+    if read_at(file, &mut a[..begins.len()], 0)? != begins {
+        return Ok(Some(false));
+    }
+    let (mut a, mut b) = ([0; CONTEXT], [0; CONTEXT]);
+    let at = size.saturating_sub(CONTEXT as u64);
+    let ends = read_at(copy, &mut b, at)?;
+    Ok(Some(read_at(file, &mut a[..ends.len()], at)? == ends))
+}

@@ -1,0 +1,134 @@
+use std::time::{Duration, Instant};
+
+use super::{FileKey, Place, Tail, Turn};
+use crate::frame::Block;
+
+/// Between looks where the kernel tells nothing, just after something changed …
+pub(super) const BRISK: Duration = Duration::from_millis(50);
+/// … and when nothing does.
+const CALM: Duration = Duration::from_secs(1);
+/// Between looks where the kernel tells everything.
+const SAFETY: Duration = Duration::from_secs(5);
+/// Looking may take this share of the time: one part in so many.
+const LOOK_SHARE: u32 = 4;
+
+/// How far [`Tail::finish`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    No,
+    /// Read what is known; then look through the directories once more.
+    Reading,
+    /// Read what that brought; then pass on last lines.
+    LastLines,
+    Over,
+}
+
+impl Tail {
+    /// Passes on up to about `budget` bytes (at least one block when there is one and the budget is not 0), one file
+    /// after the other in turns. With a budget of 0 it only looks: poll also while the consumer has no room, or files
+    /// that come and go meanwhile are missed.
+    pub fn poll(&mut self, budget: usize, mut emit: impl FnMut(Block<'_>)) -> Turn {
+        self.hear();
+        let mut used = 0;
+        self.read_ready(budget, &mut used, &mut emit);
+        while used < budget && self.ready.is_empty() {
+            match self.ending {
+                Ending::No | Ending::Over => break,
+                Ending::Reading => {
+                    self.look_around();
+                    let all: Vec<FileKey> = self.files.keys().copied().collect();
+                    all.into_iter().for_each(|key| self.enqueue(key));
+                    self.ending = Ending::LastLines;
+                }
+                Ending::LastLines => {
+                    let partial: Vec<FileKey> = self.partial.iter().copied().collect();
+                    partial.into_iter().for_each(|key| used += self.turn(key, true, &mut emit));
+                    self.ending = Ending::Over;
+                }
+            }
+            self.read_ready(budget, &mut used, &mut emit);
+        }
+        if used < budget {
+            self.idle_lines(&mut used, &mut emit);
+        }
+        let more = !self.ready.is_empty() || !matches!(self.ending, Ending::No | Ending::Over);
+        Turn { bytes: used, more, wait: self.wait(), finished: self.ending == Ending::Over && !more }
+    }
+
+    fn read_ready(&mut self, budget: usize, used: &mut usize, emit: &mut impl FnMut(Block<'_>)) {
+        while *used < budget {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(file) = self.files.get_mut(&key) {
+                file.queued = false;
+                *used += self.turn(key, false, emit);
+            }
+        }
+    }
+
+    /// Takes in what the kernel told, and looks oneself when it is time.
+    fn hear(&mut self) {
+        let news = self.watch.take();
+        let since = self.looked_at.map_or(Duration::MAX, |at| at.elapsed());
+        let mut look = news.rescan || since >= self.look_every;
+        for path in news.written {
+            match self.by_path.get(path.as_path()) {
+                Some(&key) => self.enqueue(key),
+                None => look |= self.patterns.matches(&path),
+            }
+        }
+        if look {
+            if since >= self.look_took * LOOK_SHARE {
+                self.look_around();
+            } else {
+                // Remembered by time: a storm of names may not eat the processor.
+                self.look_every = self.look_took * LOOK_SHARE;
+            }
+        }
+    }
+
+    /// Sets when to look next, after a look that did or did not find a change.
+    pub(super) fn pace(&mut self, changed: bool) {
+        self.look_every = if self.undecided {
+            BRISK
+        } else if self.watch.hears_all() && self.problems.is_empty() {
+            SAFETY
+        } else if changed {
+            BRISK
+        } else {
+            (self.look_every * 2).clamp(BRISK, CALM)
+        };
+    }
+
+    /// Passes on last lines that nobody finished for long enough.
+    fn idle_lines(&mut self, used: &mut usize, emit: &mut impl FnMut(Block<'_>)) {
+        let now = Instant::now();
+        let is_due = |key: &&FileKey| self.idle_at(**key).is_some_and(|at| at <= now);
+        let due: Vec<FileKey> = self.partial.iter().filter(is_due).copied().collect();
+        for key in due {
+            *used += self.turn(key, true, emit);
+        }
+    }
+
+    /// When a last line without its newline is passed on.
+    fn idle_at(&self, key: FileKey) -> Option<Instant> {
+        let file = self.files.get(&key)?;
+        let idle = match file.place {
+            // Its writer can hardly come back.
+            Place::Deleted => Some(self.options.idle_line.map_or(CALM, |idle| idle.min(CALM))),
+            _ => self.options.idle_line,
+        };
+        Some(file.grown + idle?)
+    }
+
+    fn wait(&self) -> Duration {
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        let since = self.looked_at.map_or(Duration::ZERO, |at| at.elapsed());
+        let look = self.look_every.saturating_sub(since);
+        let idle = self.partial.iter().filter_map(|key| self.idle_at(*key)).min();
+        let idle = idle.map(|at| at.saturating_duration_since(Instant::now()));
+        // Never spins, whatever the clock says.
+        idle.map_or(look, |idle| idle.min(look)).max(Duration::from_millis(1))
+    }
+}

@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use super::prefix::Prefix;
+use super::tracked::Tracked;
+use super::{FileId, Place, Tail};
+use crate::checkpoint::{Ledger, Position, Positions};
+use crate::discover::{Identity, Stat};
+
+impl Tail {
+    /// What to save: the acknowledged prefix of every file that is still there, and the note.
+    pub fn positions(&mut self) -> Positions {
+        self.moved = false;
+        let mut files: Vec<(u64, Position)> = self
+            .files
+            .iter()
+            .map(|(key, file)| {
+                let position = Position {
+                    path: Arc::clone(&file.path),
+                    offset: file.ledger.acked(),
+                    part: file.ledger.part(),
+                    size: file.size,
+                    id: file.id.0,
+                    dev: file.identity.dev,
+                    ino: file.identity.ino,
+                    birth: file.identity.birth,
+                    prefix: (file.prefix.len, file.prefix.hash),
+                    anchor: file.ledger.anchor(),
+                    ignored: file.place == Place::Ignored,
+                    gone: matches!(file.place, Place::Lost | Place::Deleted),
+                };
+                (key.0, position)
+            })
+            .collect();
+        files.sort_by_key(|(key, _)| *key);
+        let mut patterns: Vec<String> = self.known_globs.iter().cloned().collect();
+        patterns.sort();
+        Positions {
+            patterns,
+            files: files.into_iter().map(|(_, file)| file).collect(),
+            note: self.note.clone(),
+        }
+    }
+
+    /// Takes up saved positions; the first look compares them with the files.
+    pub(super) fn restore(&mut self, saved: Positions) {
+        self.known_globs.extend(saved.patterns);
+        self.note = saved.note;
+        for position in saved.files {
+            let identity = Identity { dev: position.dev, ino: position.ino, birth: position.birth };
+            let stat = Stat { identity, size: position.size, modified: 0, links: 1, is_file: true };
+            let place = match () {
+                () if position.ignored => Place::Ignored,
+                () if position.gone => Place::Lost,
+                () => Place::Matched,
+            };
+            let mut file = Tracked::new(FileId(position.id), position.path, &stat, place, position.offset);
+            file.part = position.part;
+            file.prefix = Prefix { len: position.prefix.0, hash: position.prefix.1 };
+            file.ledger = Ledger::new(position.offset, position.part, position.anchor);
+            file.unverified = place != Place::Ignored;
+            let key = self.new_key();
+            if !position.gone {
+                self.by_inode.insert(identity.inode(), key);
+            }
+            self.files.insert(key, file);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use std::sync::Arc;
+
+use rustix::fs::SeekFrom;
+use tracing::info;
+
+use super::scan::now;
+use super::tracked::Tracked;
+use super::{FileId, FileKey, Place, Tail};
+use crate::discover::{Found, Stat};
+
+impl Tail {
+    /// The inode holds other bytes than those the position stands in: it was cut or written over. What stood there
+    /// keeps its key and looks for a copy; the inode begins anew under a new key.
+    pub(super) fn roll_over(&mut self, key: FileKey, files: Option<&[Found]>) {
+        let Some(old) = self.files.get_mut(&key) else { return };
+        let (path, place, seen) = (Arc::clone(&old.path), old.place, old.seen);
+        let file = old.file.take();
+        old.place = Place::Lost;
+        old.scanned = 0;
+        let identity = old.identity;
+        self.totals.truncations += 1;
+        self.moved = true;
+        self.by_inode.remove(&identity.inode());
+        self.open.retain(|open| *open != key);
+        self.partial.remove(&key);
+        info!(path = %path.display(), at = old.read, "truncated or overwritten");
+        match files {
+            Some(files) => self.find_rest(key, files),
+            None => {
+                let scan = self.patterns.scan();
+                self.find_rest(key, &scan.files);
+            }
+        }
+        let stat = match &file {
+            Some(file) => Stat::of_fd(file),
+            None => Stat::of_path(&path),
+        };
+        if let Ok(stat) = stat
+            && stat.identity.inode() == identity.inode()
+        {
+            let new = self.new_key();
+            let start = file.as_ref().map_or(0, |file| behind_hole(file, stat.size));
+            let mut tracked =
+                Tracked::new(FileId::new(&stat.identity, now()), Arc::clone(&path), &stat, place, start);
+            tracked.seen = seen;
+            tracked.file = file;
+            if tracked.file.is_some() {
+                self.open.push_back(new);
+            }
+            self.files.insert(new, tracked);
+            self.by_inode.insert(identity.inode(), new);
+            self.by_path.insert(path, new);
+            self.enqueue(new);
+        }
+        self.let_go(key, "it was truncated before it was read to its end, and no copy of it was found");
+    }
+
+    /// Ends a generation whose bytes cannot be read any more; says so if some were not.
+    pub(super) fn let_go(&mut self, key: FileKey, why: &'static str) {
+        if self.files.get(&key).is_none_or(|file| file.place != Place::Lost) {
+            return;
+        }
+        self.report_loss(key, why);
+        if self.files.get(&key).is_some_and(Tracked::is_over) {
+            self.remove(key);
+        }
+    }
+}
+
+/// A writer without O_APPEND goes on where it was: the file is cut, and then has a hole up to there. The hole is
+/// nobody's line.
+fn behind_hole(file: &std::fs::File, size: u64) -> u64 {
+    let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(0)) else { return 0 };
+    if data == 0 || data >= size {
+        return 0;
+    }
+    // Holes end at a block, not at a line: the rest of it is zeros.
+    let mut buffer = [0; 4096];
+    let zeros = super::prefix::read_at(file, &mut buffer, data)
+        .map_or(0, |bytes| bytes.iter().position(|b| *b != 0).unwrap_or(bytes.len()));
+    data + zeros as u64
+}

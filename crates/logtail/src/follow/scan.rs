@@ -1,0 +1,245 @@
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::{debug, info};
+
+use super::copies::Likeness;
+use super::read::open_file;
+use super::tracked::Tracked;
+use super::{FileId, FileKey, Place, Tail};
+use crate::discover::{Found, Scan, Stat};
+
+impl Tail {
+    /// Looks through the directories: who is new, who was renamed, who is gone, who has grown.
+    pub(super) fn look_around(&mut self) {
+        let started = Instant::now();
+        self.round += 1;
+        self.undecided = false;
+        let Scan { files, dirs, problems } = self.patterns.scan();
+        let mut changed = false;
+        let mut cut = Vec::new();
+        let mut unknown = Vec::new();
+        self.by_path.clear();
+        for found in &files {
+            match self.known(found) {
+                Some(key) => changed |= self.meet(key, found, &mut cut),
+                None if !found.compressed => unknown.push(found),
+                None => {}
+            }
+        }
+        let unseen: Vec<FileKey> =
+            self.files.iter().filter(|(_, file)| file.seen != self.round).map(|(key, _)| *key).collect();
+        for key in unseen {
+            self.miss(key, &files);
+        }
+        for key in cut {
+            self.roll_over(key, Some(&files));
+        }
+        // The oldest first: that is the order in which rotation made them.
+        unknown.sort_by_key(|found| (found.stat.identity.birth, found.stat.modified));
+        for found in unknown {
+            changed |= self.judge(found);
+        }
+        self.reconsider_copies();
+        self.report(&problems);
+        self.watch.follow(&watched(dirs, &files));
+        if self.round == 1 {
+            self.known_globs.extend(self.patterns.globs.iter().cloned());
+            self.moved = true;
+        }
+        self.pace(changed);
+        self.looked_at = Some(Instant::now());
+        self.look_took = started.elapsed();
+    }
+
+    /// Whom this inode belongs to.
+    fn known(&mut self, found: &Found) -> Option<FileKey> {
+        let identity = &found.stat.identity;
+        if let Some(&key) = self.by_inode.get(&identity.inode()) {
+            let tracked = self.files.get(&key)?;
+            if tracked.file.is_some() || !tracked.identity.contradicts(identity) {
+                return Some(key);
+            }
+            // The number was used again for another file.
+            self.by_inode.remove(&identity.inode());
+            return None;
+        }
+        // A volume that was mounted anew has another device number, but its inodes keep number and birth time.
+        let (&key, tracked) = self.files.iter_mut().find(|(_, tracked)| {
+            let known = &tracked.identity;
+            tracked.unverified
+                && known.ino == identity.ino
+                && known.birth == identity.birth
+                && identity.birth != 0
+        })?;
+        self.by_inode.remove(&tracked.identity.inode());
+        tracked.identity = *identity;
+        self.by_inode.insert(identity.inode(), key);
+        Some(key)
+    }
+
+    /// A known file was seen. True when it changed.
+    fn meet(&mut self, key: FileKey, found: &Found, cut: &mut Vec<FileKey>) -> bool {
+        let Some(tracked) = self.files.get_mut(&key) else { return false };
+        let again = tracked.seen == self.round;
+        if again && !(found.matched && tracked.place == Place::Rotated) {
+            // A second name of the same file: a symbolic or hard link.
+            self.by_path.insert(found.path.as_path().into(), key);
+            return false;
+        }
+        tracked.seen = self.round;
+        tracked.missed = 0;
+        if *tracked.path != *found.path {
+            if !again && tracked.place != Place::Ignored {
+                debug!(from = %tracked.path.display(), to = %found.path.display(), "renamed");
+                self.totals.renames += 1;
+                self.moved = true;
+            }
+            tracked.path = found.path.as_path().into();
+        }
+        self.by_path.insert(Arc::clone(&tracked.path), key);
+        let changed = tracked.size != found.stat.size
+            || (tracked.modified != found.stat.modified && tracked.modified != 0);
+        if tracked.place == Place::Ignored {
+            if changed {
+                tracked.size = found.stat.size;
+                tracked.modified = found.stat.modified;
+                tracked.grown = Instant::now();
+            }
+            return changed;
+        }
+        tracked.place = if found.matched { Place::Matched } else { Place::Rotated };
+        if found.stat.size < tracked.read {
+            cut.push(key);
+            return true;
+        }
+        if changed || tracked.troubled || tracked.unverified {
+            self.enqueue(key);
+        }
+        changed
+    }
+
+    /// A known file was not seen: deleted, moved out of sight, or its inode was taken over while nobody looked.
+    fn miss(&mut self, key: FileKey, files: &[Found]) {
+        /// Looks that did not see a file before it counts as gone: a listing may miss one that is being renamed.
+        const BLINKS: u32 = 3;
+        let Some(tracked) = self.files.get_mut(&key) else { return };
+        tracked.missed += 1;
+        let blinked = tracked.missed < BLINKS && tracked.file.is_none() && tracked.place != Place::Lost;
+        match (&tracked.file, tracked.place) {
+            _ if blinked => self.undecided = true,
+            (_, Place::Ignored) => self.remove(key),
+            (_, Place::Lost) => {
+                if tracked.unverified {
+                    self.find_rest(key, files);
+                    self.let_go(key, "it was truncated while nobody read it, and no copy of it is left");
+                }
+            }
+            (Some(file), place) => {
+                let deleted = Stat::of_fd(file).is_ok_and(|stat| stat.links == 0);
+                tracked.place = if deleted { Place::Deleted } else { Place::Away };
+                if place != tracked.place {
+                    self.moved = true;
+                    tracked.grown = Instant::now();
+                }
+                self.enqueue(key);
+            }
+            (None, _) => {
+                tracked.place = Place::Lost;
+                self.find_rest(key, files);
+                self.let_go(key, "it was deleted before it was read to its end");
+            }
+        }
+    }
+
+    /// An unknown file: new, a copy of what is read already, or a generation that was rotated away unseen.
+    fn judge(&mut self, found: &Found) -> bool {
+        if self.by_inode.contains_key(&found.stat.identity.inode()) {
+            return false;
+        }
+        let first_start = self.round == 1
+            && found.patterns.iter().all(|&p| !self.known_globs.contains(&self.patterns.globs[p]));
+        let mut copy_of = None;
+        if !first_start || found.matched {
+            match self.likeness(found) {
+                Likeness::Undecided => {
+                    self.undecided = true;
+                    return true;
+                }
+                Likeness::CopyOf(key) => copy_of = Some(key),
+                Likeness::Other => {}
+            }
+            // Looking at the original may have claimed this one.
+            if self.by_inode.contains_key(&found.stat.identity.inode()) {
+                return true;
+            }
+        }
+        let (place, start) = match (copy_of, first_start, found.matched) {
+            (Some(_), ..) | (None, true, false) => (Place::Ignored, 0),
+            (None, true, true) if self.options.from_end => (Place::Matched, found.stat.size),
+            (None, _, true) => (Place::Matched, 0),
+            (None, false, false) => (Place::Rotated, 0),
+        };
+        self.track(found, place, start, copy_of);
+        true
+    }
+
+    fn track(&mut self, found: &Found, place: Place, start: u64, copy_of: Option<FileKey>) {
+        let key = self.new_key();
+        // Without a birth time, a number may name two files: then the moment of discovery tells them apart.
+        let salt = if found.stat.identity.birth == 0 { now() } else { 0 };
+        let id = FileId::new(&found.stat.identity, salt);
+        let mut tracked = Tracked::new(id, found.path.as_path().into(), &found.stat, place, start);
+        tracked.seen = self.round;
+        tracked.copy_of = copy_of;
+        self.by_path.insert(Arc::clone(&tracked.path), key);
+        self.by_inode.insert(found.stat.identity.inode(), key);
+        self.files.insert(key, tracked);
+        self.moved = true;
+        if place == Place::Ignored {
+            debug!(path = %found.path.display(), copy = copy_of.is_some(), "not read");
+            return;
+        }
+        self.totals.files_found += 1;
+        info!(path = %found.path.display(), id = %id, from = start, "following");
+        self.hold(key);
+        self.enqueue(key);
+    }
+
+    /// Opens a new file at once while there is room, so that no rotation can take it away, and learns how it begins.
+    fn hold(&mut self, key: FileKey) {
+        self.close_some();
+        let Some(tracked) = self.files.get_mut(&key) else { return };
+        if self.open.len() > self.options.max_open {
+            return;
+        }
+        let Ok(file) = open_file(&tracked.path) else { return };
+        let same = Stat::of_fd(&file).is_ok_and(|stat| stat.identity == tracked.identity);
+        if same && tracked.prefix.holds(&file).is_ok() {
+            if tracked.read > 0 {
+                tracked.context = super::prefix::context_at(&file, tracked.read).unwrap_or_default();
+            }
+            tracked.file = Some(file);
+            self.open.push_back(key);
+        }
+    }
+}
+
+/// The directories, and those that symbolic links lead to: the kernel tells of changes where they happen.
+fn watched(dirs: Vec<PathBuf>, files: &[Found]) -> HashSet<PathBuf> {
+    let mut watched: HashSet<PathBuf> = dirs.into_iter().collect();
+    for found in files.iter().filter(|found| found.path.is_symlink()) {
+        let target = found.path.canonicalize().ok();
+        watched.extend(target.and_then(|target| target.parent().map(Into::into)));
+    }
+    watched
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,149 @@
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::prefix::{CONTEXT, Prefix, context_at, hash, read_at};
+use super::{FileId, FileKey};
+use crate::checkpoint::Ledger;
+use crate::discover::{Identity, Stat};
+
+/// Where a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A pattern names it.
+    Matched,
+    /// Rotated to a name that no pattern matches, in a directory that is looked at.
+    Rotated,
+    /// Moved out of sight, but not deleted.
+    Away,
+    /// It has no name any more; its bytes stay as long as it is open.
+    Deleted,
+    /// Its inode holds other bytes, and no copy was found.
+    Lost,
+    /// Not to be read.
+    Ignored,
+}
+
+/// One file, or one generation of a truncated file.
+pub(super) struct Tracked {
+    pub(super) id: FileId,
+    pub(super) path: Arc<Path>,
+    pub(super) identity: Identity,
+    pub(super) place: Place,
+    pub(super) file: Option<File>,
+    /// The next byte to pass on.
+    pub(super) read: u64,
+    /// Bytes after `read` that are known to hold no newline.
+    pub(super) scanned: usize,
+    /// Parts passed on of the line that `read` stands in.
+    pub(super) part: u32,
+    pub(super) size: u64,
+    /// When the file last changed, as it says, and was proved to be the same.
+    pub(super) modified: u64,
+    pub(super) prefix: Prefix,
+    /// The bytes before `read`, at most 64.
+    pub(super) context: Vec<u8>,
+    pub(super) ledger: Ledger,
+    pub(super) grown: Instant,
+    pub(super) queued: bool,
+    /// The look through the directories that last saw it.
+    pub(super) seen: u64,
+    /// Looks in a row that did not see it.
+    pub(super) missed: u32,
+    /// Restored from a saved position and not yet compared with the file.
+    pub(super) unverified: bool,
+    /// It could not be opened or read; said once.
+    pub(super) troubled: bool,
+    /// For an ignored file: of which it is a copy.
+    pub(super) copy_of: Option<FileKey>,
+}
+
+impl Tracked {
+    pub(super) fn new(id: FileId, path: Arc<Path>, stat: &Stat, place: Place, start: u64) -> Self {
+        Self {
+            id,
+            path,
+            identity: stat.identity,
+            place,
+            file: None,
+            read: start,
+            scanned: 0,
+            part: 0,
+            size: stat.size,
+            modified: 0,
+            prefix: Prefix::default(),
+            context: Vec::new(),
+            ledger: Ledger::new(start, 0, None),
+            grown: Instant::now(),
+            queued: false,
+            seen: 0,
+            missed: 0,
+            unverified: false,
+            troubled: false,
+            copy_of: None,
+        }
+    }
+
+    /// Everything was read and acknowledged, and no more can come.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.place, Place::Deleted | Place::Lost | Place::Away)
+            && self.file.is_none()
+            && self.ledger.acked() >= self.read
+    }
+
+    /// Nothing is left to read for now.
+    pub(super) fn is_caught_up(&self) -> bool {
+        !self.queued && self.size <= self.read
+    }
+
+    pub(super) fn lag(&self) -> u64 {
+        if self.place == Place::Ignored { 0 } else { self.size.saturating_sub(self.ledger.acked()) }
+    }
+
+    /// Whether `file` holds the bytes this position stands in, as far as they are remembered: its beginning, and what
+    /// comes before the position.
+    pub(super) fn is_in(&mut self, file: &File) -> io::Result<bool> {
+        let size = Stat::of_fd(file)?.size;
+        if size < self.read {
+            return Ok(false);
+        }
+        if !self.prefix.holds(file)? {
+            return Ok(false);
+        }
+        if self.unverified {
+            return match self.ledger.anchor() {
+                Some((at, expected)) => Ok(hash(&context_at(file, at)?) == expected),
+                None => Ok(true),
+            };
+        }
+        self.context_holds(file)
+    }
+
+    /// The bytes before the position are still there.
+    pub(super) fn context_holds(&self, file: &File) -> io::Result<bool> {
+        let mut buffer = [0; CONTEXT];
+        let len = self.context.len();
+        let at = self.read - len as u64;
+        Ok(read_at(file, &mut buffer[..len], at)? == self.context.as_slice())
+    }
+
+    /// Notes that `passed` bytes were passed on.
+    pub(super) fn advance(&mut self, passed: &[u8], part: u32) {
+        self.read += passed.len() as u64;
+        self.scanned = 0;
+        self.part = part;
+        if passed.len() >= CONTEXT {
+            self.context.clear();
+            self.context.extend_from_slice(&passed[passed.len() - CONTEXT..]);
+        } else {
+            let keep = CONTEXT - passed.len();
+            let drop = self.context.len().saturating_sub(keep);
+            self.context.drain(..drop);
+            self.context.extend_from_slice(passed);
+        }
+        let context = &self.context;
+        self.ledger.passed_on(self.read, part, || hash(context));
+    }
+}
