@@ -2,11 +2,13 @@
 
 mod answer;
 mod bulk;
+mod dns;
 mod http;
 mod server;
 mod tcp;
 
 pub use answer::{Answer, OnConnect, Received, Reply};
 pub use bulk::{Doc, FakeBulk};
+pub use dns::{DnsAnswer, FakeDns, Question};
 pub use http::FakeHttp;
 pub use tcp::{FakeTcp, TcpAnswer};

@@ -15,7 +15,7 @@ pub use ready::Ready;
 pub use running::{Exited, Running};
 
 /// Environment twins of flags, and what would make a test depend on the machine it runs on.
-const CLEARED: [&str; 5] = ["LOGSHIPPER_", "PROXY_", "LOGFORMAT_", "WAITFOR_", "KUBERNETES_"];
+const CLEARED: [&str; 6] = ["LOGSHIPPER_", "PROXY_", "LOGFORMAT_", "WAITFOR_", "PODKIT_", "KUBERNETES_"];
 const CLEARED_NAMES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NO_COLOR"];
 
 /// What each stream keeps. A test that prints more sends stdout to a file ([`Proc::stdout_to`]).
