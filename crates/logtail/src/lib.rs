@@ -16,13 +16,14 @@
 //! use logtail::{Loaded, Options, Store, Tail, Wakeup};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (mut store, loaded) = Store::open("/var/lib/x/positions")?;
+//! let (store, loaded) = Store::open("/var/lib/x/positions")?;
 //! let saved = match loaded {
 //!     Loaded::Found(positions) => Some(positions),
 //!     Loaded::Nothing | Loaded::Damaged { .. } => None, // damaged: set aside, reported, read from the beginning
 //! };
 //! let wakeup = Wakeup::default();
 //! let mut tail = Tail::open(Options::new(["/var/log/app/*.log"]), saved, wakeup.clone())?;
+//! store.save(&tail.positions())?; // at once: from here on, a rotated file is one that was missed
 //! loop {
 //!     let mut done = Vec::new();
 //!     let turn = tail.poll(1 << 20, |block| {

@@ -22,6 +22,9 @@ pub struct Position {
     /// Where it was last seen.
     #[serde(serialize_with = "path_out", deserialize_with = "path_in")]
     pub path: Arc<Path>,
+    /// Where it was found first.
+    #[serde(serialize_with = "path_out", deserialize_with = "path_in")]
+    pub origin: Arc<Path>,
     /// Everything before this byte is acknowledged.
     pub offset: u64,
     /// Parts of the line at `offset` that are acknowledged; 0 at the start of a line.
@@ -80,6 +83,7 @@ pub(crate) mod tests {
     pub(crate) fn position(path: &[u8], offset: u64) -> Position {
         Position {
             path: Path::new(OsStr::from_bytes(path)).into(),
+            origin: Path::new(OsStr::from_bytes(path)).into(),
             offset,
             part: 0,
             size: offset,

@@ -27,8 +27,8 @@ pub(super) enum Likeness {
 impl Tail {
     /// Compares a new file with the one whose rotated form its name says it may be.
     pub(super) fn likeness(&mut self, found: &Found) -> Likeness {
-        let original = found.live.iter().find_map(|path| self.by_path.get(path.as_path())).copied();
-        let Some(key) = original else { return Likeness::Other };
+        let at_name = found.live.iter().find_map(|path| self.by_path.get(path.as_path())).copied();
+        let Some(key) = at_name.or_else(|| self.moved_original(found)) else { return Likeness::Other };
         // Cut already? Then this look claims its copy.
         if !self.ensure_open(key).unwrap_or(false) {
             return Likeness::Other;
@@ -51,13 +51,20 @@ impl Tail {
         }
     }
 
+    /// The original may have been renamed itself since it was copied and cut.
+    fn moved_original(&self, found: &Found) -> Option<FileKey> {
+        let named = |file: &Tracked| found.live.iter().any(|live| **live == *file.origin);
+        let is_cut = |file: &Tracked| file.place == Place::Rotated && file.size < file.read;
+        self.files.iter().find(|(_, file)| is_cut(file) && named(file)).map(|(key, _)| *key)
+    }
+
     /// The rest of a generation that was cut away: from the copy that is known, or from one that proves to be it.
     /// `files` are those of a look through the directories.
     pub(super) fn find_rest(&mut self, key: FileKey, files: &[Found]) {
         let Some(lost) = self.files.get(&key) else { return };
         let mut candidates: Vec<&Found> = files
             .iter()
-            .filter(|found| !found.compressed && found.live.iter().any(|live| **live == *lost.path))
+            .filter(|found| !found.compressed && found.live.iter().any(|live| **live == *lost.origin))
             .filter(|found| found.stat.size >= lost.read)
             .collect();
         candidates.sort_by_key(|found| std::cmp::Reverse((found.stat.identity.birth, found.stat.modified)));

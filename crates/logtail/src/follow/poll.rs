@@ -48,6 +48,13 @@ impl Tail {
             }
             self.read_ready(budget, &mut used, &mut emit);
         }
+        if budget == 0 {
+            // A file may be cut while its consumer has no room, and its copy be gone when it has.
+            let waiting: Vec<FileKey> = self.ready.iter().copied().collect();
+            for key in waiting {
+                let _ = self.look_at(key);
+            }
+        }
         if used < budget {
             self.idle_lines(&mut used, &mut emit);
         }

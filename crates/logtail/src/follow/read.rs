@@ -42,29 +42,9 @@ impl Tail {
         flush: bool,
         emit: &mut impl FnMut(Block<'_>),
     ) -> io::Result<usize> {
+        let Some(stat) = self.look_at(key)? else { return Ok(0) };
         let Some(tracked) = self.files.get_mut(&key) else { return Ok(0) };
         let Some(file) = &tracked.file else { return Ok(0) };
-        let stat = Stat::of_fd(file)?;
-        if stat.size < tracked.read {
-            self.roll_over(key, None);
-            return Ok(0);
-        }
-        if stat.modified != tracked.modified {
-            let same =
-                tracked.prefix.holds(file)? && (stat.size > tracked.read || tracked.context_holds(file)?);
-            if !same {
-                self.roll_over(key, None);
-                return Ok(0);
-            }
-            tracked.modified = stat.modified;
-        }
-        if stat.size > tracked.size {
-            tracked.grown = Instant::now();
-        }
-        if stat.links == 0 && tracked.place != Place::Ignored {
-            tracked.place = Place::Deleted;
-        }
-        tracked.size = stat.size;
         if stat.size == tracked.read {
             return Ok(0);
         }
@@ -108,6 +88,30 @@ impl Tail {
         buffer.shrink_to(usual);
         self.buffer = buffer;
         result
+    }
+
+    /// Learns how an open file has changed; begins anew when it is not the one it was (`None`).
+    pub(super) fn look_at(&mut self, key: FileKey) -> io::Result<Option<Stat>> {
+        let Some(tracked) = self.files.get_mut(&key) else { return Ok(None) };
+        let Some(file) = &tracked.file else { return Ok(None) };
+        let stat = Stat::of_fd(file)?;
+        let same = stat.size >= tracked.read
+            && (stat.modified == tracked.modified
+                || tracked.prefix.holds(file)?
+                    && (stat.size > tracked.read || tracked.context_holds(file)?));
+        if !same {
+            self.roll_over(key, None);
+            return Ok(None);
+        }
+        tracked.modified = stat.modified;
+        if stat.size > tracked.size {
+            tracked.grown = Instant::now();
+        }
+        if stat.links == 0 && tracked.place != Place::Ignored {
+            tracked.place = Place::Deleted;
+        }
+        tracked.size = stat.size;
+        Ok(Some(stat))
     }
 
     /// Cuts `data`, which begins at the position, and passes on what is complete.

@@ -16,6 +16,7 @@ impl Tail {
             .map(|(key, file)| {
                 let position = Position {
                     path: Arc::clone(&file.path),
+                    origin: Arc::clone(&file.origin),
                     offset: file.ledger.acked(),
                     part: file.ledger.part(),
                     size: file.size,
@@ -54,6 +55,7 @@ impl Tail {
                 () => Place::Matched,
             };
             let mut file = Tracked::new(FileId(position.id), position.path, &stat, place, position.offset);
+            file.origin = position.origin;
             file.part = position.part;
             file.prefix = Prefix { len: position.prefix.0, hash: position.prefix.1 };
             file.ledger = Ledger::new(position.offset, position.part, position.anchor);

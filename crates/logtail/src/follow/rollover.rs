@@ -13,7 +13,8 @@ impl Tail {
     /// keeps its key and looks for a copy; the inode begins anew under a new key.
     pub(super) fn roll_over(&mut self, key: FileKey, files: Option<&[Found]>) {
         let Some(old) = self.files.get_mut(&key) else { return };
-        let (path, place, seen) = (Arc::clone(&old.path), old.place, old.seen);
+        let (path, origin, place, seen) =
+            (Arc::clone(&old.path), Arc::clone(&old.origin), old.place, old.seen);
         let file = old.file.take();
         old.place = Place::Lost;
         old.scanned = 0;
@@ -43,6 +44,7 @@ impl Tail {
             let mut tracked =
                 Tracked::new(FileId::new(&stat.identity, now()), Arc::clone(&path), &stat, place, start);
             tracked.seen = seen;
+            tracked.origin = origin;
             tracked.file = file;
             if tracked.file.is_some() {
                 self.open.push_back(new);

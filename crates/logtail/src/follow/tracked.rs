@@ -30,6 +30,8 @@ pub(super) enum Place {
 pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) path: Arc<Path>,
+    /// Where it was found first: its copies are named after this.
+    pub(super) origin: Arc<Path>,
     pub(super) identity: Identity,
     pub(super) place: Place,
     pub(super) file: Option<File>,
@@ -64,6 +66,7 @@ impl Tracked {
     pub(super) fn new(id: FileId, path: Arc<Path>, stat: &Stat, place: Place, start: u64) -> Self {
         Self {
             id,
+            origin: Arc::clone(&path),
             path,
             identity: stat.identity,
             place,

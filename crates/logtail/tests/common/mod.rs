@@ -1,0 +1,130 @@
+//! A consumer for tests: collects every line by name of its content, acknowledges when told to.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use logtail::{FileKey, Loaded, Options, Piece, Store, Tail, Wakeup};
+
+pub struct Reader {
+    pub tail: Tail,
+    pub lines: Vec<String>,
+    pub pieces: Vec<Piece>,
+    pub unacknowledged: Vec<(FileKey, Range<u64>)>,
+    store: Store,
+    wakeup: Wakeup,
+}
+
+impl Reader {
+    pub fn new(dir: &Path, options: Options) -> Self {
+        let (store, loaded) = Store::open(dir.join(".state/positions")).expect("state opens");
+        let saved = if let Loaded::Found(positions) = loaded { Some(positions) } else { None };
+        let wakeup = Wakeup::default();
+        let tail = Tail::open(options, saved, wakeup.clone()).expect("options are valid");
+        Self { tail, lines: Vec::new(), pieces: Vec::new(), unacknowledged: Vec::new(), store, wakeup }
+    }
+
+    /// One poll. Lines are kept, nothing is acknowledged.
+    pub fn poll(&mut self, budget: usize) -> logtail::Turn {
+        let (lines, pieces, open) = (&mut self.lines, &mut self.pieces, &mut self.unacknowledged);
+        self.tail.poll(budget, |block| {
+            for line in block.lines() {
+                lines.push(String::from_utf8_lossy(line.bytes).into_owned());
+                pieces.push(line.piece);
+            }
+            open.push((block.file, block.range()));
+        })
+    }
+
+    pub fn acknowledge_all(&mut self) {
+        for (file, range) in std::mem::take(&mut self.unacknowledged) {
+            self.tail.acknowledge(file, range);
+        }
+    }
+
+    pub fn save(&mut self) {
+        let positions = self.tail.positions();
+        self.store.save(&positions).expect("saves");
+    }
+
+    /// Polls and acknowledges until `lines` holds `count` lines, for at most 20 s.
+    pub fn until(&mut self, count: usize) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.lines.len() < count {
+            let turn = self.poll(1 << 20);
+            self.acknowledge_all();
+            if !turn.more {
+                self.wakeup.wait(turn.wait.min(Duration::from_millis(200)));
+            }
+            assert!(
+                Instant::now() < end,
+                "only {} of {count} lines: {:?}",
+                self.lines.len(),
+                self.tail.files()
+            );
+        }
+    }
+
+    /// Polls with no room, as a consumer does whose sink is down.
+    pub fn stalled_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let turn = self.poll(0);
+            self.wakeup.wait(turn.wait.min(Duration::from_millis(20)));
+        }
+    }
+
+    /// Reads everything to its end, last lines too, and acknowledges it.
+    pub fn finish(&mut self) {
+        self.tail.finish();
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let turn = self.poll(1 << 20);
+            self.acknowledge_all();
+            if turn.finished {
+                break;
+            }
+            assert!(Instant::now() < end, "does not finish: {:?}", self.tail.files());
+        }
+        self.save();
+    }
+}
+
+pub fn append(path: &Path, text: impl AsRef<[u8]>) {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).expect("opens");
+    file.write_all(text.as_ref()).expect("writes");
+}
+
+/// logrotate's copytruncate: shift the copies, copy, cut.
+pub fn copytruncate(path: &Path, keep: u32) {
+    shift(path, keep);
+    fs::copy(path, numbered(path, 1)).expect("copies");
+    OpenOptions::new().write(true).open(path).expect("opens").set_len(0).expect("cuts");
+}
+
+/// logrotate's default: shift, rename; the writer opens anew.
+pub fn rename(path: &Path, keep: u32) {
+    shift(path, keep);
+    fs::rename(path, numbered(path, 1)).expect("renames");
+}
+
+fn shift(path: &Path, keep: u32) {
+    for n in (1..keep).rev() {
+        let _ = fs::rename(numbered(path, n), numbered(path, n + 1));
+    }
+}
+
+pub fn numbered(path: &Path, n: u32) -> PathBuf {
+    format!("{}.{n}", path.display()).into()
+}
+
+pub fn exact(dir: &Path) -> Options {
+    Options::new([dir.join("app.log").display().to_string()])
+}
+
+pub fn glob(dir: &Path) -> Options {
+    Options::new([dir.join("app.log*").display().to_string()])
+}

@@ -1,0 +1,433 @@
+//! What may happen to a file while it is read: each is told apart, nothing is lost, nothing comes twice.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
+
+use common::{Reader, append, copytruncate, exact, glob, numbered, rename};
+use logtail::{Options, Piece};
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+#[test]
+fn lines_come_in_order_and_once() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\ntwo\n");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(2);
+    append(&log, "three\n");
+    reader.until(3);
+    reader.finish();
+    assert_eq!(reader.lines, ["one", "two", "three"]);
+}
+
+#[test]
+fn a_line_is_passed_on_when_it_is_complete() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "hal");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.stalled_for(Duration::from_millis(20));
+    reader.poll(1000);
+    assert!(reader.lines.is_empty());
+    append(&log, "f\nnext\n");
+    reader.until(2);
+    assert_eq!(reader.lines, ["half", "next"]);
+}
+
+#[test]
+fn an_unfinished_last_line_comes_after_its_idle_time_and_goes_on_as_a_part() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "prompt: ");
+    let mut reader =
+        Reader::new(dir.path(), Options { idle_line: Some(Duration::ZERO), ..exact(dir.path()) });
+    reader.until(1);
+    append(&log, "yes\nnext\n");
+    reader.until(3);
+    assert_eq!(reader.lines, ["prompt: ", "yes", "next"]);
+    let parts = [Piece::Unterminated { number: 1 }, Piece::Part { number: 2, last: true }, Piece::Lines];
+    assert_eq!(reader.pieces, parts);
+}
+
+#[test]
+fn only_the_newline_of_a_passed_on_line_is_no_line() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "last");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.finish();
+    append(&log, "\nnext\n");
+    let mut reader_again = Reader::new(dir.path(), exact(dir.path()));
+    reader_again.finish();
+    assert_eq!((reader.lines, reader_again.lines), (vec!["last".to_owned()], vec!["next".to_owned()]));
+}
+
+#[test]
+fn a_long_line_comes_in_numbered_parts_and_whole() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    let long: String = (0..3_000_000).map(|n: u32| char::from(b'a' + (n % 26) as u8)).collect();
+    append(&log, format!("before\n{long}\nafter\n"));
+    let mut reader = Reader::new(dir.path(), Options { max_line: 1 << 20, ..exact(dir.path()) });
+    reader.finish();
+    assert_eq!(reader.lines[0], "before");
+    assert_eq!(reader.lines[1..4].concat(), long);
+    assert_eq!(reader.lines[4], "after");
+    assert_eq!(reader.pieces[3], Piece::Part { number: 3, last: true });
+}
+
+#[test]
+fn parts_are_numbered_on_after_a_restart() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "x".repeat(250) + "\n");
+    let options = Options { max_line: 100, read_size: 100, ..exact(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options.clone());
+    reader.poll(1);
+    assert_eq!(reader.pieces, [Piece::Part { number: 1, last: false }]);
+    reader.acknowledge_all();
+    reader.save();
+    let mut reader = Reader::new(dir.path(), options);
+    reader.finish();
+    assert_eq!(
+        reader.pieces,
+        [Piece::Part { number: 2, last: false }, Piece::Part { number: 3, last: true }]
+    );
+}
+
+#[test]
+fn rename_rotations_in_a_row_by_exact_path_and_by_glob() {
+    for options in [exact, glob] {
+        let dir = dir();
+        let log = dir.path().join("app.log");
+        let mut reader = Reader::new(dir.path(), options(dir.path()));
+        for round in 0..20 {
+            append(&log, format!("{round} a\n{round} b\n"));
+            if round % 3 == 0 {
+                reader.until(round * 2 + 1);
+            }
+            rename(&log, 30);
+            // A writer may still have the old file open.
+            append(&numbered(&log, 1), format!("{round} late\n"));
+        }
+        reader.finish();
+        let mut expected: Vec<String> =
+            (0..20).flat_map(|n| [format!("{n} a"), format!("{n} b"), format!("{n} late")]).collect();
+        expected.sort();
+        reader.lines.sort();
+        assert_eq!(reader.lines, expected);
+        assert_eq!(reader.tail.totals().lost_bytes, 0);
+    }
+}
+
+#[test]
+fn copytruncate_in_a_row_by_exact_path_and_by_glob() {
+    for options in [exact, glob] {
+        let dir = dir();
+        let log = dir.path().join("app.log");
+        append(&log, "first\n");
+        let mut reader = Reader::new(dir.path(), options(dir.path()));
+        for round in 0..20 {
+            append(&log, format!("{round} a\n{round} b\n"));
+            match round % 3 {
+                0 => reader.until(round * 2 + 1),
+                // Behind: the rest is in the copy only.
+                1 => reader.stalled_for(Duration::from_millis(5)),
+                _ => {}
+            }
+            copytruncate(&log, 30);
+        }
+        append(&log, "last\n");
+        reader.finish();
+        let mut expected: Vec<String> = (0..20).flat_map(|n| [format!("{n} a"), format!("{n} b")]).collect();
+        expected.extend(["first".into(), "last".into()]);
+        expected.sort();
+        reader.lines.sort();
+        assert_eq!(reader.lines, expected);
+        assert_eq!(reader.tail.totals().lost_bytes, 0);
+    }
+}
+
+#[test]
+fn rotations_while_nobody_runs_are_found() {
+    for rotate in [rename, copytruncate] {
+        let dir = dir();
+        let log = dir.path().join("app.log");
+        append(&log, "read before\nnot acknowledged\n");
+        let mut reader = Reader::new(dir.path(), exact(dir.path()));
+        reader.poll(1 << 20);
+        let (file, range) = reader.unacknowledged[0].clone();
+        reader.tail.acknowledge(file, range.start..12);
+        reader.save();
+        drop(reader);
+        append(&log, "written while down\n");
+        rotate(&log, 5);
+        append(&log, "in between, of which nobody ever knew\n");
+        rotate(&log, 5);
+        append(&log, "now\n");
+        let mut reader = Reader::new(dir.path(), exact(dir.path()));
+        reader.finish();
+        reader.lines.sort();
+        assert_eq!(
+            reader.lines,
+            ["in between, of which nobody ever knew", "not acknowledged", "now", "written while down"]
+        );
+    }
+}
+
+#[test]
+fn what_was_rotated_before_the_first_start_is_not_read() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&numbered(&log, 1), "old\n");
+    append(&log, "now\n");
+    for _ in 0..2 {
+        let mut reader = Reader::new(dir.path(), exact(dir.path()));
+        reader.finish();
+        assert!(reader.lines.iter().all(|line| line == "now"));
+    }
+}
+
+#[test]
+fn a_deleted_file_is_read_to_its_end() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    append(&log, "two\nlast without newline");
+    reader.stalled_for(Duration::from_millis(20));
+    fs::remove_file(&log).expect("deletes");
+    append(&log, "another file\n");
+    reader.until(4);
+    reader.lines.sort();
+    assert_eq!(reader.lines, ["another file", "last without newline", "one", "two"]);
+}
+
+#[test]
+fn deleted_and_made_again_with_the_same_beginning_is_another_file() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    let header = "# the same header\n".repeat(100);
+    append(&log, format!("{header}one\n"));
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.finish();
+    drop(reader);
+    // Nobody holds it open now, so the inode number is free to be used again.
+    fs::remove_file(&log).expect("deletes");
+    append(&log, format!("{header}two\nthree\n"));
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.finish();
+    assert_eq!(reader.lines.len(), 102);
+    assert_eq!(reader.lines[100..], ["two", "three"]);
+}
+
+#[test]
+fn files_with_equal_beginnings_are_not_taken_for_each_other() {
+    let dir = dir();
+    let header = "banner\n".repeat(300);
+    for name in ["a.log", "b.log", "worker.log", "worker-1.log", "worker-2.log"] {
+        append(&dir.path().join(name), format!("{header}{name}\n"));
+    }
+    let mut reader = Reader::new(dir.path(), Options::new([dir.path().join("*.log").display().to_string()]));
+    reader.finish();
+    assert_eq!(reader.lines.len(), 5 * 301);
+}
+
+#[test]
+fn twins_that_only_have_a_banner_yet_are_read_too() {
+    let dir = dir();
+    let options = Options::new([dir.path().join("*.log").display().to_string()]);
+    append(&dir.path().join("worker.log"), "starting\n");
+    let mut reader = Reader::new(dir.path(), options);
+    reader.until(1);
+    append(&dir.path().join("worker-1.log"), "starting\n");
+    reader.stalled_for(Duration::from_millis(150));
+    append(&dir.path().join("worker-1.log"), "1 is different\n");
+    reader.until(3);
+    append(&dir.path().join("worker-2.log"), "starting\n");
+    reader.stalled_for(Duration::from_millis(50));
+    reader.finish();
+    assert_eq!(reader.lines, ["starting", "starting", "1 is different", "starting"]);
+}
+
+#[test]
+fn tiny_files_are_read_at_once() {
+    let dir = dir();
+    append(&dir.path().join("app.log"), "x\n");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(1);
+}
+
+#[test]
+fn overwritten_in_place_starts_anew() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\ntwo\n");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(2);
+    fs::write(&log, "ONE\nTWO\nTHREE\n").expect("writes");
+    reader.until(5);
+    assert_eq!(reader.lines[2..], ["ONE", "TWO", "THREE"]);
+    fs::write(&log, "SIX\nTEN\nELVEN\n").expect("writes the same number of bytes");
+    reader.until(8);
+    assert_eq!(reader.lines[5..], ["SIX", "TEN", "ELVEN"]);
+}
+
+#[test]
+fn a_writer_that_goes_on_behind_the_cut_leaves_a_hole_that_is_no_line() {
+    use std::os::unix::fs::FileExt;
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    let start = "line\n".repeat(4000);
+    append(&log, &start);
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(4000);
+    let writer = fs::OpenOptions::new().write(true).open(&log).expect("opens");
+    copytruncate(&log, 3);
+    writer.write_all_at(b"behind the hole\n", start.len() as u64).expect("writes");
+    reader.until(4001);
+    assert_eq!(reader.lines[4000], "behind the hole");
+}
+
+#[test]
+fn bytes_that_vanish_unread_are_counted() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(1);
+    append(&log, "twelve bytes");
+    reader.stalled_for(Duration::from_millis(200));
+    fs::write(&log, "").expect("cuts");
+    append(&log, "x\n");
+    reader.until(2);
+    assert_eq!((reader.tail.totals().lost_bytes, reader.tail.totals().lost_files), (12, 1));
+}
+
+#[test]
+fn symbolic_links_that_are_switched_lead_to_the_new_file() {
+    let dir = dir();
+    let at = |name: &str| dir.path().join(name);
+    append(&at("2026-01.txt"), "january\n");
+    append(&at("2026-02.txt"), "february\n");
+    symlink("2026-01.txt", at("app.log")).expect("links");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(1);
+    append(&at("2026-01.txt"), "last of january\n");
+    symlink("2026-02.txt", at("new")).expect("links");
+    fs::rename(at("new"), at("app.log")).expect("switches");
+    reader.until(3);
+    reader.lines.sort();
+    assert_eq!(reader.lines, ["february", "january", "last of january"]);
+}
+
+#[test]
+fn one_file_with_two_names_is_one_file() {
+    let dir = dir();
+    append(&dir.path().join("a.log"), "one\n");
+    symlink("a.log", dir.path().join("link.log")).expect("links");
+    fs::hard_link(dir.path().join("a.log"), dir.path().join("hard.log")).expect("links");
+    let mut reader = Reader::new(dir.path(), Options::new([dir.path().join("*.log").display().to_string()]));
+    reader.finish();
+    assert_eq!(reader.lines, ["one"]);
+}
+
+#[test]
+fn a_directory_may_come_later_and_be_replaced() {
+    let dir = dir();
+    let logs = dir.path().join("logs");
+    let mut reader = Reader::new(dir.path(), Options::new([logs.join("*.log").display().to_string()]));
+    assert_eq!(reader.tail.problems().len(), 1);
+    fs::create_dir(&logs).expect("creates");
+    append(&logs.join("a.log"), "one\n");
+    reader.until(1);
+    fs::rename(&logs, dir.path().join("before")).expect("moves away");
+    append(&dir.path().join("before/a.log"), "two, late\n");
+    fs::create_dir(&logs).expect("creates");
+    append(&logs.join("a.log"), "three\n");
+    reader.until(3);
+    append(&logs.join("a.log"), "four\n");
+    reader.until(4);
+    assert!(reader.tail.problems().is_empty());
+}
+
+#[test]
+fn more_files_than_may_be_open_all_get_their_turn() {
+    let dir = dir();
+    let options = Options { max_open: 4, ..Options::new([dir.path().join("*.log").display().to_string()]) };
+    for n in 0..50 {
+        append(&dir.path().join(format!("{n}.log")), format!("{n} a\n"));
+    }
+    let mut reader = Reader::new(dir.path(), options);
+    reader.until(50);
+    for n in 0..50 {
+        append(&dir.path().join(format!("{n}.log")), format!("{n} b\n"));
+    }
+    reader.until(100);
+    for n in 0..50 {
+        fs::rename(dir.path().join(format!("{n}.log")), dir.path().join(format!("{n}.log.1")))
+            .expect("renames");
+        append(&dir.path().join(format!("{n}.log.1")), format!("{n} c\n"));
+        append(&dir.path().join(format!("{n}.log")), format!("{n} d\n"));
+    }
+    reader.until(200);
+    reader.finish();
+    let distinct: std::collections::HashSet<_> = reader.lines.iter().collect();
+    assert_eq!((distinct.len(), reader.lines.len()), (200, 200));
+}
+
+#[test]
+fn without_the_kernels_help_it_is_the_same() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    let mut reader = Reader::new(dir.path(), Options { watch: false, ..exact(dir.path()) });
+    reader.until(1);
+    append(&log, "two\n");
+    reader.until(2);
+    rename(&log, 3);
+    append(&log, "three\n");
+    reader.until(3);
+}
+
+#[test]
+fn from_the_end_counts_once_and_only_for_what_was_there() {
+    let dir = dir();
+    let options = || {
+        let all = dir.path().join("*.log").display().to_string();
+        Options { from_end: true, ..Options::new([all]) }
+    };
+    append(&dir.path().join("old.log"), "old\n");
+    let mut reader = Reader::new(dir.path(), options());
+    append(&dir.path().join("old.log"), "new\n");
+    append(&dir.path().join("new.log"), "all of it\n");
+    reader.until(2);
+    reader.finish();
+    drop(reader);
+    append(&dir.path().join("old.log"), "while down\n");
+    let mut reader = Reader::new(dir.path(), options());
+    reader.finish();
+    assert_eq!(reader.lines, ["while down"]);
+}
+
+#[test]
+fn permissions_that_come_later_are_noticed() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: root may read everything");
+        return;
+    }
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o0)).expect("takes rights away");
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.stalled_for(Duration::from_millis(50));
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o600)).expect("gives rights back");
+    reader.until(1);
+}
