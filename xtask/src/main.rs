@@ -2,6 +2,7 @@
 
 mod demo;
 mod dist;
+mod docker;
 mod images;
 mod schemas;
 mod sh;

@@ -72,7 +72,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     // The report goes to stdout as the last line; the logs themselves went to their files.
     #[allow(clippy::print_stdout, reason = "stdout is where this program's result goes")]
     {
-        println!("{}", serde_json::json!({"report": ledger.report()}));
+        println!("{}", serde_json::json!({"report": ledger.report(), "failures": ledger.failures()}));
     }
     Ok(())
 }

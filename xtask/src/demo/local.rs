@@ -1,18 +1,16 @@
 //! The demo as plain processes on this machine.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::Value;
 
 use super::Options;
 use super::http::{self, number};
+use super::interrupt::Interrupt;
 use super::kubelet::{Drained, Kubelet};
 use super::pod::{self, Places};
 use super::process::State;
-use super::proof::{self, Proof};
+use super::proof::{self, Away, Proof};
 use super::script::{Deed, OUTAGE, script};
 use super::view::{Tone, View, thousands};
 
@@ -27,7 +25,7 @@ struct Demo<'a> {
     places: Places,
     kubelet: Kubelet,
     view: View,
-    stop: Arc<AtomicUsize>,
+    interrupt: Interrupt,
     asked: Instant,
     sampled: Instant,
     /// Requests and lines at the last look, for the rates.
@@ -39,7 +37,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let dir = tempfile::Builder::new().prefix("podmates-demo-").tempdir().context("cannot make a folder")?;
     let places = Places::find(dir.path())?;
     places.create()?;
-    let stop = catch_signals()?;
+    let interrupt = Interrupt::catch()?;
     let mut specs = pod::containers(&places, options);
     specs.push(pod::backend(&places, options));
     let kubelet = Kubelet::new(specs, places.dir.join("output"));
@@ -49,7 +47,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         places,
         kubelet,
         view: View::new(),
-        stop,
+        interrupt,
         asked: now,
         sampled: now,
         before: (now, 0),
@@ -58,23 +56,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let outcome = demo.play();
     drop(demo);
     if options.keep {
-        println!("\n  Everything is in {}", dir.keep().display());
+        eprintln!("\n  Everything is in {}", dir.keep().display());
     }
     outcome
-}
-
-/// Counts SIGINT and SIGTERM; at the second one the process leaves at once, and its children with it.
-fn catch_signals() -> anyhow::Result<Arc<AtomicUsize>> {
-    let count = Arc::new(AtomicUsize::new(0));
-    let armed = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the first signal finds nothing armed, arms it, and is counted.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&armed))
-            .context("cannot handle signals")?;
-        signal_hook::flag::register(signal, Arc::clone(&armed)).context("cannot handle signals")?;
-        signal_hook::flag::register_usize(signal, Arc::clone(&count), 1).context("cannot handle signals")?;
-    }
-    Ok(count)
 }
 
 impl Demo<'_> {
@@ -100,7 +84,7 @@ impl Demo<'_> {
     }
 
     fn stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) > 0
+        self.interrupt.came()
     }
 
     fn start_up(&mut self) -> anyhow::Result<()> {
@@ -251,15 +235,12 @@ impl Demo<'_> {
 
     fn prove(&mut self, drained: &[Drained], length: Duration) -> anyhow::Result<Proof> {
         let output = self.places.dir.join("output");
-        let app = std::fs::read_to_string(output.join("demo-app.stdout")).unwrap_or_default();
-        let app = app.lines().rev().find_map(|line| {
-            let value: Value = serde_json::from_str(line).ok()?;
-            value.get("report").cloned()
-        });
-        let app = app.context("the app ended without its report")?;
+        let said = std::fs::read_to_string(output.join("demo-app.stdout")).unwrap_or_default();
+        let said = proof::last_report(&said).context("the app ended without its report")?;
+        let app = &said["report"];
         let backend =
             http::json(self.places.backend_orders, "/stats").context("the backend does not answer")?;
-        let mut proof = Proof::from_reports(&app, &backend);
+        let mut proof = Proof::from_reports(app, &backend);
 
         // Independent of what anybody says: the lines in the files, and the ids in the store.
         let written = proof::written_ids(&self.places.app_logs())?;
@@ -267,14 +248,13 @@ impl Demo<'_> {
         proof.lines_written = written.len() as u64;
         proof.lines_received = received.len() as u64;
         proof.missing = written.difference(&received).cloned().collect();
-        if number(&app, "/lines_written") != proof.lines_written {
-            let said = number(&app, "/lines_written");
-            proof.missing.push(format!("(the app says it wrote {said} lines)"));
+        if number(app, "/lines_written") != proof.lines_written {
+            let claimed = number(app, "/lines_written");
+            proof.missing.push(format!("(the app says it wrote {claimed} lines)"));
         }
-        let away: Vec<(SystemTime, Option<SystemTime>)> =
+        let away: Vec<Away> =
             self.kubelet.processes.iter().flat_map(|process| process.away.clone()).collect();
-        let failures = std::fs::read_to_string(self.places.app_logs().join(".failures")).unwrap_or_default();
-        proof.judge_failures(&failures, &away);
+        proof.judge_failures(&said["failures"], &away);
         proof.forced =
             drained.iter().filter(|process| process.forced).map(|process| process.name.to_owned()).collect();
         proof.length = length;

@@ -2,15 +2,19 @@
 
 mod docker;
 mod http;
+mod interrupt;
 mod kubelet;
 mod local;
 mod pod;
 mod process;
 mod proof;
+mod rehearse;
 mod script;
 mod view;
 
 use std::time::Duration;
+
+pub(crate) use rehearse::{as_a_docker_test, as_a_test, with_pages};
 
 use crate::sh;
 

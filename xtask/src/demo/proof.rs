@@ -16,6 +16,15 @@ const MARGIN: Duration = Duration::from_millis(1500);
 /// How many missing lines are named.
 const NAMED: usize = 5;
 
+/// From the death of a process until it was ready again, if it was.
+pub(crate) type Away = (SystemTime, Option<SystemTime>);
+
+/// What the app prints as its last line: `{"report": {…}, "failures": […]}`.
+pub(crate) fn last_report(stdout: &str) -> Option<Value> {
+    let lines = stdout.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line.trim()).ok());
+    lines.into_iter().find(|value| value.get("report").is_some())
+}
+
 pub(crate) struct Proof {
     pub(crate) lines_written: u64,
     pub(crate) lines_received: u64,
@@ -55,10 +64,9 @@ impl Proof {
     }
 
     /// Sorts the failed requests by whether a process was away at that time.
-    pub(crate) fn judge_failures(&mut self, failures: &str, away: &[(SystemTime, Option<SystemTime>)]) {
-        for line in failures.lines() {
-            let Ok(failure) = serde_json::from_str::<Value>(line) else { continue };
-            let at = UNIX_EPOCH + Duration::from_millis(number(&failure, "/unix_ms"));
+    pub(crate) fn judge_failures(&mut self, failures: &Value, away: &[Away]) {
+        for failure in failures.as_array().into_iter().flatten() {
+            let at = UNIX_EPOCH + Duration::from_millis(number(failure, "/unix_ms"));
             let excused =
                 away.iter().any(|(from, to)| at + MARGIN >= *from && to.is_none_or(|to| at <= to + MARGIN));
             if !excused {
@@ -177,10 +185,11 @@ mod tests {
     fn a_failure_counts_only_while_something_was_away() {
         let at = |second| UNIX_EPOCH + Duration::from_secs(second);
         let mut fine = proof();
-        fine.judge_failures("{\"unix_ms\": 100000, \"why\": \"refused\"}\n", &[(at(99), Some(at(102)))]);
+        let failures = json!([{"unix_ms": 100_000, "why": "refused"}]);
+        fine.judge_failures(&failures, &[(at(99), Some(at(102)))]);
         assert!(fine.faults().is_empty(), "{:?}", fine.faults());
         let mut wrong = proof();
-        wrong.judge_failures("{\"unix_ms\": 100000, \"why\": \"refused\"}\n", &[(at(10), Some(at(12)))]);
+        wrong.judge_failures(&failures, &[(at(10), Some(at(12)))]);
         assert_eq!(wrong.faults().len(), 2, "{:?}", wrong.faults());
     }
 

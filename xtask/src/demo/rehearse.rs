@@ -1,0 +1,74 @@
+//! The demo run by the tests: as people run it, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::sh;
+use crate::test::Done;
+
+/// As processes, each sidecar killed once.
+pub(crate) fn as_a_test(length: &str) -> anyhow::Result<Done> {
+    rehearse(&["demo", "--for", length, "--chaos", "--no-build"])
+}
+
+/// As containers, each sidecar killed once, from the images that are there.
+pub(crate) fn as_a_docker_test(length: &str) -> anyhow::Result<Done> {
+    rehearse(&["demo", "--docker", "--for", length, "--chaos", "--no-build"])
+}
+
+fn rehearse(args: &[&str]) -> anyhow::Result<Done> {
+    let mut command = this_program(args)?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run the demo")?;
+    let stdout = child.stdout.take().context("the demo has a stdout")?;
+    let mut lines = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        eprintln!("{line}");
+        lines.push(line);
+    }
+    if !child.wait()?.success() {
+        bail!("the demo failed; see its last lines");
+    }
+    let proof = lines.iter().find(|line| line.trim_start().starts_with("lines "));
+    let proof = proof.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    Ok(Done::Passed(proof.unwrap_or_default()))
+}
+
+/// Starts the demo, calls `visit` with the name and address of each page it offers, and ends the demo.
+pub(crate) fn with_pages(mut visit: impl FnMut(&str, &str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut child = this_program(&["demo", "--for", "3m", "--no-build"])?
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the demo")?;
+    let stdout = child.stdout.take().context("the demo has a stdout")?;
+    let mut visited = Ok(());
+    let mut pages = 0;
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [name, url] = words[..]
+            && url.starts_with("http://")
+            && visited.is_ok()
+        {
+            pages += 1;
+            visited = visit(name, url);
+        }
+        if line.contains("kill -9 any of them") {
+            let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+            let pid = pid.context("the demo has a process id")?;
+            rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        }
+    }
+    child.wait()?;
+    visited?;
+    if pages == 0 {
+        bail!("the demo offered no page");
+    }
+    Ok(())
+}
+
+fn this_program(args: &[&str]) -> anyhow::Result<Command> {
+    let program = std::env::current_exe().context("where is this program?")?;
+    Ok(sh::command(&program.to_string_lossy(), args))
+}

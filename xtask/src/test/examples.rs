@@ -1,0 +1,115 @@
+//! The steps that use the examples: schemas, configuration files, manifests, the demo in both forms.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Done, setup};
+use crate::{demo, docker, images as image, schemas as schema, sh};
+
+/// Oldest and newest Kubernetes that the manifests are for, and the one in which native sidecars became stable.
+const KUBERNETES: [&str; 3] = ["1.29", "1.33", "1.37"];
+
+pub(crate) fn schemas() -> anyhow::Result<Done> {
+    let stale = schema::each(true)?;
+    ensure!(stale.is_empty(), "run `cargo xtask schemas`: out of date are {}", stale.join(", "));
+    Ok(Done::Passed(format!("{} up to date", sh::TOOLS.len())))
+}
+
+/// Every file in examples/config passes `--check` of its binary, and its schema when the Python tools are there.
+pub(crate) fn configs() -> anyhow::Result<Done> {
+    let files = files_in("examples/config", "yaml")?;
+    ensure!(!files.is_empty(), "there is no configuration in examples/config");
+    let validator = setup::python().ok().map(|bin| bin.join("check-jsonschema"));
+    for file in &files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(tool) = sh::TOOLS.into_iter().find(|tool| stem.starts_with(tool)) else {
+            bail!("{} does not begin with the name of a binary", file.display());
+        };
+        let binary = sh::target_dir().join("debug").join(tool);
+        let mut check = sh::command(&binary.to_string_lossy(), &["--check", "--config"]);
+        check.arg(file);
+        sh::output(check)?;
+        if let Some(validator) = &validator {
+            let mut command = sh::command(&validator.to_string_lossy(), &["--schemafile"]);
+            command.arg(sh::root().join("schemas").join(format!("{tool}.json"))).arg(file);
+            sh::output(command)?;
+        }
+    }
+    let how = if validator.is_some() { "by --check and by schema" } else { "by --check" };
+    Ok(Done::Passed(format!("{} files {how}", files.len())))
+}
+
+/// The API's own schemas, strictly; what they cannot say is in crates/testkit/tests/manifests.rs.
+pub(crate) fn manifests() -> anyhow::Result<Done> {
+    let bin = match setup::python() {
+        Ok(bin) => bin,
+        Err(error) => return Ok(Done::Skipped(format!("no kubernetes-validate: {error:#}"))),
+    };
+    let files = files_in("examples/pods", "yaml")?;
+    ensure!(!files.is_empty(), "there is no manifest in examples/pods");
+    let validate = bin.join("kubernetes-validate");
+    for version in KUBERNETES {
+        let mut command = sh::command(&validate.to_string_lossy(), &["--strict", "-k", version]);
+        command.args(&files);
+        sh::output(command)?;
+    }
+    Ok(Done::Passed(format!("{} files against Kubernetes {}", files.len(), KUBERNETES.join(", "))))
+}
+
+/// Dockerfile, compose file and shell scripts, each by its linter.
+pub(crate) fn lint_files() -> anyhow::Result<Done> {
+    let bin = match setup::python() {
+        Ok(bin) => bin,
+        Err(error) => return Ok(Done::Skipped(format!("no linters: {error:#}"))),
+    };
+    let run = |program: &str, args: &[&str]| {
+        sh::output(sh::command(&bin.join(program).to_string_lossy(), args)).map(drop)
+    };
+    run("hadolint", &["Dockerfile"])?;
+    run("shellcheck", &[".ci/run"])?;
+    run("check-jsonschema", &["--builtin-schema", "vendor.compose-spec", "examples/compose/compose.yaml"])?;
+    run(
+        "yamllint",
+        &["--config-data", "{extends: relaxed, rules: {line-length: disable}}", "--strict", "examples"],
+    )?;
+    let workflows = files_in(".github/workflows", "yml").unwrap_or_default();
+    for file in &workflows {
+        run("check-jsonschema", &["--builtin-schema", "vendor.github-workflows", &file.to_string_lossy()])?;
+    }
+    Ok(Done::Passed("Dockerfile, compose.yaml, scripts, YAML".to_owned()))
+}
+
+/// The whole pod as processes, with SIGKILL to each sidecar: shorter than for people, otherwise the same.
+pub(crate) fn demo() -> anyhow::Result<Done> {
+    demo::as_a_test("20s")
+}
+
+pub(crate) fn images() -> anyhow::Result<Done> {
+    if !docker::answers() {
+        return Ok(Done::Skipped("no Docker engine answers".to_owned()));
+    }
+    let about = image::build(&image::Options::prebuilt())?;
+    Ok(Done::Passed(format!("{} images, by {:?}", about.len(), docker::builder())))
+}
+
+/// The whole pod through images and compose.
+pub(crate) fn compose() -> anyhow::Result<Done> {
+    if !docker::answers() {
+        return Ok(Done::Skipped("no Docker engine answers".to_owned()));
+    }
+    if docker::compose().is_none() {
+        return Ok(Done::Skipped("neither docker compose nor docker-compose is installed".to_owned()));
+    }
+    demo::as_a_docker_test("20s")
+}
+
+fn files_in(folder: &str, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = sh::root().join(folder);
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.sort();
+    Ok(files)
+}

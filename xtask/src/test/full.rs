@@ -1,0 +1,63 @@
+//! What only `--full` does, because it is slow.
+
+use anyhow::Context;
+
+use super::{Done, setup};
+use crate::{demo, sh};
+
+/// Findings that do not apply, each with its reason.
+const CHECKOV_SKIPS: [(&str, &str); 6] = [
+    ("CKV_K8S_11", "no CPU limits: throttling a proxy costs latency and saves nothing; memory is limited"),
+    ("CKV_K8S_15", "imagePullPolicy IfNotPresent: tags are pinned and never moved"),
+    ("CKV_K8S_21", "the default namespace: an example does not decide where it lives"),
+    ("CKV_K8S_43", "tags and not digests: the digests are in the release notes"),
+    ("CKV2_K8S_6", "no NetworkPolicy: it belongs to the namespace, not to the pod"),
+    ("CKV_DOCKER_2", "no HEALTHCHECK in the images: Kubernetes ignores it, compose.yaml has its own"),
+];
+
+pub(crate) fn checkov() -> anyhow::Result<Done> {
+    let bin = setup::install_python("requirements-full.txt")?;
+    let skips: Vec<&str> = CHECKOV_SKIPS.iter().map(|(id, _)| *id).collect();
+    let skips = skips.join(",");
+    let checkov = bin.join("checkov");
+    for what in [
+        ["--directory", "examples/pods", "--framework", "kubernetes"],
+        ["--file", "Dockerfile", "--framework", "dockerfile"],
+    ] {
+        let mut command = sh::command(&checkov.to_string_lossy(), &what);
+        command.args(["--compact", "--quiet", "--skip-download", "--skip-check", &skips]);
+        sh::run(command)?;
+    }
+    Ok(Done::Passed(format!("{} checks skipped, each with a reason", CHECKOV_SKIPS.len())))
+}
+
+pub(crate) fn zizmor() -> anyhow::Result<Done> {
+    if !sh::root().join(".github/workflows").is_dir() {
+        return Ok(Done::Passed("there are no workflows".to_owned()));
+    }
+    let bin = setup::install_python("requirements-full.txt")?;
+    sh::run(sh::command(&bin.join("zizmor").to_string_lossy(), &["--offline", ".github/workflows"]))?;
+    Ok(Done::Passed(String::new()))
+}
+
+pub(crate) fn long_demo() -> anyhow::Result<Done> {
+    demo::as_a_test("5m")
+}
+
+/// A picture of each status page while the pod runs, by a headless Chromium.
+pub(crate) fn pages() -> anyhow::Result<Done> {
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let Some(browser) = browsers.into_iter().find(|name| sh::succeeds(name, &["--version"])) else {
+        return Ok(Done::Skipped("no Chromium here; `apt-get install chromium` brings one".to_owned()));
+    };
+    let pictures = sh::target_dir().join("xtask/pages");
+    std::fs::create_dir_all(&pictures).with_context(|| format!("cannot create {}", pictures.display()))?;
+    demo::with_pages(|name, url| {
+        let file = pictures.join(format!("{name}.png"));
+        let options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=420,900"];
+        let mut command = sh::command(browser, &options);
+        command.arg("--virtual-time-budget=4000").arg(format!("--screenshot={}", file.display())).arg(url);
+        sh::output(command).map(drop)
+    })?;
+    Ok(Done::Passed(format!("in {}", pictures.display())))
+}
