@@ -19,6 +19,17 @@ pub(crate) fn hang(mut stream: &TcpStream) {
     while matches!(stream.read(&mut sink), Ok(1..)) {}
 }
 
+/// Runs `serve` on a runtime of this thread, with the connection as tokio wants it. Cutting the original cuts it too.
+pub(crate) fn block_on<F: Future<Output = io::Result<()>>>(
+    stream: &TcpStream,
+    serve: impl FnOnce(tokio::net::TcpStream) -> F,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stream = stream.try_clone()?;
+    stream.set_nonblocking(true)?;
+    runtime.block_on(async { serve(tokio::net::TcpStream::from_std(stream)?).await })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Up,

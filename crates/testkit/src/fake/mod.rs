@@ -3,6 +3,7 @@
 mod answer;
 mod bulk;
 mod dns;
+mod h2;
 mod http;
 mod server;
 mod tcp;
@@ -10,5 +11,6 @@ mod tcp;
 pub use answer::{Answer, OnConnect, Received, Reply};
 pub use bulk::{Doc, FakeBulk};
 pub use dns::{DnsAnswer, FakeDns, Question};
+pub use h2::{FakeH2, H2Reply};
 pub use http::FakeHttp;
 pub use tcp::{FakeTcp, TcpAnswer};

@@ -32,6 +32,12 @@ impl Lines {
         self.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned())
     }
 
+    /// From the line number `from` on, counted from the first one ever.
+    pub(super) fn text_from(&self, from: usize) -> Vec<String> {
+        let at = from.saturating_sub(self.dropped).min(self.lines.len());
+        self.lines.range(at..).map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
     pub(super) fn raw(&self) -> impl Iterator<Item = &[u8]> {
         self.lines.iter().map(Vec::as_slice)
     }

@@ -77,7 +77,7 @@ impl Running {
         let deadline = Instant::now() + timeout();
         let mut seen = 0_usize;
         let found = self.output(stream).wait(deadline, |lines| {
-            let new = lines.text().skip(seen.saturating_sub(lines.dropped)).collect::<Vec<_>>();
+            let new = lines.text_from(seen);
             seen = lines.dropped + lines.len();
             new.iter().find_map(|line| pick(line))
         });
