@@ -1,0 +1,238 @@
+//! The command line. Help, completions and environment twins all come from here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use podkit::cli::CommonArgs;
+use podkit::units::Dur;
+
+/// Waits for what a pod needs (names, ports, HTTP, TLS, files, commands), then starts the app.
+#[derive(Debug, Parser)]
+#[command(
+    name = "init-waitfor",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    override_usage = "init-waitfor [OPTIONS] TARGET... [-- COMMAND ARG...]\n       init-waitfor [OPTIONS] --config FILE [-- COMMAND ARG...]\n       init-waitfor <SUBCOMMAND>",
+    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n84 authentication refused; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    #[command(flatten)]
+    pub http: HttpArgs,
+    #[command(subcommand)]
+    pub tool: Option<Tool>,
+    /// What to wait for; added to the targets of --config
+    #[arg(value_name = "TARGET", value_parser = crate::target::parse_argument)]
+    pub targets: Vec<String>,
+    /// Run in place of init-waitfor once everything is ready
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<OsString>,
+}
+
+impl AsRef<CommonArgs> for Cli {
+    fn as_ref(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+/// How to wait.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WaitArgs {
+    /// One ready target is enough
+    #[arg(long, conflicts_with = "min", global = true)]
+    pub any: bool,
+    /// N ready targets are enough
+    #[arg(long, value_name = "N", global = true)]
+    pub min: Option<usize>,
+    /// Total time; 0 waits for ever [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Dur>,
+    /// Time for one attempt at one target [default: 3s]
+    #[arg(long, value_name = "DURATION", global = true)]
+    pub attempt_timeout: Option<Dur>,
+    /// Upper limit of the first pause between attempts; doubles each time, drawn at random below it [default: 250ms]
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Option<Dur>,
+    /// Upper limit of any pause [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub max_interval: Option<Dur>,
+    /// Do not wait on refused authentication: end at once with 84
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub fail_fast: Option<FailFast>,
+    /// Progress as text on stderr, or as JSON events on stdout
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
+    pub output: Output,
+    /// No progress; errors are still told
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Read this file instead of /etc/resolv.conf
+    #[arg(long, value_name = "FILE", global = true)]
+    pub resolv_conf: Option<PathBuf>,
+    /// Read this file instead of /etc/hosts
+    #[arg(long, value_name = "FILE", global = true)]
+    pub hosts: Option<PathBuf>,
+}
+
+/// What ends the wait although it might change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailFast {
+    /// A server refused our user or password
+    Auth,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+/// For every HTTP target of the command line; in a configuration file each target has its own `http` and `tls`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "HTTP and TLS options (for the targets of the command line)")]
+pub struct HttpArgs {
+    /// Request method [default: GET]
+    #[arg(long, value_name = "METHOD", global = true)]
+    pub http_method: Option<String>,
+    /// Statuses that count as ready, such as 200-299,401 [default: 200-399]
+    #[arg(long, value_name = "SET", global = true)]
+    pub http_status: Option<String>,
+    /// Request header, repeatable
+    #[arg(long, value_name = "NAME: VALUE", global = true)]
+    pub http_header: Vec<String>,
+    /// Request body
+    #[arg(long, value_name = "TEXT", global = true)]
+    pub http_body: Option<String>,
+    /// Regular expression that the response body must match
+    #[arg(long, value_name = "RE", global = true)]
+    pub http_match: Option<String>,
+    /// JSONPath (RFC 9535) that must select something, or PATH=VALUE, repeatable
+    #[arg(long, value_name = "PATH[=VALUE]", global = true)]
+    pub http_json: Vec<String>,
+    /// Redirects to follow; with 0 the 3xx itself is the answer [default: 0]
+    #[arg(long, value_name = "N", global = true)]
+    pub http_redirects: Option<usize>,
+    /// Speak HTTP/2 without TLS (h2c)
+    #[arg(long, global = true)]
+    pub http2: bool,
+    /// Send HTTP requests to this unix socket
+    #[arg(long, value_name = "PATH", global = true)]
+    pub http_unix_socket: Option<PathBuf>,
+    /// PEM file with the only authorities to trust
+    #[arg(long, value_name = "FILE", global = true)]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file with our certificate
+    #[arg(long, value_name = "FILE", requires = "tls_key", global = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with our private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert", global = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(long, global = true)]
+    pub tls_insecure: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tool {
+    /// One attempt at each target: a table (or -o json); exit 0 when enough are ready, else 1
+    Status {
+        /// What to look at; added to the targets of --config
+        #[arg(value_name = "TARGET", value_parser = crate::target::parse_argument)]
+        targets: Vec<String>,
+    },
+    /// Every candidate name, server, rcode and answer of a lookup
+    Explain {
+        /// dns://NAME, or any target with a host
+        #[arg(value_name = "TARGET", value_parser = explained)]
+        target: String,
+    },
+    /// Copy this binary, for the next container's image
+    Install {
+        /// File, or directory that gets a file of the same name
+        #[arg(value_name = "DEST")]
+        dest: PathBuf,
+    },
+    /// Write a file from a template and the environment
+    Write(WriteArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WriteArgs {
+    /// Template with ${VAR}, ${VAR:-default}, ${VAR:?message} and $${literal}; - is stdin
+    #[arg(value_name = "TEMPLATE")]
+    pub template: PathBuf,
+    /// File to write (atomically); - is stdout
+    #[arg(value_name = "DEST")]
+    pub dest: PathBuf,
+    /// Permissions in octal
+    #[arg(long, value_name = "MODE", default_value = "0644", value_parser = octal)]
+    pub mode: u32,
+}
+
+/// A bare name is a `dns://` target here.
+fn explained(text: &str) -> Result<String, String> {
+    let bare = !text.contains("://") && !text.starts_with("exec:") && !text.contains(':');
+    crate::target::parse_argument(&if bare { format!("dns://{text}") } else { text.to_owned() })
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err(format!("{text} is no file mode; write for example 0644 or 0755")),
+    }
+}
+
+impl Cli {
+    /// The targets, wherever on the command line they stand.
+    pub fn all_targets(&self) -> &[String] {
+        match &self.tool {
+            Some(Tool::Status { targets }) => targets,
+            Some(Tool::Explain { target }) => std::slice::from_ref(target),
+            _ => &self.targets,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Cli, podkit::Exit> {
+        podkit::cli::parse::<Cli>(
+            &crate::APP,
+            std::iter::once("init-waitfor").chain(line.iter().copied()).map(OsString::from),
+        )
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        podkit::cli::command::<Cli>(&crate::APP).debug_assert();
+    }
+
+    #[test]
+    fn targets_and_command() {
+        let cli =
+            parse(&["tcp://a:1", "--timeout", "5s", "dns://b", "--", "app", "--flag", "tcp://x:1"]).unwrap();
+        assert_eq!(cli.targets, ["tcp://a:1", "dns://b"]);
+        assert_eq!(cli.command, ["app", "--flag", "tcp://x:1"]);
+        let cli = parse(&["status", "tcp://a:1", "-o", "json", "--any"]).unwrap();
+        assert_eq!(cli.all_targets(), ["tcp://a:1"]);
+        assert!(cli.wait.any && cli.wait.output == Output::Json);
+    }
+
+    #[test]
+    fn wrong_usage_is_2() {
+        for line in [
+            &["--timeoot", "5s"][..],
+            &["--any", "--min", "2", "tcp://a:1"],
+            &["--timeout", "5"],
+            &["write", "a"],
+        ] {
+            assert_eq!(parse(line).unwrap_err().code, 2, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Which part of the program runs, and on what.
+
+use std::time::Instant;
+
+use podkit::Exit;
+use podkit::dns::{Options, Resolver};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Cli, Tool};
+use crate::config::{self, Config};
+use crate::report::{Report, last_word};
+use crate::target::Targets;
+use crate::{APP, code, hand_over, tools, wait};
+
+struct Waitfor;
+
+impl podkit::Tool for Waitfor {
+    const APP: podkit::App = APP;
+    type Cli = Cli;
+    type Config = Config;
+
+    fn overlay(cli: &Cli, config: &mut Config) {
+        config::overlay(cli, config);
+    }
+
+    fn without_config(cli: &Cli) -> bool {
+        matches!(cli.tool, Some(Tool::Install { .. } | Tool::Write(_)))
+    }
+}
+
+/// # Errors
+/// The exit code and its sentence; see the README's table.
+pub fn main() -> Result<(), Exit> {
+    let podkit::Prepared { cli, config } = podkit::prepare::<Waitfor>(std::env::args_os())?;
+    match &cli.tool {
+        Some(Tool::Install { dest }) => return tools::install::install(dest),
+        Some(Tool::Write(args)) => return tools::write::write(args),
+        _ => {}
+    }
+    let targets = Targets::compile(&config).map_err(|problems| {
+        // The same code has found nothing in `Config::check`; only a change in between could.
+        Exit::config(
+            problems
+                .iter()
+                .map(|problem| format!("{}: {}", problem.key, problem.what))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
+    })?;
+    if targets.list.is_empty() {
+        return Err(Exit::usage(
+            "init-waitfor: nothing to wait for; name a target such as tcp://db:5432, or --config FILE with targets (--help lists them)",
+        ));
+    }
+    let resolver = resolver(&config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|error| Exit::failed(format!("init-waitfor: the runtime cannot start: {error}")))?;
+    let result = runtime.block_on(async {
+        match &cli.tool {
+            Some(Tool::Status { .. }) => tools::status::status(&cli, &config, &targets, &resolver).await,
+            Some(Tool::Explain { .. }) => tools::explain::explain(&cli, &config, &targets, &resolver).await,
+            _ => gate(&cli, &config, &targets, &resolver).await,
+        }
+    });
+    // A stat on a hung mount must not keep the process.
+    runtime.shutdown_background();
+    result?;
+    if cli.tool.is_none() && !cli.command.is_empty() {
+        return Err(hand_over::hand_over(&cli.command));
+    }
+    Ok(())
+}
+
+async fn gate(cli: &Cli, config: &Config, targets: &Targets, resolver: &Resolver) -> Result<(), Exit> {
+    let start = Instant::now();
+    let mut report = Report::new(cli);
+    let stop = stop()?;
+    let (outcome, states) = wait::wait(config, targets, resolver, &mut report, stop).await;
+    last_word(outcome, &states, start.elapsed())
+}
+
+/// The exit code of the first SIGTERM or SIGINT.
+fn stop() -> Result<impl Future<Output = u8>, Exit> {
+    let listen = |kind| {
+        signal(kind)
+            .map_err(|error| Exit::failed(format!("init-waitfor: signals cannot be handled: {error}")))
+    };
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => code::TERMINATED,
+            _ = interrupt.recv() => code::INTERRUPTED,
+        }
+    })
+}
+
+fn resolver(config: &Config) -> Resolver {
+    let mut options = Options::default();
+    if let Some(path) = &config.resolv_conf {
+        options.resolv_conf.clone_from(path);
+    }
+    if config.hosts.is_some() {
+        options.hosts.clone_from(&config.hosts);
+    }
+    Resolver::new(options)
+}

@@ -1,0 +1,7 @@
+//! The subcommands beside waiting.
+
+pub mod explain;
+pub mod install;
+pub mod place;
+pub mod status;
+pub mod write;
