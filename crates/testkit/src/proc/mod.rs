@@ -33,6 +33,7 @@ pub struct Proc {
     dir: Option<PathBuf>,
     json_logs: bool,
     stdin: bool,
+    terminal: bool,
     stdout_to: Option<PathBuf>,
     keep: usize,
 }
@@ -48,6 +49,7 @@ impl Proc {
             dir: None,
             json_logs: false,
             stdin: false,
+            terminal: false,
             stdout_to: None,
             keep: KEEP,
         }
@@ -91,6 +93,14 @@ impl Proc {
         self
     }
 
+    /// Runs it on a terminal of 100 columns, as a person would see it: stdout and stderr both arrive on
+    /// [`Stream::Stdout`], lines end with `\r`. Debian's `script` is in between and gets the signals.
+    #[must_use]
+    pub fn on_terminal(mut self) -> Self {
+        self.terminal = true;
+        self
+    }
+
     /// Appends stdout to a file instead of keeping it.
     #[must_use]
     pub fn stdout_to(mut self, path: impl AsRef<Path>) -> Self {
@@ -129,7 +139,22 @@ impl Proc {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut args = self.args.clone();
+        if self.json_logs {
+            args.splice(0..0, ["--log-format".into(), "json".into()]);
+        }
+        let mut command = if self.terminal {
+            let words = std::iter::once(self.program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
+            let line: Vec<String> = words.map(quoted).collect();
+            let mut script = Command::new("script");
+            script.args(["-qefc", &format!("stty cols 100 rows 30; exec {}", line.join(" ")), "/dev/null"]);
+            script.env("TERM", "xterm-256color");
+            script
+        } else {
+            let mut command = Command::new(&self.program);
+            command.args(&args);
+            command
+        };
         for (name, _) in std::env::vars_os() {
             let upper = name.to_string_lossy().to_uppercase();
             if CLEARED.iter().any(|prefix| upper.starts_with(prefix))
@@ -139,10 +164,7 @@ impl Proc {
             }
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        if self.json_logs {
-            command.args(["--log-format", "json"]);
-        }
-        command.args(&self.args).process_group(0);
+        command.process_group(0);
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
@@ -157,6 +179,11 @@ impl Proc {
         });
         command
     }
+}
+
+/// A word for the shell. Arguments of tests on a terminal are text.
+fn quoted(word: &OsStr) -> String {
+    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// The command line, for messages.

@@ -11,13 +11,17 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Recognises the ready line among the JSON lines of stderr. Fields may be on the top level or under `fields`.
+    /// Recognises the ready line among the JSON lines of stderr: it has the target `ready`, or an address. Something
+    /// else that is "ready", such as a target waited for, has neither. Fields may be nested under `fields`.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let Value::Object(mut fields) = serde_json::from_str(line).ok()? else { return None };
         if let Some(Value::Object(nested)) = fields.remove("fields") {
             fields.extend(nested);
         }
-        (fields.get("message")? == "ready").then_some(Self { fields })
+        let is_addr = |field: &Value| field.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok());
+        let by_target = fields.get("target").is_some_and(|target| target == "ready");
+        let named = fields.get("message")? == "ready" && (by_target || fields.values().any(is_addr));
+        named.then_some(Self { fields })
     }
 
     #[must_use]
@@ -88,7 +92,9 @@ mod tests {
     fn nested_fields_count_other_lines_do_not() {
         let ready = Ready::parse(r#"{"fields":{"message":"ready","admin":"127.0.0.1:1"}}"#).expect("ready");
         assert_eq!(ready.addr("admin").port(), 1);
-        assert!(Ready::parse(r#"{"message":"not ready"}"#).is_none());
+        assert!(Ready::parse(r#"{"message":"ready","target":"ready","admin":"off"}"#).is_some());
+        assert!(Ready::parse(r#"{"message":"ready","on":"tcp://db:5432"}"#).is_none());
+        assert!(Ready::parse(r#"{"message":"not ready","admin":"127.0.0.1:1"}"#).is_none());
         assert!(Ready::parse("ready").is_none());
         assert!(Ready::parse("[]").is_none());
     }

@@ -76,11 +76,20 @@ impl Running {
     fn wait_map<T>(&self, stream: Stream, what: &str, mut pick: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + timeout();
         let mut seen = 0_usize;
+        let mut gone = None;
         let found = self.output(stream).wait(deadline, |lines| {
             let new = lines.text_from(seen);
             seen = lines.dropped + lines.len();
-            new.iter().find_map(|line| pick(line))
+            if let Some(found) = new.iter().find_map(|line| pick(line)) {
+                return Some(Some(found));
+            }
+            // A grandchild may hold the stream open for long after the end of the process.
+            if gone.is_none() && self.try_status().is_some() {
+                gone = Some(Instant::now());
+            }
+            gone.is_some_and(|gone| gone.elapsed() > STREAMS_END).then_some(None)
         });
+        let found = found.flatten();
         found.unwrap_or_else(|| {
             // The stream may end a moment before the process can be waited for.
             let status = poll(Duration::from_millis(200), || self.try_status());
@@ -427,6 +436,20 @@ mod tests {
     #[should_panic(expected = "without the ready line")]
     fn an_early_end_is_told_with_the_streams() {
         sh("echo problem >&2; exit 78").spawn().wait_ready();
+    }
+
+    #[test]
+    #[should_panic(expected = "without a line")]
+    fn an_early_end_is_told_though_a_grandchild_holds_the_stream() {
+        sh("sleep 1000 & exit 1").spawn().wait_line(Stream::Stdout, "a line", |_| true);
+    }
+
+    #[test]
+    fn a_terminal_is_one_for_both_streams() {
+        let exited = sh("test -t 1 && test -t 2 && stty size <&1 && echo \"it's $TERM\" >&2; exit 5")
+            .on_terminal()
+            .run();
+        exited.expect_code(5).expect_stdout("30 100\r").expect_stdout("it's xterm-256color\r");
     }
 
     #[test]
