@@ -1,0 +1,201 @@
+//! The response body on its way to the client: counted, watched, and at its end the connection goes back to the pool.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::body::{BoxError, Exchange};
+use super::finish::Finish;
+use crate::config::plan::PoolPlan;
+use crate::stats::Reason;
+use crate::upstream::endpoint::Carried;
+use crate::upstream::pool::{self, Wire};
+
+/// A body for the client.
+pub enum Answer {
+    /// Made by the proxy.
+    Own(Option<Bytes>, Option<Box<Finish>>),
+    /// From the upstream.
+    Relay(Box<Relay>),
+}
+
+/// A body from the upstream.
+pub struct Relay {
+    inner: Incoming,
+    wire: Option<Wire>,
+    carried: Carried,
+    pool: PoolPlan,
+    finish: Box<Finish>,
+    exchange: Rc<Exchange>,
+    idle: Option<Duration>,
+    deadline: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    over: bool,
+}
+
+impl Relay {
+    /// Wraps a body whose head has come.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that ends with the body")]
+    pub fn new(
+        inner: Incoming,
+        wire: Wire,
+        carried: Carried,
+        pool: PoolPlan,
+        finish: Box<Finish>,
+        exchange: Rc<Exchange>,
+        idle: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Box<Self> {
+        let wire = Some(wire);
+        let (alarm, over) = (None, false);
+        let mut relay = Self { inner, wire, carried, pool, finish, exchange, idle, deadline, alarm, over };
+        if relay.inner.is_end_stream() {
+            relay.end();
+        }
+        Box::new(relay)
+    }
+
+    /// The whole body has been read: the connection may serve another request.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        self.finish.complete = true;
+        // A request body that is still being sent keeps the connection busy; such a connection is not kept.
+        if self.exchange.body_done.get().is_some()
+            && let Some(Wire::H1(lease)) = self.wire.take()
+        {
+            pool::give_back(&self.carried.0, lease, self.pool);
+        }
+    }
+
+    fn fail(&mut self, flag: &'static str, reason: Reason, error: BoxError) -> BoxError {
+        self.over = true;
+        self.finish.complete = true;
+        self.finish.flag(flag);
+        self.finish.record.error = Some(error.to_string());
+        if let Some(upstream) = &self.finish.upstream {
+            upstream.stats.failures[reason as usize].add(1);
+            upstream.failed(&self.carried.0);
+        }
+        self.wire = None;
+        error
+    }
+
+    /// Too long without a byte, or the whole took too long.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+        loop {
+            let now = Instant::now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                return Some("the whole request took longer than timeouts.total");
+            }
+            let idle = self.idle.map(|idle| self.exchange.active.get() + idle);
+            if idle.is_some_and(|idle| now >= idle) {
+                return Some("no byte passed for timeouts.idle");
+            }
+            let next = idle.into_iter().chain(self.deadline).min()?;
+            let next = tokio::time::Instant::from_std(next);
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            if alarm.is_elapsed() {
+                alarm.as_mut().reset(next);
+            }
+            if alarm.as_mut().poll(cx).is_pending() {
+                return None;
+            }
+        }
+    }
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    this.finish.record.bytes.1 += data.len() as u64;
+                }
+                this.exchange.active.set(Instant::now());
+                if this.inner.is_end_stream() {
+                    this.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Some(Err(this.fail("broken_answer", Reason::Reset, Box::new(error)))))
+            }
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => match this.overdue(cx) {
+                Some(why) => Poll::Ready(Some(Err(this.fail("timeout", Reason::Timeout, why.into())))),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if !self.over && self.inner.is_end_stream() {
+            self.end();
+        }
+        self.finish.record.bytes.0 = self.exchange.sent.get();
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Own(bytes, finish) => {
+                drop(finish.take());
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::Relay(relay) => Pin::new(&mut **relay).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes, _) => bytes.is_none(),
+            Self::Relay(relay) => relay.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Relay(relay) => relay.size_hint(),
+        }
+    }
+}

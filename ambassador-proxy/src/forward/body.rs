@@ -1,0 +1,192 @@
+//! The request body on its way out: streamed, and kept up to 64 KB while a replay may be needed.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// Bytes kept for a replay at most.
+pub const REPLAY: usize = 64 << 10;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the request's parts tell each other while it runs.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Bytes of the request body that went out.
+    pub sent: Cell<u64>,
+    /// When the last of the request body went out; at once without one.
+    pub body_done: Cell<Option<Instant>>,
+    /// When a byte last passed, either way.
+    pub active: Cell<Instant>,
+    /// The client broke off while sending.
+    pub client_failed: Cell<bool>,
+}
+
+impl Exchange {
+    /// For a request that came now.
+    pub fn new(now: Instant, no_body: bool) -> Rc<Self> {
+        Rc::new(Self {
+            sent: Cell::new(0),
+            body_done: Cell::new(no_body.then_some(now)),
+            active: Cell::new(now),
+            client_failed: Cell::new(false),
+        })
+    }
+}
+
+/// A request body that may be sent more than once.
+pub enum Outgoing {
+    /// None.
+    Empty,
+    /// From the client; the number says how many pieces this sender has sent.
+    Stream(Rc<Source>, usize),
+}
+
+/// Where a request body comes from.
+pub struct Source {
+    state: RefCell<State>,
+    exchange: Rc<Exchange>,
+    total: Option<u64>,
+}
+
+struct State {
+    incoming: Incoming,
+    kept: Vec<Piece>,
+    kept_bytes: usize,
+    /// Whether everything read so far is kept.
+    complete: bool,
+    read: usize,
+    ended: bool,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Piece {
+    fn frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+impl Source {
+    /// Wraps a client's body; `keep` says whether a replay may be asked for.
+    pub fn new(incoming: Incoming, keep: bool, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
+        if incoming.is_end_stream() {
+            return None;
+        }
+        let total = incoming.size_hint().exact();
+        let keep = keep && total.is_none_or(|total| total <= REPLAY as u64);
+        let state =
+            State { incoming, kept: Vec::new(), kept_bytes: 0, complete: keep, read: 0, ended: false };
+        Some(Rc::new(Self { state: RefCell::new(state), exchange, total }))
+    }
+
+    /// Whether the body can be sent from its start.
+    pub fn replayable(&self) -> bool {
+        let state = self.state.borrow();
+        state.complete || state.read == 0
+    }
+}
+
+impl Outgoing {
+    /// A sender from the start of the body.
+    pub fn new(source: Option<&Rc<Source>>) -> Self {
+        source.map_or(Self::Empty, |source| Self::Stream(source.clone(), 0))
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self::Stream(source, sent) = self.get_mut() else { return Poll::Ready(None) };
+        let exchange = &source.exchange;
+        let state = &mut *source.state.borrow_mut();
+        if state.complete
+            && let Some(piece) = state.kept.get(*sent)
+        {
+            *sent += 1;
+            return Poll::Ready(Some(Ok(piece.clone().frame())));
+        }
+        if *sent != state.read {
+            // Another sender of the same body has gone on; this one belongs to a connection that was given up.
+            return Poll::Ready(Some(Err("the request body went elsewhere".into())));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut state.incoming).poll_frame(cx));
+        let now = Instant::now();
+        exchange.active.set(now);
+        let Some(frame) = frame else {
+            state.ended = true;
+            exchange.body_done.set(Some(now));
+            return Poll::Ready(None);
+        };
+        let frame = frame.map_err(|error| {
+            exchange.client_failed.set(true);
+            Box::new(error) as BoxError
+        })?;
+        let piece = match frame.into_data() {
+            Ok(data) => {
+                exchange.sent.set(exchange.sent.get() + data.len() as u64);
+                state.kept_bytes += data.len();
+                Piece::Data(data)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Piece::Trailers(trailers),
+                Err(_) => return Poll::Ready(Some(Err("unknown kind of body frame".into()))),
+            },
+        };
+        if state.complete && state.kept_bytes > REPLAY {
+            state.complete = false;
+            state.kept = Vec::new();
+        }
+        if state.complete {
+            state.kept.push(piece.clone());
+        }
+        state.read += 1;
+        *sent += 1;
+        if state.incoming.is_end_stream() {
+            state.ended = true;
+            exchange.body_done.set(Some(now));
+        }
+        Poll::Ready(Some(Ok(piece.frame())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(source, sent) => {
+                let state = source.state.borrow();
+                state.ended && *sent == state.read
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Stream(source, 0) => source.total.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Stream(..) => SizeHint::default(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}

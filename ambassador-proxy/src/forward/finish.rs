@@ -1,0 +1,80 @@
+//! What has to happen when a request is over, however it ended: one guard that counts and logs when it is dropped.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::access::{Log, Record};
+use crate::listen::Client;
+use crate::policy::limit::Permit;
+use crate::stats::Reason;
+use crate::upstream::local::LocalUpstream;
+
+/// A request under way.
+pub struct Finish {
+    /// What the log will say.
+    pub record: Record,
+    /// Where it went.
+    pub upstream: Option<Rc<LocalUpstream>>,
+    /// The right to be in flight.
+    pub permit: Option<Permit>,
+    /// The response has been handed over to its end; otherwise the client went away.
+    pub complete: bool,
+    started: Instant,
+    log: Rc<Log>,
+    client: Rc<Client>,
+}
+
+impl Finish {
+    /// From now on.
+    pub fn new(record: Record, log: Rc<Log>, client: Rc<Client>, started: Instant) -> Box<Self> {
+        client.begin();
+        Box::new(Self { record, upstream: None, permit: None, complete: false, started, log, client })
+    }
+
+    /// Sets the upstream and counts it in.
+    pub fn upstream(&mut self, upstream: &Rc<LocalUpstream>) {
+        upstream.stats.in_flight.add(1);
+        self.record.upstream = Some(upstream.name.clone());
+        self.upstream = Some(upstream.clone());
+    }
+
+    /// Since the request came.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+
+    /// Adds a reason flag once.
+    pub fn flag(&mut self, flag: &'static str) {
+        if !self.record.flags.contains(&flag) {
+            self.record.flags.push(flag);
+        }
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.record.took = self.started.elapsed();
+        if !self.complete {
+            self.flag("client_gone");
+        }
+        if let Some(upstream) = &self.upstream {
+            let stats = &upstream.stats;
+            stats.in_flight.add(-1);
+            stats.bytes[0].add(self.record.bytes.0);
+            stats.bytes[1].add(self.record.bytes.1);
+            if self.record.request.is_some() {
+                let class = usize::from(self.record.status / 100).min(5);
+                stats.classes[class].add(1);
+            } else {
+                stats.tunnels.add(1);
+            }
+            if !self.complete {
+                stats.failures[Reason::ClientGone as usize].add(1);
+            }
+        }
+        self.client.end();
+        if self.log.on() {
+            self.log.add(&self.record);
+        }
+    }
+}

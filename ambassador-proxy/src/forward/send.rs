@@ -1,0 +1,142 @@
+//! One try: the request goes out on one connection, and the head of an answer comes back, or not.
+
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::attempt::Job;
+use super::body::{Exchange, Outgoing};
+use super::fault::Fault;
+use crate::stats::Reason;
+use crate::upstream::endpoint::LocalEndpoint;
+use crate::upstream::local::Leased;
+use crate::upstream::pool::Wire;
+
+/// What a try came to.
+pub(super) enum Sent {
+    /// The head of an answer.
+    Answer(Response<Incoming>),
+    /// The connection was dead before a byte of the request left.
+    Nothing(hyper::Error),
+    /// It broke afterwards.
+    Broken {
+        error: hyper::Error,
+        /// Whether bytes of an answer had come.
+        answered: bool,
+    },
+    /// No answer in time; says which time.
+    Late(String),
+}
+
+/// Sends the request. The connection comes back with the result, because an answer's body still needs it.
+pub(super) async fn send(
+    job: &Job,
+    request: Request<Outgoing>,
+    mut leased: Leased,
+    exchange: &Exchange,
+    deadline: Option<Instant>,
+) -> (Sent, Leased) {
+    let meta = leased.wire.meta().clone();
+    let (read, written) = (meta.read(), meta.written());
+    meta.requests.set(meta.requests.get() + 1);
+    let sent_at = Instant::now();
+    let streaming = job.grpc || job.upgrade.is_some();
+    let result = {
+        let late = late(job, exchange, deadline, streaming, sent_at);
+        match &mut leased.wire {
+            Wire::H1(lease) => race(lease.sender.try_send_request(request), late).await,
+            Wire::H2(lease) => race(lease.sender.try_send_request(request), late).await,
+        }
+    };
+    let sent = match result {
+        Ok(Ok(response)) => {
+            let now = Instant::now();
+            // Uploads would make an endpoint look slow: what counts is the time after the last byte sent.
+            let since = exchange.body_done.get().map_or(now, |done| done.max(sent_at));
+            leased.carried.0.observe(now.saturating_duration_since(since), now);
+            Sent::Answer(response)
+        }
+        Ok(Err(mut error)) => {
+            let returned = error.take_message().is_some();
+            let error = error.into_error();
+            if returned || (meta.written() == written && matches!(leased.wire, Wire::H1(_))) {
+                Sent::Nothing(error)
+            } else {
+                Sent::Broken { answered: meta.read() != read && matches!(leased.wire, Wire::H1(_)), error }
+            }
+        }
+        Err(detail) => Sent::Late(detail),
+    };
+    (sent, leased)
+}
+
+async fn race<T>(send: impl Future<Output = T>, late: impl Future<Output = String>) -> Result<T, String> {
+    tokio::select! {
+        biased;
+        result = send => Ok(result),
+        detail = late => Err(detail),
+    }
+}
+
+/// Ends when the answer is late, with the limit that was reached.
+async fn late(
+    job: &Job,
+    exchange: &Exchange,
+    deadline: Option<Instant>,
+    streaming: bool,
+    sent_at: Instant,
+) -> String {
+    let timeouts = &job.policy.timeouts;
+    let first_byte = if streaming { None } else { timeouts.first_byte };
+    let per_try = job.policy.retry.per_try;
+    loop {
+        let now = Instant::now();
+        // Times for the answer begin when the request is out; until then, and for streams, silence is what counts.
+        let done = exchange.body_done.get().map(|done| done.max(sent_at));
+        let mut limits: [Option<(Instant, &str, Duration)>; 4] = [None; 4];
+        if let Some(done) = done {
+            limits[0] = first_byte.map(|limit| (done + limit, "first_byte", limit));
+            limits[1] = per_try.map(|limit| (done + limit, "per_try", limit));
+        }
+        if done.is_none() || streaming {
+            let active = exchange.active.get().max(sent_at);
+            limits[2] = timeouts.idle.map(|limit| (active + limit, "idle", limit));
+        }
+        limits[3] = deadline.map(|at| (at, "total", at.saturating_duration_since(job.started)));
+        let Some((at, name, limit)) = limits.into_iter().flatten().min_by_key(|(at, ..)| *at) else {
+            return std::future::pending().await;
+        };
+        if now >= at {
+            return format!("gave no answer in time ({name} {limit:?})");
+        }
+        // An upload may end at any moment, and with it begins the time for the answer.
+        let pause = if done.is_none() { (at - now).min(Duration::from_millis(100)) } else { at - now };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// What to tell the client about a broken connection.
+pub(super) fn fault(error: &hyper::Error, endpoint: &LocalEndpoint) -> Fault {
+    let name = &endpoint.name;
+    if error.is_parse_too_large() {
+        let detail = format!("{name} answered with a head over 64 KB or 100 headers");
+        return Fault::upstream(
+            StatusCode::BAD_GATEWAY,
+            "http_response_header_section_size",
+            Reason::Protocol,
+            detail,
+        );
+    }
+    if error.is_parse() || error.is_parse_status() {
+        let detail = format!("{name} answered something that is no HTTP/1.1: {error}");
+        return Fault::upstream(StatusCode::BAD_GATEWAY, "http_protocol_error", Reason::Protocol, detail);
+    }
+    let detail = if error.is_incomplete_message() {
+        format!("{name} closed the connection without an answer")
+    } else {
+        let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+        format!("the connection to {name} broke ({error}{cause})")
+    };
+    Fault::upstream(StatusCode::BAD_GATEWAY, "connection_terminated", Reason::Reset, detail)
+}

@@ -1,0 +1,161 @@
+//! Local addresses: accepted connections become HTTP requests or TCP tunnels.
+
+pub mod bind;
+pub mod rewind;
+pub mod serve;
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use podkit::limit::Every;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::plan::{ListenerKind, ListenerPlan};
+use crate::stats::{Board, ListenerStats};
+use crate::tunnel;
+use crate::upstream::connect;
+use crate::upstream::io::Plain;
+use crate::worker::Worker;
+
+/// A listener on one worker.
+pub struct Door {
+    /// As the configuration writes its address.
+    pub name: Rc<str>,
+    plan: RefCell<Arc<ListenerPlan>>,
+    stats: Arc<ListenerStats>,
+    board: Arc<Board>,
+}
+
+impl Door {
+    /// With its first plan.
+    pub fn new(plan: Arc<ListenerPlan>, board: &Arc<Board>) -> Rc<Self> {
+        let stats = board.listener(&plan.name);
+        Rc::new(Self {
+            name: plan.name.as_str().into(),
+            plan: RefCell::new(plan),
+            stats,
+            board: board.clone(),
+        })
+    }
+
+    /// What is in force now.
+    pub fn plan(&self) -> Arc<ListenerPlan> {
+        self.plan.borrow().clone()
+    }
+
+    /// Takes over a new plan (reload); connections stay.
+    pub fn set_plan(&self, plan: Arc<ListenerPlan>) {
+        *self.plan.borrow_mut() = plan;
+    }
+}
+
+/// An accepted connection. Counts as open while it lives.
+pub struct Client {
+    /// Address and port, empty for a socket file.
+    pub address: Rc<str>,
+    /// The address alone.
+    pub ip: Option<IpAddr>,
+    /// Where it came in.
+    pub door: Rc<Door>,
+    busy: Cell<u32>,
+    since: Cell<Instant>,
+}
+
+impl Client {
+    fn new(door: &Rc<Door>, address: Option<std::net::SocketAddr>) -> Rc<Self> {
+        door.stats.accepted.add(1);
+        door.stats.open.add(1);
+        door.board.opened();
+        let text = address.map_or_else(String::new, |address| address.to_string());
+        Rc::new(Self {
+            address: text.into(),
+            ip: address.map(|address| address.ip()),
+            door: door.clone(),
+            busy: Cell::new(0),
+            since: Cell::new(Instant::now()),
+        })
+    }
+
+    /// The listener's name.
+    pub fn listener(&self) -> Rc<str> {
+        self.door.name.clone()
+    }
+
+    /// A request begins.
+    pub fn begin(&self) {
+        self.busy.set(self.busy.get() + 1);
+    }
+
+    /// It is over, its answer read to the end.
+    pub fn end(&self) {
+        self.busy.set(self.busy.get().saturating_sub(1));
+        self.since.set(Instant::now());
+    }
+
+    /// How long nothing has been going on.
+    pub fn idle(&self) -> Option<Duration> {
+        (self.busy.get() == 0).then(|| self.since.get().elapsed())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.door.stats.open.add(-1);
+        self.door.board.closed();
+    }
+}
+
+/// A socket that accepts.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A socket file.
+    Unix(UnixListener),
+}
+
+impl Socket {
+    async fn accept(&self) -> std::io::Result<(Plain, Option<std::net::SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                connect::keep_alive(&stream);
+                Ok((Plain::Tcp(stream), Some(address)))
+            }
+            Self::Unix(listener) => Ok((Plain::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+static TROUBLE: Every = Every::new(Duration::from_secs(10));
+
+/// Accepts for ever.
+pub async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: Socket) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, address)) => {
+                let (worker, client) = (worker.clone(), Client::new(&door, address));
+                tokio::task::spawn_local(welcome(worker, client, stream));
+            }
+            Err(error) => {
+                if let Some(suppressed) = TROUBLE.allow() {
+                    tracing::warn!(listener = %door.name, %error, suppressed, "a connection could not be accepted");
+                }
+                // Out of descriptors, mostly: give others time to close some.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn welcome(worker: Rc<Worker>, client: Rc<Client>, stream: Plain) {
+    let plan = client.door.plan();
+    match &plan.kind {
+        ListenerKind::Http(_) => serve::http(worker, client, stream, plan.proxy_protocol).await,
+        ListenerKind::Tcp(upstream) => {
+            tunnel::serve(worker, client, stream, upstream, plan.proxy_protocol).await
+        }
+    }
+}

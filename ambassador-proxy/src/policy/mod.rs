@@ -1,0 +1,5 @@
+//! What is allowed, tried again, or given up: decisions without I/O.
+
+pub mod breaker;
+pub mod limit;
+pub mod retry;

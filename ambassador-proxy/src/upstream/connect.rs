@@ -1,0 +1,250 @@
+//! A new connection to one endpoint: TCP or a socket file, TLS, then HTTP.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::endpoint::LocalEndpoint;
+use super::io::{Metered, Plain, Stream};
+use super::pool::{self, Lease1, Meta, Wire};
+use super::{Peer, Shared};
+use crate::config::plan::TlsPlan;
+use crate::stats::Reason;
+
+/// Buffers of a connection, each way. hyper's own default of 400 KB makes 12 MiB of 50 connections.
+pub const BUFFER: usize = 64 << 10;
+/// Largest header block, trailers included.
+pub const HEADERS: usize = 64 << 10;
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+pub struct ConnectError {
+    /// For metrics and the status.
+    pub reason: Reason,
+    /// RFC 9209's name for it.
+    pub proxy_status: &'static str,
+    /// For people.
+    pub detail: String,
+}
+
+/// How long the parts of a connect took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// TCP.
+    pub connect: Duration,
+    /// TLS.
+    pub tls: Duration,
+}
+
+/// What may be spoken on the new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+    /// What ALPN says.
+    Either,
+}
+
+/// Runs futures where they are: everything of a worker stays on its thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Local;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+impl ConnectError {
+    fn io(error: &io::Error, peer: &Peer) -> Self {
+        let (proxy_status, what) = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ("connection_refused", "refused the connection".to_owned()),
+            io::ErrorKind::NotFound => ("destination_unavailable", "is not there".to_owned()),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                ("destination_ip_unroutable", "cannot be reached".to_owned())
+            }
+            _ => ("connection_terminated", format!("cannot be connected to: {error}")),
+        };
+        Self { reason: Reason::Connect, proxy_status, detail: format!("{peer} {what}") }
+    }
+
+    fn timeout(peer: &Peer, after: Duration) -> Self {
+        let detail = format!("{peer} took no connection within {after:?}");
+        Self { reason: Reason::ConnectTimeout, proxy_status: "connection_timeout", detail }
+    }
+
+    fn tls(error: &io::Error, peer: &Peer, name: &str) -> Self {
+        let certificate = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let proxy_status = match certificate {
+            Some(rustls::Error::InvalidCertificate(_)) => "tls_certificate_error",
+            Some(rustls::Error::AlertReceived(_)) => "tls_alert_received",
+            _ => "tls_protocol_error",
+        };
+        let detail = format!("TLS with {peer} as {name} failed: {error}");
+        Self { reason: Reason::Connect, proxy_status, detail }
+    }
+
+    fn http(error: &hyper::Error, peer: &Peer) -> Self {
+        let detail = format!("{peer} does not speak the HTTP expected: {error}");
+        Self { reason: Reason::Protocol, proxy_status: "http_protocol_error", detail }
+    }
+}
+
+/// Dead peers are noticed within about a minute, also under a write that is never acknowledged.
+pub fn keep_alive(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(30));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10));
+    let _ = sockopt::set_tcp_keepcnt(stream, 3);
+    let _ = sockopt::set_tcp_user_timeout(stream, 60_000);
+}
+
+/// Bytes without TLS.
+async fn plain(peer: &Peer) -> io::Result<Plain> {
+    match peer {
+        Peer::Tcp(addr) => {
+            let stream = TcpStream::connect(addr).await?;
+            keep_alive(&stream);
+            Ok(Plain::Tcp(stream))
+        }
+        Peer::Unix(path) => Ok(Plain::Unix(UnixStream::connect(path).await?)),
+    }
+}
+
+/// A byte stream to a peer, with TLS where the plan asks for it.
+///
+/// # Errors
+/// What failed. Nothing of a request has been sent by then.
+pub async fn stream(
+    shared: &Shared,
+    peer: &Peer,
+    want: Want,
+    limit: Duration,
+    hello: Option<&[u8]>,
+) -> Result<(Stream, Timings), ConnectError> {
+    let started = Instant::now();
+    let mut timings = Timings::default();
+    let work = async {
+        let mut stream = plain(peer).await.map_err(|error| ConnectError::io(&error, peer))?;
+        if let Some(hello) = hello {
+            let sent = tokio::io::AsyncWriteExt::write_all(&mut stream, hello).await;
+            sent.map_err(|error| ConnectError::io(&error, peer))?;
+        }
+        timings.connect = started.elapsed();
+        let Some(plan) = &shared.plan.tls else { return Ok(Stream::Plain(stream)) };
+        let stream = crate::starttls::ask(stream, plan.starttls).await.map_err(|detail| ConnectError {
+            reason: Reason::Protocol,
+            proxy_status: "tls_protocol_error",
+            detail: format!("{peer} {detail}"),
+        })?;
+        let stream = tls(shared, plan, peer, want, stream).await?;
+        timings.tls = started.elapsed() - timings.connect;
+        Ok(Stream::Tls(Box::new(stream)))
+    };
+    let stream =
+        tokio::time::timeout(limit, work).await.map_err(|_| ConnectError::timeout(peer, limit))??;
+    Ok((stream, timings))
+}
+
+async fn tls(
+    shared: &Shared,
+    plan: &TlsPlan,
+    peer: &Peer,
+    want: Want,
+    stream: Plain,
+) -> Result<tokio_rustls::client::TlsStream<Plain>, ConnectError> {
+    let refuse =
+        |detail: String| ConnectError { reason: Reason::Connect, proxy_status: "tls_protocol_error", detail };
+    let configs = shared.tls.load_full();
+    let configs =
+        configs.ok_or_else(|| refuse("the TLS files of this upstream could not be read yet".to_owned()))?;
+    let config: &Arc<_> = if want == Want::Http1 { &configs.http1 } else { &configs.any };
+    let name = ServerName::try_from(plan.server_name.clone())
+        .map_err(|_| refuse(format!("{:?} is no name for TLS", plan.server_name)))?;
+    let connected = TlsConnector::from(config.clone()).connect(name, stream).await;
+    connected.map_err(|error| ConnectError::tls(&error, peer, &plan.server_name))
+}
+
+/// An HTTP connection to an endpoint, ready for its first request.
+///
+/// # Errors
+/// What failed. Nothing of a request has been sent by then.
+pub async fn http(
+    shared: &Shared,
+    endpoint: &Rc<LocalEndpoint>,
+    want: Want,
+    limit: Duration,
+) -> Result<(Wire, Timings), ConnectError> {
+    let (stream, timings) = stream(shared, &endpoint.peer, want, limit, None).await?;
+    let h2 = match &stream {
+        Stream::Tls(tls) if want == Want::Either => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        _ => want == Want::Http2,
+    };
+    if want == Want::Either {
+        endpoint.speaks_h2.set(Some(h2));
+    }
+    let (io, meter) = Metered::new(stream);
+    let meta = Meta::new(meter, &shared.plan.pool, Instant::now());
+    let open = Open::new(endpoint);
+    if h2 {
+        let (sender, connection) = http2::Builder::new(Local)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .max_send_buf_size(BUFFER)
+            .max_header_list_size(64 << 10)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| ConnectError::http(&error, &endpoint.peer))?;
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream h2 connection ended");
+            }
+        });
+        return Ok((Wire::H2(pool::add(endpoint, sender, meta)), timings));
+    }
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .max_buf_size(BUFFER)
+        .max_header_size(HEADERS)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| ConnectError::http(&error, &endpoint.peer))?;
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok((Wire::H1(Lease1 { sender, meta }), timings))
+}
+
+/// Counts an open connection.
+struct Open(Arc<crate::stats::EndpointStats>);
+
+impl Open {
+    fn new(endpoint: &LocalEndpoint) -> Self {
+        endpoint.stats.open.add(1);
+        Self(endpoint.stats.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.add(-1);
+    }
+}
