@@ -1,1 +1,5 @@
-fn main() {}
+//! See the library.
+
+fn main() -> std::process::ExitCode {
+    podkit::exit::finish(adapter_logformat::main())
+}

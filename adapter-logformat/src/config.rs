@@ -1,0 +1,253 @@
+//! The configuration: what is written in the file, with the flags laid over it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use podkit::{config::Report, units::Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cli::ConvertArgs,
+    decode::{FORMATS, Format},
+    encode::{Original, Schema, reserved},
+};
+
+/// Configuration of adapter-logformat.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Format of the lines, one that `adapter-logformat formats` lists; `auto` finds out per file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Files and globs to follow, or `-` for stdin (the default).
+    #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
+    pub input: Vec<String>,
+    /// File to append to, or `-` for stdout (the default).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<String>,
+    /// Schema of the records: `ecs` (the default), `otel` or `flat`.
+    pub schema: Schema,
+    /// Whether the raw line goes along: `always` (the default), or `failed`, only where something could not be read.
+    pub original: Original,
+    /// Directory for positions. Default: `.adapter-logformat` beside the output file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// Time zone of times that name none, such as `Europe/Berlin`. Default: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Size at which the output file is renamed to `OUT.1` and a new one begun; 0 never. Default: 64MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_max_size: Option<Size>,
+    /// Renamed output files to keep. Default: 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_keep: Option<u32>,
+    /// Fields that every record gets, by their names in the schema; they win over what a line says.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Scalar>,
+    /// Several inputs, each with its own format and fields, instead of `in` and `from`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<Stream>,
+}
+
+/// One input.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stream {
+    /// Files and globs to follow.
+    #[serde(rename = "in")]
+    pub input: Vec<String>,
+    /// Format of the lines; default: the one above, or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Time zone of times that name none; default: the one above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Fields that every record of this input gets, beside those above.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Scalar>,
+}
+
+/// A text, a number or a truth value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Scalar {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl Scalar {
+    /// As JSON text.
+    pub fn json(&self) -> String {
+        // A float that is no number cannot be written in YAML without a tag; null stands for it.
+        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+    }
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Stdout,
+    File { path: PathBuf, max_size: u64, keep: u32 },
+}
+
+impl Config {
+    /// Lays the flags over what the file says.
+    pub fn overlay(&mut self, flags: &ConvertArgs) {
+        if !flags.input.is_empty() {
+            self.input.clone_from(&flags.input);
+            self.streams.clear();
+        }
+        for (key, flag) in [
+            (&mut self.from, &flags.from),
+            (&mut self.out, &flags.out),
+            (&mut self.timezone, &flags.timezone),
+        ] {
+            if flag.is_some() {
+                key.clone_from(flag);
+            }
+        }
+        if flags.from.is_some() {
+            self.streams.iter_mut().for_each(|stream| stream.from.clone_from(&flags.from));
+        }
+        self.schema = flags.schema.unwrap_or(self.schema);
+        self.original = flags.original.unwrap_or(self.original);
+        self.state = flags.state.clone().or(self.state.take());
+        self.out_max_size = flags.out_max_size.or(self.out_max_size);
+        self.out_keep = flags.out_keep.or(self.out_keep);
+    }
+
+    /// The inputs with everything filled in; one without paths is stdin.
+    pub fn inputs(&self) -> Vec<Stream> {
+        let mut streams = self.streams.clone();
+        if streams.is_empty() {
+            let input = self.input.iter().filter(|i| *i != "-").cloned().collect();
+            streams.push(Stream { input, ..Stream::default() });
+        }
+        for stream in &mut streams {
+            stream.from = stream.from.clone().or_else(|| self.from.clone());
+            stream.timezone = stream.timezone.clone().or_else(|| self.timezone.clone());
+            let mut fields = self.fields.clone();
+            fields.append(&mut stream.fields);
+            stream.fields = fields;
+        }
+        streams
+    }
+
+    pub fn output(&self) -> Output {
+        match self.out.as_deref() {
+            None | Some("-") => Output::Stdout,
+            Some(path) => Output::File {
+                path: PathBuf::from(path),
+                max_size: self.out_max_size.map_or(64 << 20, |s| s.bytes()),
+                keep: self.out_keep.unwrap_or(4),
+            },
+        }
+    }
+
+    /// Where positions are kept; `None` when nothing is (stdin, or files to stdout without `--state`).
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        self.state.clone().or_else(|| match self.output() {
+            Output::File { path, .. } => {
+                let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Some(dir.join(".adapter-logformat"))
+            }
+            Output::Stdout => None,
+        })
+    }
+}
+
+/// The zone, or what is wrong with its name.
+pub fn timezone(name: Option<&str>) -> Result<jiff::tz::TimeZone, String> {
+    match name {
+        None | Some("UTC" | "Z") => Ok(jiff::tz::TimeZone::UTC),
+        Some(name) => jiff::tz::TimeZone::get(name).map_err(|error| error.to_string()),
+    }
+}
+
+impl podkit::Config for Config {
+    fn check(&self, report: &mut Report) {
+        if !self.streams.is_empty() && !self.input.is_empty() {
+            report.problem("in", "stands beside streams", "move it into a stream of its own");
+        }
+        if self.input.iter().any(|i| i == "-") && self.input.len() > 1 {
+            report.problem("in", "mixes stdin with files", "read stdin alone");
+        }
+        check_from("from", self.from.as_deref(), report);
+        check_zone("timezone", self.timezone.as_deref(), report);
+        check_paths("in", &self.input, report);
+        self.check_fields("fields", &self.fields, report);
+        for (i, stream) in self.streams.iter().enumerate() {
+            let at = |key: &str| format!("streams[{i}].{key}");
+            if stream.input.is_empty() {
+                report.problem(at("in"), "names no files", "write in: [/var/log/app/access.log]");
+            }
+            if stream.input.iter().any(|p| p == "-") {
+                report.problem(at("in"), "is stdin", "read stdin with --in - and without streams");
+            }
+            check_paths(&at("in"), &stream.input, report);
+            check_from(&at("from"), stream.from.as_deref(), report);
+            check_zone(&at("timezone"), stream.timezone.as_deref(), report);
+            self.check_fields(&at("fields"), &stream.fields, report);
+        }
+        if self.out.as_deref() == Some("") {
+            report.problem("out", "is empty", "write a path, or - for stdout");
+        }
+        let files = !self.streams.is_empty() || self.input.iter().any(|i| i != "-");
+        if let (Output::File { path, .. }, true) = (self.output(), files) {
+            let inputs = self.inputs();
+            let globs = inputs.iter().flat_map(|s| &s.input);
+            if globs.filter_map(|g| globset::Glob::new(g).ok()).any(|g| g.compile_matcher().is_match(&path)) {
+                report.problem("out", "is itself one of the inputs", "write to another directory");
+            }
+        }
+    }
+}
+
+impl Config {
+    fn check_fields(&self, at: &str, fields: &BTreeMap<String, Scalar>, report: &mut Report) {
+        for name in fields.keys() {
+            if reserved(self.schema).contains(&name.as_str()) || name.is_empty() {
+                report.problem(
+                    format!("{at}.{name}"),
+                    "is written by the adapter itself",
+                    "choose another name",
+                );
+            }
+        }
+    }
+}
+
+fn check_from(at: &str, from: Option<&str>, report: &mut Report) {
+    let Some(name) = from else { return };
+    if name != "auto" && Format::by_name(name).is_none() {
+        let names: Vec<_> = std::iter::once("auto").chain(FORMATS.iter().map(|e| e.name)).collect();
+        report.problem(
+            at,
+            format!("there is no format {name:?}"),
+            format!("write one of {}", names.join(", ")),
+        );
+    }
+}
+
+fn check_zone(at: &str, zone: Option<&str>, report: &mut Report) {
+    if let Err(error) = timezone(zone) {
+        report.problem(at, error, "write a name of the IANA database, such as Europe/Berlin");
+    }
+}
+
+fn check_paths(at: &str, paths: &[String], report: &mut Report) {
+    for path in paths.iter().filter(|p| *p != "-") {
+        if let Err(error) = globset::Glob::new(path) {
+            report.problem(
+                at,
+                format!("{path:?} is no glob: {}", error.kind()),
+                "correct it, or escape [ ] { } * ? with a backslash",
+            );
+        } else if path.is_empty() {
+            report.problem(at, "has an empty path", "name a file or a glob");
+        }
+    }
+}

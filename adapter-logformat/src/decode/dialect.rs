@@ -1,0 +1,325 @@
+//! What loggers mean by their keys: pino, bunyan, winston, zap, logrus, zerolog, slog, log4j2, logback/logstash-encoder,
+//! python-json-logger, structlog, Serilog (CLEF), tracing, MongoDB, journald, ECS loggers. A table, no rules to write.
+//!
+//! A key that is none of these keeps its name. Two keys that mean the same (`msg` and `message`) are both kept: the first
+//! takes the meaning, the second keeps its name.
+
+use super::Context;
+use crate::{
+    json::{Member, Token, object},
+    record::{Field, Record, Value},
+    severity::Severity,
+    text::Str,
+    time::{Time, epoch, number},
+};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meaning {
+    Time,
+    Level,
+    Message,
+    Error,
+    Origin,
+    Is(Field),
+    /// Said by the schema itself (`ecs.version`), or without meaning outside its logger (`@version`).
+    Nothing,
+}
+
+#[derive(Default)]
+struct Hints {
+    ecs: bool,
+    mongo: bool,
+    journald: bool,
+    /// `name` is the logger's name (bunyan, pino, python), not a field of the application.
+    named: bool,
+}
+
+/// Takes over what the keys mean; the rest goes into the record under its own names.
+pub fn map<'a, 'm>(
+    members: impl Iterator<Item = &'m Member<'a>> + Clone,
+    cx: &mut Context,
+    record: &mut Record<'a>,
+) where
+    'a: 'm,
+{
+    let mut hints = Hints::default();
+    for member in members.clone() {
+        match member.key.bytes() {
+            b"ecs.version" | b"ecs" => hints.ecs = true,
+            b"t" => hints.mongo = matches!(member.value, Token::Object { .. }),
+            b"__REALTIME_TIMESTAMP" => hints.journald = true,
+            b"v" | b"levelname" | b"pid" => hints.named = true,
+            _ => {}
+        }
+    }
+    record.ecs = hints.ecs;
+    // A later, repeated key replaces: the message and the rest are remembered by the key that set them.
+    let (mut time_key, mut level_key, mut message_key) = (&b""[..], &b""[..], &b""[..]);
+    for member in members {
+        let key = member.key.bytes();
+        let value = &member.value;
+        let taken = match meaning(key, value, &hints) {
+            Some(Meaning::Time) if record.time.is_none() || time_key == key => {
+                let time = time(value, cx);
+                time_key = key;
+                record.time = time.or(record.time);
+                time.is_some()
+            }
+            Some(Meaning::Level) if record.severity.is_none() || level_key == key => {
+                let level = level(value);
+                level_key = key;
+                record.severity = level.or(record.severity);
+                level.is_some()
+            }
+            Some(Meaning::Message) if record.message.is_none() || message_key == key => {
+                message_key = key;
+                record.message = Some(self::value(value));
+                true
+            }
+            Some(Meaning::Error) => error(value, record),
+            Some(Meaning::Origin) => caller(value, record),
+            Some(Meaning::Is(field)) if !record.has(field) => scalar(value).is_some_and(|value| {
+                record.set(field, value);
+                true
+            }),
+            Some(Meaning::Nothing) => true,
+            _ => false,
+        };
+        if !taken {
+            if hints.ecs && ecs_object(key, value, cx, record) {
+                continue;
+            }
+            if key == b"fields" && record.message.is_none() && tracing_fields(value, record) {
+                continue;
+            }
+            record.push(member.key, self::value(value));
+        }
+    }
+}
+
+fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
+    use Meaning::{Error, Is, Level, Message, Nothing, Origin, Time};
+    Some(match key {
+        b"time"
+        | b"ts"
+        | b"timestamp"
+        | b"@timestamp"
+        | b"@t"
+        | b"asctime"
+        | b"datetime"
+        | b"eventTime"
+        | b"instant"
+        | b"timeMillis"
+        | b"__REALTIME_TIMESTAMP"
+        | b"Timestamp"
+        | b"Time" => Time,
+        b"t" if hints.mongo || !matches!(value, Token::Object { .. }) => Time,
+        b"level" | b"lvl" | b"severity" | b"levelname" | b"loglevel" | b"log.level" | b"log_level"
+        | b"@l" | b"PRIORITY" | b"severity_text" | b"Level" | b"SeverityText" => Level,
+        b"s" if hints.mongo => Level,
+        b"message" | b"msg" | b"MESSAGE" | b"@m" | b"Message" => Message,
+        b"event" if matches!(value, Token::Text(_)) => Message,
+        b"@mt" | b"RenderedMessage" if matches!(value, Token::Text(_)) => Message,
+        b"err" | b"error" | b"exception" | b"thrown" => Error,
+        b"error.message" => Is(Field::ErrorMessage),
+        b"error.type" => Is(Field::ErrorType),
+        b"error.code" => Is(Field::ErrorCode),
+        b"error.stack_trace" | b"stacktrace" | b"stack_trace" | b"stack" | b"exc_info" | b"@x"
+        | b"traceback" => Is(Field::ErrorStack),
+        b"logger" | b"logger_name" | b"loggerName" | b"log.logger" | b"SourceContext" => Is(Field::Logger),
+        b"name" if hints.named => Is(Field::Logger),
+        b"target" if matches!(value, Token::Text(_)) => Is(Field::Logger),
+        b"c" if hints.mongo => Is(Field::Logger),
+        b"ctx" if hints.mongo => Is(Field::ThreadName),
+        b"caller" | b"source" => Origin,
+        b"log.origin.file.name" | b"pathname" | b"code.filepath" | b"code.file.path" => Is(Field::File),
+        b"log.origin.file.line" | b"lineno" | b"code.lineno" | b"code.line.number" => Is(Field::Line),
+        b"log.origin.function" | b"funcName" | b"code.function" => Is(Field::Function),
+        b"thread" | b"thread_name" | b"threadName" | b"process.thread.name" => Is(Field::ThreadName),
+        b"threadId" | b"process.thread.id" => Is(Field::ThreadId),
+        b"pid" | b"process.pid" | b"_PID" => Is(Field::Pid),
+        b"process.name" | b"processName" | b"_COMM" => Is(Field::Process),
+        b"hostname" | b"host.name" | b"_HOSTNAME" => Is(Field::Host),
+        b"host" if matches!(value, Token::Text(_)) && !hints.ecs => Is(Field::Host),
+        b"service.name" | b"SYSLOG_IDENTIFIER" => Is(Field::Service),
+        b"service" if matches!(value, Token::Text(_)) => Is(Field::Service),
+        b"service.version" => Is(Field::ServiceVersion),
+        b"trace_id" | b"traceId" | b"traceid" | b"trace.id" | b"TraceId" | b"@tr" | b"dd.trace_id" => {
+            Is(Field::TraceId)
+        }
+        b"span_id" | b"spanId" | b"spanid" | b"span.id" | b"SpanId" | b"@sp" | b"dd.span_id" => {
+            Is(Field::SpanId)
+        }
+        b"request_id" | b"requestId" | b"http.request.id" => Is(Field::RequestId),
+        b"user_agent.original" => Is(Field::UserAgent),
+        b"http.request.method" => Is(Field::Method),
+        b"http.response.status_code" => Is(Field::Status),
+        b"url.original" => Is(Field::Url),
+        b"tags" if matches!(value, Token::Array { .. }) => Is(Field::Tags),
+        b"ecs.version" => Nothing,
+        b"@version" => Nothing,
+        _ => return None,
+    })
+}
+
+/// A value as it goes out.
+pub fn value<'a>(token: &Token<'a>) -> Value<'a> {
+    match token {
+        Token::Text(text) => Value::Text(*text),
+        Token::Number(raw) | Token::Word(raw) => Value::Json(raw),
+        Token::Odd(raw) => Value::Text(Str::Raw(raw)),
+        Token::Array { raw, clean: true } | Token::Object { raw, clean: true } => Value::Json(raw),
+        Token::Array { raw, .. } | Token::Object { raw, .. } => Value::Repair(raw),
+    }
+}
+
+/// A value for a field that a schema wants to be one text or number. `null` says nothing.
+fn scalar<'a>(token: &Token<'a>) -> Option<Value<'a>> {
+    match token {
+        Token::Object { .. } | Token::Word(b"null") => None,
+        Token::Array { raw, .. } if !raw.starts_with(b"[\"") => None,
+        other => Some(value(other)),
+    }
+}
+
+fn time(token: &Token<'_>, cx: &mut Context) -> Option<Time> {
+    match token {
+        Token::Text(text) => cx.clock.parse(text.bytes()),
+        Token::Number(raw) => epoch(raw),
+        // MongoDB {"$date":"…"}, log4j2 {"epochSecond":…,"nanoOfSecond":…}
+        Token::Object { raw, .. } => {
+            let (mut date, mut seconds, mut nanos) = (None, None, 0);
+            let _ = object(raw, |m| match (m.key.bytes(), m.value) {
+                (b"$date", Token::Text(text)) => date = cx.clock.parse(text.bytes()),
+                (b"epochSecond", Token::Number(raw)) => seconds = number(raw),
+                (b"nanoOfSecond", Token::Number(raw)) => nanos = number(raw).unwrap_or(0),
+                _ => {}
+            });
+            let nanos = u32::try_from(nanos).ok().filter(|n| *n < 1_000_000_000).unwrap_or(0);
+            date.or(seconds.map(|seconds| Time { seconds, nanos }))
+        }
+        _ => None,
+    }
+}
+
+fn level(token: &Token<'_>) -> Option<Severity> {
+    match token {
+        Token::Text(text) => Severity::from_name(text.bytes()),
+        Token::Number(raw) => Severity::from_number(std::str::from_utf8(raw).ok()?.parse().ok()?),
+        _ => None,
+    }
+}
+
+/// An error as text, or as an object of name, message and stack (pino, bunyan, Java).
+fn error<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
+    match token {
+        Token::Text(_) if !record.has(Field::ErrorMessage) => {
+            record.set(Field::ErrorMessage, value(token));
+            true
+        }
+        Token::Object { raw, .. } => {
+            let mut all = true;
+            let mut any = false;
+            let _ = object(raw, |m| {
+                let field = match m.key.bytes() {
+                    b"message" | b"msg" | b"localizedMessage" => Field::ErrorMessage,
+                    b"type" | b"name" | b"class" | b"kind" => Field::ErrorType,
+                    b"stack" | b"stack_trace" | b"stacktrace" | b"extendedStackTrace" => Field::ErrorStack,
+                    b"code" => Field::ErrorCode,
+                    _ => {
+                        all = false;
+                        return;
+                    }
+                };
+                match scalar(&m.value) {
+                    Some(value) if !record.has(field) => {
+                        record.set(field, value);
+                        any = true;
+                    }
+                    _ => all = false,
+                }
+            });
+            // Whatever has no place of its own keeps the whole object.
+            all && any
+        }
+        _ => false,
+    }
+}
+
+/// `main.go:42` or slog's `{"function":…,"file":…,"line":…}`.
+fn caller<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
+    match token {
+        Token::Text(text) => {
+            let looks =
+                memchr::memchr(b':', text.bytes()).is_some() && memchr::memchr(b' ', text.bytes()).is_none();
+            if looks && !record.has(Field::File) {
+                origin(*text, record);
+            }
+            looks
+        }
+        Token::Object { raw, .. } => {
+            let mut all = true;
+            let _ = object(raw, |m| match (m.key.bytes(), scalar(&m.value)) {
+                (b"function" | b"method", Some(value)) => record.set(Field::Function, value),
+                (b"file", Some(value)) => record.set(Field::File, value),
+                (b"line", Some(value)) => record.set(Field::Line, value),
+                _ => all = false,
+            });
+            all
+        }
+        _ => false,
+    }
+}
+
+/// `file:line`, the line split off when it is a number.
+pub fn origin<'a>(text: Str<'a>, record: &mut Record<'a>) {
+    let bytes = text.bytes();
+    let again = |part: &'a [u8]| match text {
+        Str::Raw(_) => Str::Raw(part),
+        Str::Json(_) => Str::Json(part),
+        Str::Escaped(_) => Str::Escaped(part),
+    };
+    let line = memchr::memrchr(b':', bytes).and_then(|at| Some((at, number(&bytes[at + 1..])?)));
+    match line {
+        Some((at, line)) => {
+            record.set(Field::File, Value::Text(again(&bytes[..at])));
+            record.set(Field::Line, Value::Int(line));
+        }
+        None => record.set(Field::File, Value::Text(text)),
+    }
+}
+
+/// The nested spelling of ECS: `"log":{"level":"info","logger":"x"}`, `"ecs":{"version":…}`.
+fn ecs_object<'a>(key: &[u8], token: &Token<'a>, _cx: &mut Context, record: &mut Record<'a>) -> bool {
+    let Token::Object { raw, .. } = token else { return false };
+    match key {
+        b"ecs" => true,
+        b"log" => {
+            let mut all = true;
+            let _ = object(raw, |m| match (m.key.bytes(), scalar(&m.value)) {
+                (b"level", Some(_)) if record.severity.is_none() => {
+                    record.severity = level(&m.value);
+                    all &= record.severity.is_some();
+                }
+                (b"logger", Some(value)) => record.set(Field::Logger, value),
+                _ => all = false,
+            });
+            all
+        }
+        _ => false,
+    }
+}
+
+/// tracing-subscriber's JSON: the message is one of the `fields`, the others are the application's.
+fn tracing_fields<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
+    let Token::Object { raw, .. } = token else { return false };
+    let mut found = false;
+    let _ = object(raw, |m| found |= m.key.bytes() == b"message");
+    if found {
+        let _ = object(raw, |m| match m.key.bytes() {
+            b"message" => record.message = Some(value(&m.value)),
+            _ => record.push(m.key, value(&m.value)),
+        });
+    }
+    found
+}

@@ -1,0 +1,128 @@
+//! One line → one [`Record`]: a decoder per format, a registry that lists them.
+//!
+//! A decoder is strict where it identifies its format and lenient in each field: a request line from a port scanner does
+//! not cost the status code. What it refuses, it refuses with the place where it stopped.
+
+pub mod cri;
+pub mod detect;
+pub mod dialect;
+pub mod json;
+pub mod klog;
+pub mod logfmt;
+pub mod nginx;
+pub mod nginx_error;
+pub mod plain;
+mod registry;
+pub mod syslog;
+
+pub use registry::{FORMATS, Format};
+
+use crate::{record::Record, time::Clock};
+
+/// Why and where a line is not of a format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Byte offset into the line.
+    pub at: usize,
+    pub reason: &'static str,
+}
+
+pub type Decoded = Result<(), Refusal>;
+
+pub fn refuse(at: usize, reason: &'static str) -> Decoded {
+    Err(Refusal { at, reason })
+}
+
+/// What decoders share from line to line.
+#[derive(Debug)]
+pub struct Context {
+    pub clock: Clock,
+}
+
+/// A format ready to decode.
+#[derive(Debug)]
+pub enum Decoder {
+    Fixed(Format),
+}
+
+impl Decoder {
+    /// What its records count as.
+    pub fn format(&self) -> Format {
+        match self {
+            Decoder::Fixed(format) => *format,
+        }
+    }
+
+    /// Fills `record` from `line` (no newline, no carriage return, no colours).
+    pub fn decode<'a>(&self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+        match self {
+            Decoder::Fixed(format) => format.decode(line, cx, record),
+        }
+    }
+}
+
+/// A reader of delimited fields over one line.
+pub struct Cursor<'a> {
+    pub line: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(line: &'a [u8]) -> Self {
+        Self { line, at: 0 }
+    }
+
+    pub fn rest(&self) -> &'a [u8] {
+        &self.line[self.at..]
+    }
+
+    /// Takes `literal` when it comes next.
+    pub fn literal(&mut self, literal: &[u8]) -> bool {
+        let found = self.rest().starts_with(literal);
+        if found {
+            self.at += literal.len();
+        }
+        found
+    }
+
+    /// The bytes before the next `end`, which is taken too.
+    pub fn until(&mut self, end: u8) -> Option<&'a [u8]> {
+        let length = memchr::memchr(end, self.rest())?;
+        let field = &self.line[self.at..self.at + length];
+        self.at += length + 1;
+        Some(field)
+    }
+
+    /// The inside of a string whose opening quote is behind us, up to the closing quote that no backslash escapes.
+    pub fn quoted(&mut self) -> Option<&'a [u8]> {
+        let end = closing_quote(self.rest())?;
+        let field = &self.line[self.at..self.at + end];
+        self.at += end + 1;
+        Some(field)
+    }
+}
+
+/// Index of the first `"` that no backslash escapes.
+pub fn closing_quote(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        from = at + 2;
+    }
+}
+
+/// An address that is an IP: usable where a schema wants one.
+pub fn is_ip(text: &[u8]) -> bool {
+    let four = text.len() <= 15 && {
+        let mut parts = 0;
+        text.split(|&b| b == b'.').all(|p| {
+            parts += 1;
+            (1..=3).contains(&p.len()) && crate::time::number(p).is_some_and(|n| n < 256)
+        }) && parts == 4
+    };
+    four || (memchr::memchr(b':', text).is_some()
+        && std::str::from_utf8(text).is_ok_and(|t| t.parse::<std::net::Ipv6Addr>().is_ok()))
+}

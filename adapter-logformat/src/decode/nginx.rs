@@ -1,0 +1,174 @@
+//! nginx `combined`, which is Apache's `combined` and `common` too:
+//!
+//! `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"`
+//!
+//! (nginx: ngx_http_log_module). Quoted values carry `\xHH` for `"`, `\` and control bytes. A virtual host in front and
+//! further fields behind are common additions: the host is read, the fields behind are kept as `nginx.extra`.
+
+use super::{Context, Cursor, Decoded, is_ip, refuse};
+use crate::{
+    record::{Field, Record, Value},
+    text::Str,
+    time::number,
+};
+
+pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    let mut cursor = Cursor::new(line);
+    let Some(open) = memchr::memmem::find(line, b" [").filter(|p| *p <= 4096) else {
+        return refuse(0, "no time in brackets");
+    };
+    let head = &line[..open];
+    cursor.at = open + 2;
+    let Some(time) = cursor.until(b']') else { return refuse(cursor.at, "the time has no closing bracket") };
+    if time.len() > 40 {
+        return refuse(open + 2, "the brackets hold no time");
+    }
+    let known_time = cx.clock.parse(time);
+    if !cursor.literal(b" \"") {
+        return refuse(cursor.at, "no quoted request after the time");
+    }
+    let request_at = cursor.at;
+    let Some(request) = cursor.quoted() else {
+        return refuse(request_at, "the request has no closing quote");
+    };
+    if !cursor.literal(b" ") {
+        return refuse(cursor.at, "no status after the request");
+    }
+    let status_at = cursor.at;
+    let status = word(&mut cursor);
+    if known_time.is_none() && number(status).is_none() {
+        return refuse(status_at, "neither a time nor a status");
+    }
+    addresses(head, record)?;
+    match known_time {
+        Some(time) => record.time = Some(time),
+        None => record.note("time"),
+    }
+    self::request(request, record);
+    match number(status).filter(|_| status.len() == 3) {
+        Some(code) => record.set(Field::Status, Value::Int(code)),
+        None => record.note("status"),
+    }
+    cursor.literal(b" ");
+    match word(&mut cursor) {
+        b"-" => {}
+        bytes => match number(bytes) {
+            Some(bytes) => record.set(Field::ResponseBytes, Value::Int(bytes)),
+            None => record.note("bytes"),
+        },
+    }
+    for field in [Field::Referrer, Field::UserAgent] {
+        if !cursor.literal(b" \"") {
+            break;
+        }
+        match cursor.quoted() {
+            Some(b"-" | b"") => {}
+            Some(text) => record.set(field, Value::Text(Str::Escaped(text))),
+            None => {
+                // Cut in the middle, as by a full disk: what is there is kept.
+                record.set(field, Value::Text(Str::Escaped(cursor.rest())));
+                record.note("cut");
+                return Ok(());
+            }
+        }
+    }
+    let rest = cursor.rest().strip_prefix(b" ").unwrap_or(cursor.rest());
+    if !rest.is_empty() && rest != b"\"-\"" {
+        record.push_sub("nginx", Str::Raw(b"extra"), Value::Text(Str::Escaped(rest)));
+    }
+    Ok(())
+}
+
+fn word<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
+    let rest = cursor.rest();
+    let length = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    cursor.at += length;
+    &rest[..length]
+}
+
+/// `[host[:port] ]address[, address…] - user`
+fn addresses<'a>(head: &'a [u8], record: &mut Record<'a>) -> Decoded {
+    let Some(dash) = memchr::memmem::find(head, b" - ") else {
+        return refuse(0, "no ' - ' between address and user");
+    };
+    let user = &head[dash + 3..];
+    if user.is_empty() {
+        return refuse(dash + 3, "no user before the time");
+    }
+    let mut list = &head[..dash];
+    if let [b'"', ..] = list {
+        // A forwarded-for list in quotes, then the peer.
+        let Some(end) = memchr::memchr(b'"', &list[1..]) else {
+            return refuse(0, "the address list has no closing quote");
+        };
+        list = &list[1..=end];
+    }
+    let first_end = memchr::memchr(b' ', list).unwrap_or(list.len());
+    let first = &list[..first_end];
+    let mut client = first.strip_suffix(b",").unwrap_or(first);
+    if first_end < list.len() && !first.ends_with(b",") {
+        // Apache's vhost_combined, and the same with nginx: the host first.
+        let (host, port) = host_port(first);
+        record.text(Field::ServerAddress, host);
+        if let Some(port) = port {
+            record.set(Field::ServerPort, Value::Int(port));
+        }
+        let rest = &list[first_end + 1..];
+        let end = rest.iter().position(|&b| b == b' ' || b == b',').unwrap_or(rest.len());
+        client = &rest[..end];
+        list = rest;
+    }
+    if client.is_empty() || client.len() > 255 {
+        return refuse(0, "no client address");
+    }
+    self::client(client, record);
+    if list.len() > client.len() {
+        record.push_sub("nginx", Str::Raw(b"remote_addrs"), Value::Text(Str::Raw(list)));
+    }
+    if user != b"-" {
+        record.set(Field::User, Value::Text(Str::Escaped(user)));
+    }
+    Ok(())
+}
+
+/// The client's address, and as an IP where it is one.
+pub fn client<'a>(address: &'a [u8], record: &mut Record<'a>) {
+    record.text(Field::ClientAddress, address);
+    if is_ip(address) {
+        record.text(Field::ClientIp, address);
+    }
+}
+
+pub(super) fn host_port(text: &[u8]) -> (&[u8], Option<i64>) {
+    match memchr::memrchr(b':', text) {
+        Some(colon)
+            if number(&text[colon + 1..]).is_some_and(|p| p < 65536)
+                && memchr::memchr(b':', &text[..colon]).is_none() =>
+        {
+            (&text[..colon], number(&text[colon + 1..]))
+        }
+        _ => (text, None),
+    }
+}
+
+/// `GET /path HTTP/1.1`: three parts, or kept whole when it is something else (TLS bytes sent to a plain port, nothing at all).
+pub fn request<'a>(request: &'a [u8], record: &mut Record<'a>) {
+    if matches!(request, b"" | b"-") {
+        return;
+    }
+    let parts = memchr::memchr(b' ', request).zip(memchr::memrchr(b' ', request)).filter(|(a, b)| a < b);
+    if let Some((first, last)) = parts {
+        let (method, url, version) = (&request[..first], &request[first + 1..last], &request[last + 1..]);
+        if let Some(version) = version.strip_prefix(b"HTTP/")
+            && method.iter().all(|b| b.is_ascii_uppercase() || *b == b'-' || *b == b'_')
+            && version.len() <= 3
+        {
+            record.text(Field::Method, method);
+            record.set(Field::Url, Value::Text(Str::Escaped(url)));
+            record.text(Field::HttpVersion, version);
+            return;
+        }
+    }
+    record.set(Field::Url, Value::Text(Str::Escaped(request)));
+    record.note("request");
+}

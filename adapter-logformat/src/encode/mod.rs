@@ -1,0 +1,294 @@
+//! A record → one line of JSON in a schema.
+//!
+//! Always valid UTF-8 JSON without repeated keys, whatever the line was, and the line can be had back from it: as
+//! `event.original`, or as `message` where that is the whole line, or as base64 where it is not UTF-8.
+
+pub mod names;
+mod object;
+
+use std::collections::HashMap;
+
+use crate::{
+    json,
+    record::{Field, Record, Value},
+    text::{base64, escape_any, escape_valid},
+    time::Time,
+};
+use names::{FIELDS, LAYOUTS, Layout};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which schema the records have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Schema {
+    /// Elastic Common Schema, dotted names.
+    #[default]
+    Ecs,
+    /// OpenTelemetry log data model.
+    Otel,
+    /// Short names, one level.
+    Flat,
+}
+
+/// When the raw line goes along with what was read from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Original {
+    /// With every record that does not hold it already.
+    #[default]
+    Always,
+    /// Only where something could not be read: the compact variant.
+    Failed,
+}
+
+/// What a line was before decoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The line as read, without its line end.
+    pub line: &'a [u8],
+    /// The same without terminal colours: what the record borrows from.
+    pub text: &'a [u8],
+    /// Name of the format that read it.
+    pub format: &'static str,
+    /// When it was read.
+    pub now: Time,
+}
+
+/// Writes records of one stream.
+#[derive(Debug)]
+pub struct Encoder {
+    schema: Schema,
+    original: Original,
+    layout: &'static Layout,
+    column: usize,
+    /// Rendered `"key":value` pairs that every record of the stream gets, each with a comma in front.
+    fixed: Vec<u8>,
+    /// Shared fields that `fixed` sets instead.
+    fixed_known: u64,
+    /// `fixed` has names where the application's go.
+    fixed_app: bool,
+    reserved: HashMap<Vec<u8>, Option<Field>>,
+    bloom: [u64; 4],
+    scratch: Vec<u8>,
+    names: Vec<u8>,
+    second: (i64, Vec<u8>),
+}
+
+impl Encoder {
+    /// `fixed`: name and JSON text of what every record gets; `path`: the file the stream is read from.
+    pub fn new(schema: Schema, original: Original, fixed: &[(String, String)], path: Option<&str>) -> Self {
+        let column = match schema {
+            Schema::Ecs => 0,
+            Schema::Otel => 1,
+            Schema::Flat => 2,
+        };
+        let layout = &LAYOUTS[column];
+        let mut encoder = Self {
+            schema,
+            original,
+            layout,
+            column,
+            fixed: Vec::new(),
+            fixed_known: 0,
+            fixed_app: fixed.iter().any(|(name, _)| name.starts_with(layout.app)),
+            reserved: HashMap::new(),
+            bloom: [0; 4],
+            scratch: Vec::new(),
+            names: Vec::new(),
+            second: (i64::MIN, Vec::new()),
+        };
+        for (field, row) in &FIELDS {
+            encoder.reserve(row[column], Some(*field));
+        }
+        for name in reserved(schema) {
+            encoder.reserve(name, None);
+        }
+        for (name, json) in fixed {
+            encoder.fixed.extend_from_slice(b",\"");
+            escape_valid(&mut encoder.fixed, name.as_bytes());
+            encoder.fixed.extend_from_slice(b"\":");
+            encoder.fixed.extend_from_slice(json.as_bytes());
+            if let Some((field, _)) = FIELDS.iter().find(|(_, row)| row[column] == name) {
+                encoder.fixed_known |= 1 << *field as u64;
+            }
+            encoder.reserve(name, None);
+        }
+        if let Some(path) = path.filter(|_| !fixed.iter().any(|(n, _)| n == layout.path)) {
+            encoder.fixed.extend_from_slice(b",\"");
+            encoder.fixed.extend_from_slice(layout.path.as_bytes());
+            encoder.fixed.extend_from_slice(b"\":\"");
+            escape_any(&mut encoder.fixed, path.as_bytes());
+            encoder.fixed.push(b'"');
+            encoder.reserve(layout.path, None);
+        }
+        encoder
+    }
+
+    fn reserve(&mut self, name: &str, field: Option<Field>) {
+        if !name.is_empty() {
+            let bit = hash(name.as_bytes());
+            self.bloom[usize::from(bit >> 6)] |= 1 << (bit & 63);
+            self.reserved.insert(name.as_bytes().to_vec(), field);
+        }
+    }
+
+    /// True when the encoder itself writes this key in this record.
+    fn taken(&self, name: &[u8], record: &Record<'_>) -> bool {
+        let bit = hash(name);
+        if self.bloom[usize::from(bit >> 6)] & 1 << (bit & 63) == 0 {
+            return false;
+        }
+        match self.reserved.get(name) {
+            Some(Some(field)) => record.has(*field),
+            Some(None) => true,
+            None => false,
+        }
+    }
+
+    /// Appends the record and a newline.
+    pub fn encode(&mut self, source: &Source<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
+        let valid = simdutf8::basic::from_utf8(source.text).is_ok();
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut object = object::Object { encoder: self, record, valid, out, scratch, moved: Vec::new() };
+        match object.encoder.schema {
+            Schema::Ecs | Schema::Flat => object.dotted(source),
+            Schema::Otel => object.otel(source),
+        }
+        self.scratch = object.scratch;
+        out.push(b'\n');
+    }
+
+    fn time(&mut self, time: Time, out: &mut Vec<u8>) {
+        if self.second.0 != time.seconds {
+            self.second.1.clear();
+            Time { nanos: 0, ..time }.write(&mut self.second.1);
+            self.second.0 = time.seconds;
+        }
+        if time.nanos == 0 {
+            out.extend_from_slice(&self.second.1);
+        } else {
+            time.write(out);
+        }
+    }
+}
+
+/// Keys that a schema writes itself and that no configuration may set.
+pub fn reserved(schema: Schema) -> &'static [&'static str] {
+    match schema {
+        Schema::Ecs => &[
+            "@timestamp",
+            "log.level",
+            "message",
+            "ecs.version",
+            "event.severity",
+            "event.original",
+            "event.original_base64",
+            "error.message",
+            "tags",
+            "log.part.number",
+            "log.part.last",
+        ],
+        Schema::Otel => &[
+            "error.message",
+            "log.record.original",
+            "log.record.original_base64",
+            "tags",
+            "log.part.number",
+            "log.part.last",
+        ],
+        Schema::Flat => &[
+            "time",
+            "level",
+            "message",
+            "original",
+            "original_base64",
+            "parse_error",
+            "tags",
+            "part",
+            "part_last",
+        ],
+    }
+}
+
+fn hash(name: &[u8]) -> u8 {
+    let edge = |b: Option<&u8>| *b.unwrap_or(&0);
+    edge(name.first())
+        .wrapping_mul(31)
+        .wrapping_add(edge(name.last()).wrapping_mul(7))
+        .wrapping_add(edge(name.get(name.len() / 2)).wrapping_mul(3))
+        .wrapping_add((name.len() & 0xff) as u8)
+}
+
+/// Writes one value. `seconds`: durations as seconds, nanoseconds otherwise.
+fn write_value(value: &Value<'_>, valid: bool, seconds: bool, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
+    match value {
+        Value::Text(text) => {
+            out.push(b'"');
+            text.write(out, valid, scratch);
+            out.push(b'"');
+        }
+        Value::Json(raw) if valid => out.extend_from_slice(raw),
+        Value::Json(raw) | Value::Repair(raw) => json::rewrite(raw, out),
+        Value::Int(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+        Value::Duration(nanos) if seconds => {
+            let mut buffer = itoa::Buffer::new();
+            out.extend_from_slice(buffer.format(nanos / 1_000_000_000).as_bytes());
+            out.push(b'.');
+            let fraction = format!("{:09}", (nanos % 1_000_000_000).abs());
+            let fraction = fraction.trim_end_matches('0');
+            out.extend_from_slice(if fraction.is_empty() { b"0" } else { fraction.as_bytes() });
+        }
+        Value::Duration(nanos) => out.extend_from_slice(itoa::Buffer::new().format(*nanos).as_bytes()),
+    }
+}
+
+/// Whether the raw line must go along, and how.
+fn raw_needed(source: &Source<'_>, record: &Record<'_>, original: Original, valid: bool) -> Raw {
+    if !valid || simdutf8::basic::from_utf8(source.line).is_err() {
+        return Raw::Base64;
+    }
+    let same = source.line.len() == source.text.len();
+    let whole = match record.message {
+        None => true,
+        Some(Value::Text(crate::text::Str::Raw(text))) => text.len() == source.line.len(),
+        _ => false,
+    };
+    if whole && same {
+        return Raw::InMessage;
+    }
+    match original {
+        Original::Always => Raw::Text,
+        Original::Failed if record.unparsed.is_some() || record.partial.is_some() || !same => Raw::Text,
+        Original::Failed => Raw::Left,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Raw {
+    /// The message is the line.
+    InMessage,
+    Text,
+    Base64,
+    Left,
+}
+
+fn write_raw(raw: Raw, source: &Source<'_>, layout: &Layout, out: &mut Vec<u8>, comma: bool) {
+    let (name, coded) = match raw {
+        Raw::Text => (layout.original, false),
+        Raw::Base64 => (layout.base64, true),
+        Raw::InMessage | Raw::Left => return,
+    };
+    if comma {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    if coded {
+        base64(out, source.line);
+    } else {
+        escape_valid(out, source.line);
+    }
+    out.push(b'"');
+}

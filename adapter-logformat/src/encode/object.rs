@@ -1,0 +1,285 @@
+//! The two shapes of a record: one object with dotted names (ECS, flat), and the OpenTelemetry log data model.
+
+use super::{Encoder, Original, Raw, Source, raw_needed, write_raw, write_value};
+use crate::{
+    encode::names::FIELDS,
+    json,
+    record::{Field, Name, Record, Value},
+    text::{Str, escape_any},
+};
+
+pub(super) struct Object<'e, 'r, 'o> {
+    pub encoder: &'e mut Encoder,
+    pub record: &'e Record<'r>,
+    pub valid: bool,
+    pub out: &'o mut Vec<u8>,
+    pub scratch: Vec<u8>,
+    /// Names given to fields that had to move aside.
+    pub moved: Vec<Vec<u8>>,
+}
+
+impl Object<'_, '_, '_> {
+    pub(super) fn dotted(&mut self, source: &Source<'_>) {
+        let layout = self.encoder.layout;
+        let record = self.record;
+        let ecs = layout.time == "@timestamp";
+        self.out.extend_from_slice(if ecs { b"{\"@timestamp\":\"" } else { b"{\"time\":\"" });
+        self.encoder.time(record.time.unwrap_or(source.now), self.out);
+        self.out.push(b'"');
+        if let Some(severity) = record.severity {
+            self.key(layout.level.as_bytes());
+            self.quoted(severity.name().as_bytes());
+        }
+        let raw = raw_needed(source, record, self.encoder.original, self.valid);
+        self.message(source, raw);
+        if ecs {
+            self.out.extend_from_slice(b",\"ecs.version\":\"9.0.0\"");
+            if let Some(severity) = record.severity {
+                self.key(b"event.severity");
+                self.value(&Value::Int(i64::from(severity.number())));
+            }
+        }
+        self.fields();
+        self.out.extend_from_slice(&self.encoder.fixed);
+        self.marks(source);
+        write_raw(raw, source, layout, self.out, true);
+        self.out.push(b'}');
+    }
+
+    pub(super) fn otel(&mut self, source: &Source<'_>) {
+        let layout = self.encoder.layout;
+        let record = self.record;
+        match record.time {
+            Some(time) => {
+                self.out.extend_from_slice(b"{\"Timestamp\":\"");
+                self.out.extend_from_slice(itoa::Buffer::new().format(time.total_nanos()).as_bytes());
+            }
+            None => {
+                self.out.extend_from_slice(b"{\"ObservedTimestamp\":\"");
+                self.out.extend_from_slice(itoa::Buffer::new().format(source.now.total_nanos()).as_bytes());
+            }
+        }
+        self.out.push(b'"');
+        if let Some(severity) = record.severity {
+            self.key(b"SeverityText");
+            self.quoted(severity.name().as_bytes());
+            self.key(b"SeverityNumber");
+            self.value(&Value::Int(i64::from(severity.number())));
+        }
+        for (name, field) in [("TraceId", Field::TraceId), ("SpanId", Field::SpanId)] {
+            let found = record.fields().iter().find(|(n, _)| matches!(n, Name::Known(f) if *f == field));
+            if let Some((_, value)) = found {
+                self.key(name.as_bytes());
+                self.value(value);
+            }
+        }
+        let raw = raw_needed(source, record, self.encoder.original, self.valid);
+        self.message(source, raw);
+        if let Some(fixed) = self.encoder.fixed.get(1..) {
+            self.out.extend_from_slice(b",\"Resource\":{");
+            self.out.extend_from_slice(fixed);
+            self.out.push(b'}');
+        }
+        self.out.extend_from_slice(b",\"Attributes\":{");
+        let start = self.out.len();
+        self.fields();
+        self.marks(source);
+        write_raw(raw, source, layout, self.out, true);
+        if self.out.len() > start {
+            // The first attribute came with a comma.
+            self.out.remove(start);
+        }
+        self.out.extend_from_slice(b"}}");
+    }
+
+    fn message(&mut self, source: &Source<'_>, raw: Raw) {
+        let record = self.record;
+        let message = match record.message {
+            Some(message) => message,
+            // The fields say it all, and the compact variant was asked for.
+            None if raw == Raw::InMessage
+                && self.encoder.original == Original::Failed
+                && record.unparsed.is_none()
+                && record.partial.is_none()
+                && record.part.is_none() =>
+            {
+                return;
+            }
+            None => Value::Text(Str::Raw(source.text)),
+        };
+        self.key(self.encoder.layout.message.as_bytes());
+        self.value(&message);
+    }
+
+    fn fields(&mut self) {
+        let record = self.record;
+        let column = self.encoder.column;
+        let otel = column == 1;
+        for (name, value) in record.fields() {
+            match name {
+                Name::Known(Field::Tags) => {}
+                Name::Known(Field::TraceId | Field::SpanId) if otel => {}
+                Name::Known(field) => {
+                    let key = FIELDS[*field as usize].1[column];
+                    if !key.is_empty() && self.encoder.fixed_known & (1 << *field as u64) == 0 {
+                        self.key(key.as_bytes());
+                        self.value(value);
+                    }
+                }
+                Name::App(name) => {
+                    self.app(name, value);
+                    self.value(value);
+                }
+                Name::Sub(space, name) => {
+                    self.out.extend_from_slice(b",\"");
+                    self.out.extend_from_slice(space.as_bytes());
+                    self.out.push(b'.');
+                    name.write(self.out, self.valid, &mut self.scratch);
+                    self.out.extend_from_slice(b"\":");
+                    self.value(value);
+                }
+                Name::Sd(id, param) => {
+                    self.out.extend_from_slice(b",\"");
+                    self.out.extend_from_slice(self.encoder.layout.structured.as_bytes());
+                    escape_any(self.out, id);
+                    self.out.push(b'.');
+                    escape_any(self.out, param);
+                    self.out.extend_from_slice(b"\":");
+                    self.value(value);
+                }
+            }
+        }
+    }
+
+    /// The key of an application's field: its own name, moved aside where the schema needs that name.
+    fn app(&mut self, name: &Str<'_>, value: &Value<'_>) {
+        let prefix = if self.record.ecs { "" } else { self.encoder.layout.app };
+        let nests = self.encoder.column == 0;
+        let simple = name.is_plain()
+            && !(nests && self.record.dotted())
+            && (!prefix.is_empty() && !self.encoder.fixed_app
+                || !self.encoder.taken(name.bytes(), self.record));
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(prefix.as_bytes());
+        if simple {
+            name.write(self.out, self.valid, &mut self.scratch);
+            self.out.extend_from_slice(b"\":");
+            return;
+        }
+        let mut key = std::mem::take(&mut self.encoder.names);
+        key.clear();
+        name.resolve(&mut key);
+        if nests {
+            if key.is_empty() {
+                key.push(b'_');
+            } else if key.split(|&b| b == b'.').any(<[u8]>::is_empty) {
+                // An empty part of a dotted name is no field name in Elasticsearch.
+                key.iter_mut().filter(|b| **b == b'.').for_each(|b| *b = b'_');
+            }
+            let scalar = !matches!(value, Value::Json([b'{', ..]) | Value::Repair([b'{', ..]));
+            if scalar && self.parent(&key) {
+                key.push(b'_');
+            }
+        }
+        let mut changed = key.as_slice() != name.bytes();
+        loop {
+            let full = [prefix.as_bytes(), &key].concat();
+            let other =
+                changed && (self.moved.contains(&key) || self.record.has_app(&key) && !self.is(name, &key));
+            if !other && !self.encoder.taken(&full, self.record) {
+                break;
+            }
+            key.push(b'_');
+            changed = true;
+        }
+        escape_any(self.out, &key);
+        self.out.extend_from_slice(b"\":");
+        if changed {
+            self.moved.push(key.clone());
+        }
+        self.encoder.names = key;
+    }
+
+    fn is(&self, name: &Str<'_>, key: &[u8]) -> bool {
+        let mut plain = Vec::new();
+        name.resolve(&mut plain);
+        plain == key
+    }
+
+    /// True when another field lies below this name: `a` beside `a.b`.
+    fn parent(&self, key: &[u8]) -> bool {
+        self.record.fields().iter().any(|(name, _)| match name {
+            Name::App(other) => {
+                other.bytes().strip_prefix(key).is_some_and(|rest| rest.first() == Some(&b'.'))
+            }
+            _ => false,
+        })
+    }
+
+    /// What happened to the line on its way: tags, the reason, the part.
+    fn marks(&mut self, source: &Source<'_>) {
+        let record = self.record;
+        let layout = self.encoder.layout;
+        if let Some(part) = record.part {
+            self.key(layout.part.as_bytes());
+            self.value(&Value::Int(i64::from(part.number)));
+            self.key(layout.last.as_bytes());
+            self.value(&Value::Json(if part.last { b"true" } else { b"false" }));
+        }
+        let ours = [
+            record.unparsed.map(|_| "unparsed"),
+            record.partial.map(|_| "partial"),
+            record.part.map(|_| "part"),
+        ];
+        let theirs =
+            record.fields().iter().find(|(n, _)| matches!(n, Name::Known(Field::Tags))).map(|(_, v)| v);
+        if theirs.is_some() || ours.iter().any(Option::is_some) {
+            self.key(b"tags");
+            self.out.push(b'[');
+            let mut comma = false;
+            for tag in ours.into_iter().flatten() {
+                if std::mem::replace(&mut comma, true) {
+                    self.out.push(b',');
+                }
+                self.quoted(tag.as_bytes());
+            }
+            if let Some(Value::Json(raw) | Value::Repair(raw)) = theirs {
+                let mut list = Vec::new();
+                json::rewrite(raw, &mut list);
+                let inner = list.get(1..list.len().saturating_sub(1)).unwrap_or_default();
+                if comma && !inner.is_empty() {
+                    self.out.push(b',');
+                }
+                self.out.extend_from_slice(inner);
+            }
+            self.out.push(b']');
+        }
+        let reason = record.unparsed.map(|r| (r, "")).or(record.partial.map(|r| (r, " could not be read")));
+        if let Some((reason, rest)) = reason.filter(|_| layout.error != "error.message" || !self.has_error())
+        {
+            self.key(layout.error.as_bytes());
+            self.quoted(format!("{}: {reason}{rest}", source.format).as_bytes());
+        }
+    }
+
+    fn has_error(&self) -> bool {
+        self.encoder.column == 0 && self.record.has(Field::ErrorMessage)
+    }
+
+    fn key(&mut self, name: &[u8]) {
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(name);
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn quoted(&mut self, text: &[u8]) {
+        self.out.push(b'"');
+        escape_any(self.out, text);
+        self.out.push(b'"');
+    }
+
+    fn value(&mut self, value: &Value<'_>) {
+        let seconds = self.encoder.column != 0;
+        write_value(value, self.valid, seconds, self.out, &mut self.scratch);
+    }
+}

@@ -1,0 +1,430 @@
+//! A strict JSON scanner (RFC 8259) that builds nothing: it validates and hands out the spans of the members.
+//!
+//! Values are copied as written, so 64-bit and longer numbers, exponents and key order survive. What loggers get wrong but
+//! means something clear (nginx `\x22`, raw control bytes, `NaN`, a key given twice) is accepted and marked for repair.
+
+use crate::text::{Str, escape_any};
+
+/// Containers nested deeper than this are refused, so that no line can exhaust the stack.
+const MAX_DEPTH: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Token<'a> {
+    Text(Str<'a>),
+    Number(&'a [u8]),
+    /// `true`, `false`, `null`.
+    Word(&'a [u8]),
+    /// `NaN`, `Infinity`, `-Infinity`: no JSON, but what Python writes.
+    Odd(&'a [u8]),
+    Array {
+        raw: &'a [u8],
+        clean: bool,
+    },
+    Object {
+        raw: &'a [u8],
+        clean: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    pub key: Str<'a>,
+    pub value: Token<'a>,
+}
+
+/// Where the text stopped being JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Byte offset into the line.
+    pub at: usize,
+    pub reason: &'static str,
+}
+
+/// Scans one object that fills the whole line (white space around it is allowed).
+pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<(), Fault> {
+    let mut scan = Scan { text: line, at: 0 };
+    scan.space();
+    scan.expect(b'{', "no JSON object")?;
+    scan.members(0, &mut |key, value| member(Member { key, value }))?;
+    scan.space();
+    if scan.at < line.len() { scan.fault("text after the JSON object") } else { Ok(()) }
+}
+
+/// Writes accepted JSON again, repaired: keys once (the last wins), strings clean, odd words as strings.
+pub fn rewrite(raw: &[u8], out: &mut Vec<u8>) {
+    let mut scan = Scan { text: raw, at: 0 };
+    match scan.value(0) {
+        Ok(token) => write_token(&token, out),
+        // Only accepted spans come here; should that ever fail, the text itself is still there to read.
+        Err(_) => {
+            out.push(b'"');
+            escape_any(out, raw);
+            out.push(b'"');
+        }
+    }
+}
+
+fn write_token(token: &Token<'_>, out: &mut Vec<u8>) {
+    match token {
+        Token::Text(text) => write_text(text, out),
+        Token::Number(raw) | Token::Word(raw) => out.extend_from_slice(raw),
+        Token::Odd(raw) => write_text(&Str::Raw(raw), out),
+        Token::Array { raw, .. } => {
+            let mut scan = Scan { text: raw, at: 1 };
+            let mut first = true;
+            out.push(b'[');
+            let _ = scan.items(0, &mut |value| {
+                comma(&mut first, out);
+                write_token(&value, out);
+            });
+            out.push(b']');
+        }
+        Token::Object { raw, .. } => {
+            let mut scan = Scan { text: raw, at: 1 };
+            let mut members: Vec<(Vec<u8>, Token<'_>)> = Vec::new();
+            let mut places = std::collections::HashMap::new();
+            let _ = scan.members(0, &mut |key, value| {
+                let mut name = Vec::new();
+                key.resolve(&mut name);
+                match places.get(&name) {
+                    Some(&place) => {
+                        let entry: &mut (Vec<u8>, Token<'_>) = &mut members[place];
+                        entry.1 = value;
+                    }
+                    None => {
+                        places.insert(name.clone(), members.len());
+                        members.push((name, value));
+                    }
+                }
+            });
+            let mut first = true;
+            out.push(b'{');
+            for (name, value) in &members {
+                comma(&mut first, out);
+                write_text(&Str::Raw(name), out);
+                out.push(b':');
+                write_token(value, out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+fn comma(first: &mut bool, out: &mut Vec<u8>) {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+}
+
+fn write_text(text: &Str<'_>, out: &mut Vec<u8>) {
+    out.push(b'"');
+    text.write(out, false, &mut Vec::new());
+    out.push(b'"');
+}
+
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn fault<T>(&self, reason: &'static str) -> Result<T, Fault> {
+        Err(Fault { at: self.at, reason })
+    }
+
+    fn peek(&self) -> u8 {
+        *self.text.get(self.at).unwrap_or(&0)
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), Fault> {
+        if self.text.get(self.at) != Some(&byte) {
+            return self.fault(reason);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The members after `{` up to and with `}`. True when the object can be copied as it is.
+    fn members(&mut self, depth: usize, member: &mut dyn FnMut(Str<'a>, Token<'a>)) -> Result<bool, Fault> {
+        let mut clean = true;
+        let mut seen = Seen::default();
+        self.space();
+        if self.peek() == b'}' {
+            self.at += 1;
+            return Ok(true);
+        }
+        loop {
+            self.space();
+            self.expect(b'"', "a key in quotes is missing")?;
+            let key = self.string()?;
+            clean &= matches!(key, Str::Json(_)) && key.is_plain() && !seen.twice(key.bytes());
+            self.space();
+            self.expect(b':', "no ':' after a key")?;
+            self.space();
+            let value = self.value(depth)?;
+            clean &= is_clean(&value);
+            member(key, value);
+            self.space();
+            match self.peek() {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Ok(clean);
+                }
+                _ => return self.fault("neither ',' nor '}' after a value"),
+            }
+        }
+    }
+
+    fn items(&mut self, depth: usize, item: &mut dyn FnMut(Token<'a>)) -> Result<bool, Fault> {
+        let mut clean = true;
+        self.space();
+        if self.peek() == b']' {
+            self.at += 1;
+            return Ok(true);
+        }
+        loop {
+            self.space();
+            let value = self.value(depth)?;
+            clean &= is_clean(&value);
+            item(value);
+            self.space();
+            match self.peek() {
+                b',' => self.at += 1,
+                b']' => {
+                    self.at += 1;
+                    return Ok(clean);
+                }
+                _ => return self.fault("neither ',' nor ']' after a value"),
+            }
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Token<'a>, Fault> {
+        let start = self.at;
+        match self.peek() {
+            b'"' => {
+                self.at += 1;
+                Ok(Token::Text(self.string()?))
+            }
+            b'{' | b'[' if depth >= MAX_DEPTH => self.fault("nested deeper than 64 levels"),
+            b'{' => {
+                self.at += 1;
+                let clean = self.members(depth + 1, &mut |_, _| ())?;
+                Ok(Token::Object { raw: &self.text[start..self.at], clean })
+            }
+            b'[' => {
+                self.at += 1;
+                let clean = self.items(depth + 1, &mut |_| ())?;
+                Ok(Token::Array { raw: &self.text[start..self.at], clean })
+            }
+            b'-' if self.text[start..].starts_with(b"-Infinity") => self.word(9, Token::Odd),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => {
+                let rest = &self.text[start..];
+                if rest.starts_with(b"true") || rest.starts_with(b"null") {
+                    self.word(4, Token::Word)
+                } else if rest.starts_with(b"false") {
+                    self.word(5, Token::Word)
+                } else if rest.starts_with(b"NaN") {
+                    self.word(3, Token::Odd)
+                } else if rest.starts_with(b"Infinity") {
+                    self.word(8, Token::Odd)
+                } else {
+                    self.fault("no JSON value")
+                }
+            }
+        }
+    }
+
+    fn word(&mut self, length: usize, make: fn(&'a [u8]) -> Token<'a>) -> Result<Token<'a>, Fault> {
+        let start = self.at;
+        self.at += length;
+        Ok(make(&self.text[start..self.at]))
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        if self.at == start { self.fault("a digit is missing") } else { Ok(()) }
+    }
+
+    fn number(&mut self) -> Result<Token<'a>, Fault> {
+        let start = self.at;
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        if self.peek() == b'0' {
+            self.at += 1;
+            if self.peek().is_ascii_digit() {
+                return self.fault("a number with a leading zero");
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == b'.' {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(Token::Number(&self.text[start..self.at]))
+    }
+
+    /// The body of a string whose opening quote is behind us.
+    fn string(&mut self) -> Result<Str<'a>, Fault> {
+        let start = self.at;
+        let mut clean = true;
+        loop {
+            let rest = &self.text[self.at..];
+            let Some(step) = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20) else {
+                self.at = self.text.len();
+                return self.fault("a string without its closing quote");
+            };
+            self.at += step;
+            match rest[step] {
+                b'"' => {
+                    let body = &self.text[start..self.at];
+                    self.at += 1;
+                    return Ok(if clean { Str::Json(body) } else { Str::Escaped(body) });
+                }
+                b'\\' => {
+                    let escape = rest.get(step + 1..).unwrap_or_default();
+                    self.at += match escape {
+                        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+                        [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|x| x.is_ascii_hexdigit()) => {
+                            // Half a surrogate pair would make readers reject the record: the repair looks at the pairs.
+                            clean &=
+                                !matches!((a, b), (b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
+                            6
+                        }
+                        [_, ..] => {
+                            clean = false;
+                            2
+                        }
+                        [] => 1,
+                    };
+                }
+                _ => {
+                    clean = false;
+                    self.at += 1;
+                }
+            }
+        }
+    }
+}
+
+fn is_clean(token: &Token<'_>) -> bool {
+    match token {
+        Token::Text(text) => matches!(text, Str::Json(_)),
+        Token::Odd(_) => false,
+        Token::Array { clean, .. } | Token::Object { clean, .. } => *clean,
+        Token::Number(_) | Token::Word(_) => true,
+    }
+}
+
+/// Answers "perhaps seen before" without remembering the keys; a false alarm only costs a rewrite.
+#[derive(Default)]
+struct Seen([u64; 4]);
+
+impl Seen {
+    fn twice(&mut self, key: &[u8]) -> bool {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64 ^ key.len() as u64;
+        for &byte in key {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        // The golden ratio spreads short keys over the high bits.
+        let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let slot = &mut self.0[(hash >> 62) as usize];
+        let bit = 1u64 << (hash >> 56 & 63);
+        let seen = *slot & bit != 0;
+        *slot |= bit;
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str) -> Result<Vec<String>, Fault> {
+        let mut found = Vec::new();
+        object(text.as_bytes(), |m| {
+            found.push(format!("{}={:?}", String::from_utf8_lossy(m.key.bytes()), m.value))
+        })?;
+        Ok(found)
+    }
+
+    fn rewritten(text: &str) -> String {
+        let mut out = Vec::new();
+        rewrite(text.as_bytes(), &mut out);
+        let text = String::from_utf8(out).expect("UTF-8");
+        serde_json::from_str::<serde_json::Value>(&text).expect("valid JSON");
+        text
+    }
+
+    #[test]
+    fn members_come_out_in_order_with_their_text() {
+        let found = scan(
+            r#" {"a":1,"b":"x\"y","c":[1,{"d":null}],"e":-1.5e+3, "big":123456789012345678901234567890} "#,
+        );
+        assert_eq!(found.map(|f| f.len()), Ok(5));
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_with_its_place() {
+        for (text, at) in [
+            ("", 0),
+            ("[1]", 0),
+            ("{\"a\":01}", 6),
+            ("{\"a\":1", 6),
+            ("{\"a\":1}x", 7),
+            ("{\"a\" 1}", 5),
+            ("{\"a\":1,}", 7),
+            ("{\"a\":\"x}", 8),
+            ("{\"a\":tru}", 5),
+            ("{\"a\":1.}", 7),
+            ("{a:1}", 1),
+        ] {
+            assert_eq!(scan(text).err().map(|f| f.at), Some(at), "{text}");
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(scan(&deep).err().map(|f| f.reason), Some("nested deeper than 64 levels"));
+    }
+
+    #[test]
+    fn repair_keeps_numbers_and_the_last_of_equal_keys() {
+        assert_eq!(
+            rewritten(
+                r#"{"k":1,"k":2,"n":18446744073709551616,"x":NaN,"q":"\x22\ud800","l":[{"a":1,"\u0061":3}]}"#
+            ),
+            r#"{"k":2,"n":18446744073709551616,"x":"NaN","q":"\"�","l":[{"a":3}]}"#
+        );
+    }
+
+    #[test]
+    fn nested_doubles_and_bad_escapes_are_marked() {
+        let dirty = |text: &str| {
+            let mut clean = true;
+            object(text.as_bytes(), |m| clean &= is_clean(&m.value)).expect("scans");
+            !clean
+        };
+        assert!(dirty(r#"{"a":{"b":1,"b":2}}"#));
+        assert!(dirty(r#"{"a":"\x22"}"#));
+        assert!(dirty("{\"a\":\"tab\there\"}"));
+        assert!(!dirty(r#"{"a":{"b":1,"c":[true,"\u00e9"]}}"#));
+    }
+}

@@ -1,0 +1,449 @@
+//! The pure middle of the pipeline: lines of one input in, encoded records out, everything counted.
+
+use std::sync::Arc;
+
+use crate::{
+    config::{self, Config, timezone},
+    decode::{Context, Decoder, FORMATS, Format, detect::Detector},
+    encode::{Encoder, Original, Schema, Source},
+    record::{Part, Record},
+    text::strip_ansi,
+    time::{Clock, Time},
+};
+
+/// A stream of the configuration, compiled.
+#[derive(Debug)]
+pub struct Stream {
+    /// `None`: find out.
+    pub decoder: Option<Decoder>,
+    pub format: &'static str,
+    zone: jiff::tz::TimeZone,
+    schema: Schema,
+    original: Original,
+    fixed: Vec<(String, String)>,
+}
+
+impl Stream {
+    /// Of a configuration that [`podkit::Config::check`] has passed.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn compile(stream: &config::Stream, config: &Config) -> Result<Self, String> {
+        let (decoder, format) = match stream.from.as_deref() {
+            None | Some("auto") => (None, "auto"),
+            Some(name) => {
+                let format = Format::by_name(name).ok_or_else(|| format!("there is no format {name:?}"))?;
+                (Some(Decoder::Fixed(format)), format.name())
+            }
+        };
+        Ok(Self {
+            decoder,
+            format,
+            zone: timezone(stream.timezone.as_deref())?,
+            schema: config.schema,
+            original: config.original,
+            fixed: stream.fields.iter().map(|(name, value)| (name.clone(), value.json())).collect(),
+        })
+    }
+}
+
+/// What became of the lines. Lines = records + joined + filtered, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub lines: u64,
+    pub records: u64,
+    /// Lines that became part of a record that another line began.
+    pub joined: u64,
+    /// Lines that a named rule of the configuration left out.
+    pub filtered: u64,
+    /// Records that hold a line no format could read.
+    pub unparsed: u64,
+    /// Records of which one field could not be read.
+    pub partial: u64,
+    /// Records that are a part of a line too long for one.
+    pub parts: u64,
+    pub formats: [u64; FORMATS.len()],
+}
+
+impl Counts {
+    pub fn balanced(&self) -> bool {
+        self.lines == self.records + self.joined + self.filtered
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.lines += other.lines;
+        self.records += other.records;
+        self.joined += other.joined;
+        self.filtered += other.filtered;
+        self.unparsed += other.unparsed;
+        self.partial += other.partial;
+        self.parts += other.parts;
+        for (sum, more) in self.formats.iter_mut().zip(other.formats) {
+            *sum += more;
+        }
+    }
+}
+
+/// How a line was read, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    pub format: &'static str,
+    pub unparsed: Option<crate::decode::Refusal>,
+    pub partial: Option<&'static str>,
+}
+
+/// One input (a file, or stdin) on its way through.
+#[derive(Debug)]
+pub struct Lane {
+    stream: Arc<Stream>,
+    detector: Detector,
+    encoder: Encoder,
+    cx: Context,
+    record: Option<Record<'static>>,
+    clean: Vec<u8>,
+}
+
+impl Lane {
+    /// `path` goes into the records.
+    pub fn new(stream: Arc<Stream>, path: Option<&str>) -> Self {
+        let encoder = Encoder::new(stream.schema, stream.original, &stream.fixed, path);
+        let cx = Context { clock: Clock::new(stream.zone.clone(), Time::default()) };
+        Self { stream, detector: Detector::default(), encoder, cx, record: None, clean: Vec::new() }
+    }
+
+    /// What detection knows, to be remembered; `null` where nothing is to be detected.
+    pub fn detector(&self) -> serde_json::Value {
+        match self.stream.decoder {
+            Some(_) => serde_json::Value::Null,
+            None => serde_json::to_value(self.detector).unwrap_or_default(),
+        }
+    }
+
+    /// What [`Self::detector`] said before.
+    pub fn remember(&mut self, detector: &serde_json::Value) {
+        self.detector = serde_json::from_value(detector.clone()).unwrap_or_default();
+    }
+
+    /// The format as people call it.
+    pub fn format(&self) -> String {
+        match (&self.stream.decoder, self.detector.format()) {
+            (Some(_), _) => self.stream.format.to_owned(),
+            (None, Some(found)) => format!("auto: {}", found.name()),
+            (None, None) => "auto".to_owned(),
+        }
+    }
+
+    /// When the following lines were read: what a missing time or year is taken from.
+    pub fn set_now(&mut self, now: Time) {
+        self.cx.clock.now = now;
+    }
+
+    /// Reads one line (without its newline) and appends its record. `part` says that it is a piece of a longer one.
+    pub fn line(
+        &mut self,
+        line: &[u8],
+        part: Option<Part>,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut clean = std::mem::take(&mut self.clean);
+        let text = if memchr::memchr(0x1b, line).is_some() {
+            strip_ansi(line, &mut clean);
+            &clean[..]
+        } else {
+            line
+        };
+        let mut record: Record<'_> = self.record.take().unwrap_or_default().recycle();
+        let mut verdict = Verdict { format: self.stream.format, unparsed: None, partial: None };
+        let mut found = Format::Plain;
+        if part.is_some() {
+            // A piece of a line is no line of any format; it goes out as the text it is.
+            record.part = part;
+            counts.parts += 1;
+            verdict.format = Format::Plain.name();
+        } else {
+            match &self.stream.decoder {
+                None => {
+                    found = self.detector.decode(text, &mut self.cx, &mut record);
+                    verdict.format = found.name();
+                }
+                Some(decoder) => {
+                    found = decoder.format();
+                    if let Err(refusal) = decoder.decode(text, &mut self.cx, &mut record) {
+                        record.clear();
+                        record.unparsed = Some(refusal.reason);
+                        verdict.unparsed = Some(refusal);
+                        counts.unparsed += 1;
+                    }
+                }
+            }
+        }
+        verdict.partial = record.partial;
+        counts.lines += 1;
+        counts.records += 1;
+        counts.partial += u64::from(record.partial.is_some());
+        counts.formats[found.index()] += u64::from(record.unparsed.is_none());
+        let source = Source { line, text, format: verdict.format, now: self.cx.clock.now };
+        self.encoder.encode(&source, &record, out);
+        self.record = Some(record.recycle());
+        self.clean = clean;
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn lane(from: &str, schema: Schema, original: Original) -> Lane {
+        let config = Config { schema, original, ..Config::default() };
+        let stream = config::Stream { from: Some(from.to_owned()), ..config::Stream::default() };
+        Lane::new(Arc::new(Stream::compile(&stream, &config).expect("compiles")), Some("/var/log/x"))
+    }
+
+    fn convert(lane: &mut Lane, line: &[u8]) -> (String, Counts) {
+        let (mut counts, mut out) = (Counts::default(), Vec::new());
+        lane.line(line, None, &mut counts, &mut out);
+        assert!(counts.balanced());
+        (String::from_utf8(out).expect("records are UTF-8"), counts)
+    }
+
+    /// No repeated keys at any depth, and valid JSON.
+    fn strict(text: &str) -> Value {
+        struct Once(Value);
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Once;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
+                let mut object = serde_json::Map::new();
+                while let Some((key, value)) = map.next_entry::<String, Once>()? {
+                    if object.insert(key.clone(), value.0).is_some() {
+                        return Err(serde::de::Error::custom(format!("{key:?} is there twice")));
+                    }
+                }
+                Ok(Once(Value::Object(object)))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Once, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element::<Once>()? {
+                    items.push(item.0);
+                }
+                Ok(Once(Value::Array(items)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Once, E> {
+                Ok(Once(Value::from(text)))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Once, E> {
+                Ok(Once(Value::from(value)))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Once, E> {
+                Ok(Once(Value::from(value)))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Once, E> {
+                Ok(Once(Value::from(value)))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Once, E> {
+                Ok(Once(Value::from(value)))
+            }
+            fn visit_unit<E>(self) -> Result<Once, E> {
+                Ok(Once(Value::Null))
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for Once {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Visitor)
+            }
+        }
+        match serde_json::from_str::<Once>(text) {
+            Ok(value) => value.0,
+            // A number like 1e999 is JSON but no f64; the text is what counts.
+            Err(error) if error.to_string().contains("number out of range") => Value::Null,
+            Err(error) => panic!("{error}: {text}"),
+        }
+    }
+
+    /// The line that a record holds.
+    fn recover(record: &Value, schema: Schema) -> Option<Vec<u8>> {
+        let (at, message, original, coded) = match schema {
+            Schema::Ecs => (record, "message", "event.original", "event.original_base64"),
+            Schema::Flat => (record, "message", "original", "original_base64"),
+            Schema::Otel => {
+                (record.get("Attributes")?, "Body", "log.record.original", "log.record.original_base64")
+            }
+        };
+        if let Some(coded) = at.get(coded).and_then(Value::as_str) {
+            return Some(unbase64(coded));
+        }
+        at.get(original)
+            .or_else(|| record.get(message))
+            .and_then(Value::as_str)
+            .map(|s| s.as_bytes().to_vec())
+    }
+
+    fn unbase64(text: &str) -> Vec<u8> {
+        const TABLE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let (mut word, mut bits, mut bytes) = (0u32, 0, Vec::new());
+        for place in text.chars().filter_map(|c| TABLE.find(c)) {
+            word = word << 6 | place as u32;
+            bits += 6;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push((word >> bits & 255) as u8);
+            }
+        }
+        bytes
+    }
+
+    const SCHEMAS: [Schema; 3] = [Schema::Ecs, Schema::Otel, Schema::Flat];
+
+    fn check_all(line: &[u8]) {
+        let line: Vec<u8> = line.iter().copied().filter(|b| *b != b'\n').collect();
+        let bare = line.strip_suffix(b"\r").unwrap_or(&line);
+        for name in std::iter::once("auto").chain(FORMATS.iter().map(|e| e.name)) {
+            for schema in SCHEMAS {
+                let (text, counts) = convert(&mut lane(name, schema, Original::Always), &line);
+                assert_eq!(counts.records, 1);
+                assert_eq!(text.bytes().filter(|b| *b == b'\n').count(), 1, "{text:?}");
+                let record = strict(text.trim_end_matches('\n'));
+                if !record.is_null() {
+                    assert_eq!(recover(&record, schema).as_deref(), Some(bare), "{name} {text}");
+                }
+                let (text, _) = convert(&mut lane(name, schema, Original::Failed), &line);
+                strict(text.trim_end_matches('\n'));
+            }
+        }
+    }
+
+    fn json_like() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            Just("msg"),
+            Just("message"),
+            Just("time"),
+            Just("level"),
+            Just("a"),
+            Just("a.b"),
+            Just("a_"),
+            Just("tags"),
+            Just("error"),
+            Just("ecs.version"),
+            Just("event.original"),
+            Just("\\u0061"),
+            Just("host"),
+            Just("pid"),
+            Just("v"),
+            Just("name"),
+            Just("status"),
+            Just(""),
+            Just("."),
+            Just("@timestamp"),
+            Just("event.severity"),
+            Just("fields"),
+            Just("t")
+        ];
+        let leaf = prop_oneof![
+            Just("1".to_owned()),
+            Just("\"x\"".to_owned()),
+            Just("null".to_owned()),
+            Just("\"\\x22\"".to_owned()),
+            Just("[\"t\",\"t\"]".to_owned()),
+            Just("12345678901234567890123".to_owned()),
+            Just("NaN".to_owned()),
+            Just("\"2026-11-21T12:24:10Z\"".to_owned()),
+            Just("\"warn\"".to_owned()),
+            Just("\"\\ud800\"".to_owned())
+        ];
+        let value = leaf.prop_recursive(3, 12, 4, move |inner| {
+            let key = prop_oneof![
+                Just("message"),
+                Just("type"),
+                Just("k"),
+                Just("stack"),
+                Just("line"),
+                Just("file")
+            ];
+            prop::collection::vec((key, inner), 0..4).prop_map(|members| {
+                let body: Vec<_> = members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+                format!("{{{}}}", body.join(","))
+            })
+        });
+        prop::collection::vec((key, value), 0..9).prop_map(|members| {
+            let body: Vec<_> = members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+            format!("{{{}}}", body.join(","))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_become_one_valid_record_that_holds_them(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            check_all(&line);
+        }
+
+        #[test]
+        fn damaged_lines_of_known_formats_do_too(
+            which in 0..FORMATS.len(), cut in 0usize..200, at in 0usize..200, byte in any::<u8>()
+        ) {
+            let mut line = FORMATS[which].example.as_bytes().to_vec();
+            line.truncate(cut.max(1));
+            let at = at % line.len();
+            line[at] = byte;
+            check_all(&line);
+        }
+
+        #[test]
+        fn any_object_does_too(line in json_like()) {
+            check_all(line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn keys_that_collide_move_aside() {
+        let (text, _) = convert(
+            &mut lane("json", Schema::Ecs, Original::Failed),
+            br#"{"msg":"m","a":1,"a.b":2,"":3,"x..y":4}"#,
+        );
+        let record = strict(&text);
+        assert_eq!(record["app.a_"], 1);
+        assert_eq!(record["app.a.b"], 2);
+        assert_eq!(record["app._"], 3);
+        assert_eq!(record["app.x__y"], 4);
+        let (text, _) = convert(
+            &mut lane("json", Schema::Flat, Original::Failed),
+            br#"{"msg":"m","message":"n","original":"o","message_":1}"#,
+        );
+        let record = strict(&text);
+        assert_eq!(record["message"], "m");
+        assert_eq!(record["message__"], "n");
+        assert_eq!(record["message_"], 1);
+        assert_eq!(record["original_"], "o");
+    }
+
+    #[test]
+    fn a_refused_line_goes_out_whole_and_marked() {
+        let (text, counts) =
+            convert(&mut lane("nginx", Schema::Ecs, Original::Always), b"GET / is not an access log");
+        let record = strict(&text);
+        assert_eq!(record["message"], "GET / is not an access log");
+        assert_eq!(record["tags"], serde_json::json!(["unparsed"]));
+        assert_eq!(record["error.message"], "nginx: no time in brackets");
+        assert_eq!(counts.unparsed, 1);
+    }
+
+    #[test]
+    fn a_bad_field_costs_only_itself() {
+        let line = b"192.0.2.7 - - [21/Nov/2026:12:24:10 +0000] \"\\x16\\x03\\x01\" 400 150 \"-\" \"-\"";
+        let (text, counts) = convert(&mut lane("nginx", Schema::Ecs, Original::Always), line);
+        let record = strict(&text);
+        assert_eq!(record["http.response.status_code"], 400);
+        assert_eq!(record["source.ip"], "192.0.2.7");
+        assert_eq!(record["tags"], serde_json::json!(["partial"]));
+        assert_eq!((counts.partial, counts.unparsed), (1, 0));
+    }
+}

@@ -1,0 +1,75 @@
+//! Which stream of the configuration a file belongs to.
+
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::{
+    config::Config,
+    lane::{Lane, Stream},
+};
+
+/// All streams, compiled.
+#[derive(Debug)]
+pub struct Streams {
+    streams: Vec<(GlobSet, Arc<Stream>)>,
+    /// Every glob of every stream.
+    pub globs: Vec<String>,
+}
+
+impl Streams {
+    /// # Errors
+    /// What is wrong with the configuration, in a sentence.
+    pub fn compile(config: &Config) -> Result<Self, String> {
+        let mut streams = Vec::new();
+        let mut globs = Vec::new();
+        for stream in config.inputs() {
+            let mut set = GlobSetBuilder::new();
+            for glob in &stream.input {
+                set.add(GlobBuilder::new(glob).literal_separator(true).build().map_err(|e| e.to_string())?);
+                globs.push(glob.clone());
+            }
+            let set = set.build().map_err(|e| e.to_string())?;
+            streams.push((set, Arc::new(Stream::compile(&stream, config)?)));
+        }
+        Ok(Self { streams, globs })
+    }
+
+    /// The first stream: stdin's.
+    pub fn first(&self) -> Arc<Stream> {
+        self.streams[0].1.clone()
+    }
+
+    /// A lane for a file. Its path in the records is the one its stream names, whatever rotation made of it since.
+    pub fn lane(&self, path: &str) -> Lane {
+        let logical = logical(path, |name| self.streams.iter().position(|(set, _)| set.is_match(name)));
+        let (path, index) = logical.unwrap_or((path, 0));
+        Lane::new(self.streams[index].1.clone(), Some(path))
+    }
+}
+
+/// `access.log.1`, `access.log-20261121`, `access.log.2.gz` → `access.log`, when that is what a stream names.
+fn logical(path: &str, find: impl Fn(&str) -> Option<usize>) -> Option<(&str, usize)> {
+    let mut name = path;
+    loop {
+        if let Some(index) = find(name) {
+            return Some((name, index));
+        }
+        let cut = name.rfind(['.', '-', '_']).filter(|at| *at > name.rfind('/').map_or(0, |s| s + 1))?;
+        name = &name[..cut];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_file_belongs_to_the_stream_of_its_name() {
+        let find = |name: &str| ["/v/access.log", "/v/app.log"].iter().position(|n| *n == name);
+        assert_eq!(logical("/v/access.log", find), Some(("/v/access.log", 0)));
+        assert_eq!(logical("/v/app.log.2.gz", find), Some(("/v/app.log", 1)));
+        assert_eq!(logical("/v/app.log-20261121", find), Some(("/v/app.log", 1)));
+        assert_eq!(logical("/v/other.log", find), None);
+    }
+}

@@ -1,0 +1,243 @@
+//! One event as borrowed spans over the line it came from: no map, no allocation per field.
+//!
+//! A decoder pushes what it finds; an encoder writes it once. The vector behind [`Record`] is reused from line to line.
+
+use crate::{severity::Severity, text::Str, time::Time};
+
+/// A field that every format shares; each schema has its own name for it (see [`crate::encode::names`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Field {
+    Logger,
+    File,
+    Line,
+    Function,
+    ThreadName,
+    ThreadId,
+    Pid,
+    Process,
+    Host,
+    Service,
+    ServiceVersion,
+    TraceId,
+    SpanId,
+    ErrorType,
+    ErrorMessage,
+    ErrorStack,
+    ErrorCode,
+    ClientAddress,
+    ClientIp,
+    ClientPort,
+    User,
+    Method,
+    Url,
+    HttpVersion,
+    Status,
+    ResponseBytes,
+    RequestBytes,
+    Referrer,
+    UserAgent,
+    Duration,
+    ServerAddress,
+    ServerPort,
+    RequestId,
+    Stream,
+    SyslogFacility,
+    SyslogFacilityName,
+    SyslogSeverity,
+    SyslogPriority,
+    SyslogVersion,
+    SyslogProcId,
+    SyslogMsgId,
+    Tags,
+}
+
+impl Field {
+    pub const COUNT: usize = Field::Tags as usize + 1;
+}
+
+/// What a field is called.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'a> {
+    Known(Field),
+    /// A name the application chose.
+    App(Str<'a>),
+    /// A name within a namespace of ours, such as `nginx` + `upstream_addr`.
+    Sub(&'static str, Str<'a>),
+    /// RFC 5424 structured data: element and parameter.
+    Sd(&'a [u8], &'a [u8]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    Text(Str<'a>),
+    /// JSON that a strict scan accepted (number, true, false, null, array, object): copied byte for byte.
+    Json(&'a [u8]),
+    /// JSON that needs repair on the way out: duplicate keys, bad escapes, control bytes.
+    Repair(&'a [u8]),
+    Int(i64),
+    /// Nanoseconds.
+    Duration(i64),
+}
+
+/// Which piece of a line that was too long for one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// From 1.
+    pub number: u32,
+    pub last: bool,
+}
+
+/// One event. `message: None` means that the whole line is the message.
+#[derive(Default, Debug)]
+pub struct Record<'a> {
+    pub time: Option<Time>,
+    pub severity: Option<Severity>,
+    pub message: Option<Value<'a>>,
+    /// The line already has the names of the Elastic Common Schema: its keys are kept as they are.
+    pub ecs: bool,
+    /// Why the line as a whole could not be read.
+    pub unparsed: Option<&'static str>,
+    /// The first part of the line that could not be read, while the rest was.
+    pub partial: Option<&'static str>,
+    pub part: Option<Part>,
+    fields: Vec<(Name<'a>, Value<'a>)>,
+    known: u64,
+    bloom: u64,
+    dotted: bool,
+}
+
+impl<'a> Record<'a> {
+    /// The same memory for another line.
+    pub fn recycle<'b>(mut self) -> Record<'b> {
+        self.fields.clear();
+        // In-place collection keeps the allocation: nothing is copied, the borrow of the old line ends here.
+        let fields = self.fields.into_iter().map(|_| (Name::Known(Field::Tags), Value::Int(0))).collect();
+        Record { fields, ..Record::default() }
+    }
+
+    /// Forgets what a decoder pushed before it gave up.
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Record { fields, ..Record::default() };
+    }
+
+    pub fn fields(&self) -> &[(Name<'a>, Value<'a>)] {
+        &self.fields
+    }
+
+    /// True when an application's key holds a dot, so that keys may collide in a schema that nests.
+    pub fn dotted(&self) -> bool {
+        self.dotted
+    }
+
+    pub fn has(&self, field: Field) -> bool {
+        self.known & (1 << field as u64) != 0
+    }
+
+    /// Sets a shared field; the last one wins.
+    pub fn set(&mut self, field: Field, value: Value<'a>) {
+        if self.has(field) {
+            if let Some(entry) =
+                self.fields.iter_mut().find(|(n, _)| matches!(n, Name::Known(f) if *f == field))
+            {
+                entry.1 = value;
+            }
+            return;
+        }
+        self.known |= 1 << field as u64;
+        self.fields.push((Name::Known(field), value));
+    }
+
+    pub fn text(&mut self, field: Field, text: &'a [u8]) {
+        self.set(field, Value::Text(Str::Raw(text)));
+    }
+
+    /// Sets a field under the application's own name; a repeated name keeps its place and takes the last value.
+    pub fn push(&mut self, name: Str<'a>, value: Value<'a>) {
+        let bytes = name.bytes();
+        let bit = 1u64 << bloom_bit(bytes);
+        if !name.is_plain() {
+            // An escaped spelling of a name can equal any other: compare with all from now on.
+            self.bloom = u64::MAX;
+        }
+        self.dotted |= bytes.is_empty() || memchr::memchr(b'.', bytes).is_some();
+        if self.bloom & bit != 0 {
+            let twin = self.fields.iter_mut().find(|(n, _)| matches!(n, Name::App(s) if same(s, &name)));
+            if let Some(entry) = twin {
+                entry.1 = value;
+                return;
+            }
+        }
+        self.bloom |= bit;
+        self.fields.push((Name::App(name), value));
+    }
+
+    /// Sets a field of a namespace of ours.
+    pub fn push_sub(&mut self, space: &'static str, name: Str<'a>, value: Value<'a>) {
+        let twin = self
+            .fields
+            .iter_mut()
+            .find(|(n, _)| matches!(n, Name::Sub(p, s) if *p == space && same(s, &name)));
+        match twin {
+            Some(entry) => entry.1 = value,
+            None => self.fields.push((Name::Sub(space, name), value)),
+        }
+    }
+
+    /// Sets a structured-data parameter.
+    pub fn push_sd(&mut self, id: &'a [u8], param: &'a [u8], value: Value<'a>) {
+        let twin =
+            self.fields.iter_mut().find(|(n, _)| matches!(n, Name::Sd(i, p) if *i == id && *p == param));
+        match twin {
+            Some(entry) => entry.1 = value,
+            None => self.fields.push((Name::Sd(id, param), value)),
+        }
+    }
+
+    /// True when the application itself has a field of this name.
+    pub fn has_app(&self, name: &[u8]) -> bool {
+        self.fields.iter().any(|(n, _)| matches!(n, Name::App(s) if same(s, &Str::Raw(name))))
+    }
+
+    /// Keeps the first reason why a part of the line could not be read.
+    pub fn note(&mut self, part: &'static str) {
+        self.partial.get_or_insert(part);
+    }
+}
+
+fn bloom_bit(name: &[u8]) -> u32 {
+    let edge = |b: Option<&u8>| u32::from(*b.unwrap_or(&0));
+    let mix = edge(name.first()) * 7 + edge(name.last()) * 31 + edge(name.get(name.len() / 2)) * 3;
+    (mix + (name.len() as u32) * 11) % 64
+}
+
+/// Equal names, whatever their escapes.
+fn same(a: &Str<'_>, b: &Str<'_>) -> bool {
+    if a.is_plain() && b.is_plain() {
+        return a.bytes() == b.bytes();
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    a.resolve(&mut left);
+    b.resolve(&mut right);
+    left == right
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_two_equal_keys_wins_in_the_place_of_the_first() {
+        let mut record = Record::default();
+        record.push(Str::Json(b"a"), Value::Int(1));
+        record.push(Str::Json(b"b"), Value::Int(2));
+        record.push(Str::Json(br"\u0061"), Value::Int(3));
+        assert_eq!(record.fields().len(), 2);
+        assert!(matches!(record.fields()[0].1, Value::Int(3)));
+        assert!(record.has_app(b"b"));
+        let record = record.recycle();
+        assert!(record.fields().is_empty());
+    }
+}

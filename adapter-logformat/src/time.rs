@@ -1,0 +1,450 @@
+//! Times as logs write them → seconds since 1970 (UTC) and nanoseconds.
+//!
+//! Fixed-width parsing by hand, the zone rules from jiff's bundled data (a scratch image has none). What a log leaves out is
+//! taken from [`Clock`]: the year nearest to now, the configured zone.
+
+use jiff::{civil, tz::TimeZone};
+
+/// An instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Time {
+    /// Since 1970-01-01T00:00:00Z.
+    pub seconds: i64,
+    pub nanos: u32,
+}
+
+impl Time {
+    /// The present, from the system clock.
+    pub fn now() -> Self {
+        let now = jiff::Timestamp::now();
+        Self { seconds: now.as_second(), nanos: u32::try_from(now.subsec_nanosecond()).unwrap_or(0) }
+    }
+
+    /// Nanoseconds since 1970.
+    pub fn total_nanos(self) -> i128 {
+        i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanos)
+    }
+
+    /// From a count of nanoseconds since 1970; years 0001 to 9999 only.
+    pub fn from_nanos(total: i128) -> Option<Self> {
+        let seconds = i64::try_from(total.div_euclid(1_000_000_000)).ok()?;
+        let nanos = u32::try_from(total.rem_euclid(1_000_000_000)).ok()?;
+        (-62_135_596_800..253_402_300_800).contains(&seconds).then_some(Self { seconds, nanos })
+    }
+
+    /// Appends RFC 3339 in UTC with milliseconds, or more digits where the time has them.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let days = self.seconds.div_euclid(86_400);
+        let of_day = self.seconds.rem_euclid(86_400);
+        let (year, month, day) = civil_from_days(days);
+        digits(out, year.clamp(0, 9999), 4);
+        for (value, mark) in [(month, b'-'), (day, b'-')] {
+            out.push(mark);
+            digits(out, value, 2);
+        }
+        for (value, mark) in [(of_day / 3600, b'T'), (of_day / 60 % 60, b':'), (of_day % 60, b':')] {
+            out.push(mark);
+            digits(out, value, 2);
+        }
+        out.push(b'.');
+        let nanos = i64::from(self.nanos);
+        if nanos % 1_000_000 == 0 {
+            digits(out, nanos / 1_000_000, 3);
+        } else if nanos % 1000 == 0 {
+            digits(out, nanos / 1000, 6);
+        } else {
+            digits(out, nanos, 9);
+        }
+        out.push(b'Z');
+    }
+}
+
+fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
+    for place in (0..width).rev() {
+        out.push(b'0' + u8::try_from(value / 10i64.pow(place) % 10).unwrap_or(0));
+    }
+}
+
+/// What a log line's time leaves open: the year, the zone; and the last second parsed, because lines come in bursts.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    zone: TimeZone,
+    /// When the line was read.
+    pub now: Time,
+    clf: ([u8; 26], i64),
+    local: (i64, i64),
+}
+
+impl Clock {
+    pub fn new(zone: TimeZone, now: Time) -> Self {
+        Self { zone, now, clf: ([0; 26], 0), local: (i64::MIN, 0) }
+    }
+
+    /// `21/Nov/2026:12:24:10 +0000`, the time of nginx and Apache access logs.
+    pub fn clf(&mut self, text: &[u8]) -> Option<Time> {
+        let key: &[u8; 26] = text.try_into().ok()?;
+        if *key == self.clf.0 {
+            return Some(Time { seconds: self.clf.1, nanos: 0 });
+        }
+        let [_, _, b'/', a, b, c, b'/', _, _, _, _, b':', rest @ ..] = key else { return None };
+        let date = (number(&text[7..11])?, month(&[*a, *b, *c])?, number(&text[..2])?);
+        let seconds = self.resolve(date, clock_time(&rest[..8])?, Some(offset(&text[21..])?))?;
+        self.clf = (*key, seconds);
+        Some(Time { seconds, nanos: 0 })
+    }
+
+    /// Any of the notations in use: ISO 8601 and its relatives, CLF, RFC 3164, RFC 1123, a Unix time as digits.
+    pub fn parse(&mut self, text: &[u8]) -> Option<Time> {
+        let (time, used) = self.prefix(text)?;
+        (used == text.len()).then_some(time)
+    }
+
+    /// The time at the start of `text` and how many bytes it takes.
+    pub fn prefix(&mut self, text: &[u8]) -> Option<(Time, usize)> {
+        match text {
+            [b'0'..=b'9', b'0'..=b'9', b'/', b'A'..=b'Z', ..] if text.len() >= 26 && text[11] == b':' => {
+                Some((self.clf(&text[..26])?, 26))
+            }
+            [_, _, _, _, b'-' | b'/' | b'.', _, _, b'-' | b'/' | b'.', _, _, ..] => self.iso(text),
+            [b'A'..=b'Z', _, _, b' ', ..] => self.bsd(text),
+            [b'A'..=b'Z', _, _, b',', b' ', ..] => self.rfc1123(text),
+            [b'0'..=b'9' | b'-', ..] => epoch_prefix(text),
+            _ => None,
+        }
+    }
+
+    fn iso(&mut self, text: &[u8]) -> Option<(Time, usize)> {
+        let date = (number(text.get(..4)?)?, number(text.get(5..7)?)?, number(text.get(8..10)?)?);
+        if !matches!(text.get(10)?, b'T' | b't' | b' ' | b'_') {
+            return None;
+        }
+        let clock = clock_time(text.get(11..19)?)?;
+        let (nanos, mut at) = fraction(text, 19);
+        let zone_at = if text.get(at) == Some(&b' ') { at + 1 } else { at };
+        let mut zone = None;
+        if let Some((offset, length)) = zone_prefix(&text[zone_at..]) {
+            zone = Some(offset);
+            at = zone_at + length;
+        }
+        Some((Time { seconds: self.resolve(date, clock, zone)?, nanos }, at))
+    }
+
+    /// `Nov 21 12:24:10`, with a year after it in some daemons (`Nov 21 12:24:10 2026`), or before the time.
+    fn bsd(&mut self, text: &[u8]) -> Option<(Time, usize)> {
+        let month = month(&text[..3])?;
+        let day = match text.get(4..6)? {
+            [b' ', d] => number(&[*d])?,
+            pair => number(pair)?,
+        };
+        if text.get(6)? != &b' ' {
+            return None;
+        }
+        if let (Some(year), Some(b' ')) = (text.get(7..11).and_then(number), text.get(11)) {
+            let clock = clock_time(text.get(12..20)?)?;
+            let (nanos, at) = fraction(text, 20);
+            return Some((Time { seconds: self.resolve((year, month, day), clock, None)?, nanos }, at));
+        }
+        let clock = clock_time(text.get(7..15)?)?;
+        let (nanos, at) = fraction(text, 15);
+        if let (Some(b' '), Some(year)) = (text.get(at), text.get(at + 1..at + 5).and_then(number))
+            && (1970..=9999).contains(&year)
+            && !text.get(at + 5).is_some_and(u8::is_ascii_alphanumeric)
+        {
+            let seconds = self.resolve((year, month, day), clock, None)?;
+            return Some((Time { seconds, nanos }, at + 5));
+        }
+        Some((Time { seconds: self.nearest_year(month, day, clock)?, nanos }, at))
+    }
+
+    /// `Sat, 21 Nov 2026 12:24:10 GMT`.
+    fn rfc1123(&mut self, text: &[u8]) -> Option<(Time, usize)> {
+        let date = (number(text.get(12..16)?)?, month(text.get(8..11)?)?, number(text.get(5..7)?)?);
+        let clock = clock_time(text.get(17..25)?)?;
+        let (zone, length) = zone_prefix(text.get(26..)?)?;
+        Some((Time { seconds: self.resolve(date, clock, Some(zone))?, nanos: 0 }, 26 + length))
+    }
+
+    /// A date without its year means the nearest such date, so that a line of 31 December read in January is a day old.
+    pub fn nearest_year(&mut self, month: i64, day: i64, clock: i64) -> Option<i64> {
+        let now = self.now.seconds;
+        let (this, _, _) = civil_from_days(now.div_euclid(86_400));
+        (this - 1..=this + 1)
+            .filter_map(|year| self.resolve((year, month, day), clock, None))
+            .min_by_key(|seconds| (seconds - now).abs())
+    }
+
+    /// Local date and second of the day → seconds since 1970. A local time that a clock change skips or repeats is read as
+    /// iCalendar (RFC 5545) reads it.
+    pub fn resolve(&mut self, date: (i64, i64, i64), of_day: i64, offset: Option<i64>) -> Option<i64> {
+        let (year, month, day) = date;
+        if !(1..=9999).contains(&year)
+            || !(1..=12).contains(&month)
+            || day < 1
+            || day > month_days(year, month)
+        {
+            return None;
+        }
+        let local = days_from_civil(year, month, day) * 86_400 + of_day;
+        if let Some(offset) = offset {
+            return Some(local - offset);
+        }
+        if self.zone == TimeZone::UTC {
+            return Some(local);
+        }
+        if self.local.0 == local {
+            return Some(self.local.1);
+        }
+        let narrow = |v: i64| i8::try_from(v).ok();
+        let second = of_day.min(86_399);
+        let civil = civil::DateTime::new(
+            i16::try_from(year).ok()?,
+            narrow(month)?,
+            narrow(day)?,
+            narrow(second / 3600)?,
+            narrow(second / 60 % 60)?,
+            narrow(second % 60)?,
+            0,
+        );
+        let seconds = self.zone.to_ambiguous_timestamp(civil.ok()?).compatible().ok()?.as_second();
+        self.local = (local, seconds);
+        Some(seconds)
+    }
+}
+
+/// A Unix time written as a number: seconds, milliseconds, microseconds or nanoseconds by its size, with a fraction.
+pub fn epoch(text: &[u8]) -> Option<Time> {
+    let (time, used) = epoch_prefix(text)?;
+    (used == text.len()).then_some(time)
+}
+
+fn epoch_prefix(text: &[u8]) -> Option<(Time, usize)> {
+    let (negative, body) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    let whole = body.iter().take_while(|b| b.is_ascii_digit()).count();
+    if whole == 0 || whole > 19 {
+        return None;
+    }
+    let mut value: i128 = 0;
+    for &d in &body[..whole] {
+        value = value * 10 + i128::from(d - b'0');
+    }
+    // 1e11 s is the year 5138, 1e11 ms is 1973: no two units overlap in the times that logs are about.
+    let unit: i128 = match value {
+        0..100_000_000_000 => 1_000_000_000,
+        100_000_000_000..100_000_000_000_000 => 1_000_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1000,
+        _ => 1,
+    };
+    let mut at = whole;
+    let mut total = value * unit;
+    if body.get(at) == Some(&b'.') {
+        let mut place = unit;
+        at += 1;
+        while let Some(d @ b'0'..=b'9') = body.get(at) {
+            place /= 10;
+            total += place * i128::from(d - b'0');
+            at += 1;
+        }
+    }
+    if let Some(b'e' | b'E') = body.get(at) {
+        let rest = text;
+        let number: f64 = std::str::from_utf8(rest).ok()?.parse().ok()?;
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "a time written in scientific notation has no nanoseconds to lose"
+        )]
+        let micros = (number * 1e6) as i128;
+        return Some((Time::from_nanos(micros * 1000)?, text.len()));
+    }
+    let total = if negative { -total } else { total };
+    Some((Time::from_nanos(total)?, at + usize::from(negative)))
+}
+
+/// `12:24:10` → seconds of the day; a leap second counts as the next one.
+pub fn clock_time(text: &[u8]) -> Option<i64> {
+    let [h1, h2, b':', m1, m2, b':', s1, s2] = text else { return None };
+    let (hour, minute, second) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?, number(&[*s1, *s2])?);
+    (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second)
+}
+
+/// `.123`, `,123` at `at`: nanoseconds and the end.
+fn fraction(text: &[u8], at: usize) -> (u32, usize) {
+    if !matches!(text.get(at), Some(b'.' | b',')) || !text.get(at + 1).is_some_and(u8::is_ascii_digit) {
+        return (0, at);
+    }
+    let mut nanos = 0;
+    let mut place = 100_000_000;
+    let mut end = at + 1;
+    while let Some(d @ b'0'..=b'9') = text.get(end) {
+        nanos += place * u32::from(d - b'0');
+        place /= 10;
+        end += 1;
+    }
+    (nanos, end)
+}
+
+/// `Z`, `UTC`, `GMT`, `+02`, `+0200`, `+02:00` → seconds east, and the bytes used.
+fn zone_prefix(text: &[u8]) -> Option<(i64, usize)> {
+    match text {
+        [b'Z' | b'z', ..] => Some((0, 1)),
+        [b'U', b'T', b'C', ..] | [b'G', b'M', b'T', ..] => Some((0, 3)),
+        [b'+' | b'-', a, b, rest @ ..] => {
+            let hours = number(&[*a, *b])?;
+            let (minutes, length) = match rest {
+                [b':', c, d, ..] if c.is_ascii_digit() && d.is_ascii_digit() => (number(&[*c, *d])?, 6),
+                [c, d, ..] if c.is_ascii_digit() && d.is_ascii_digit() => (number(&[*c, *d])?, 5),
+                _ => (0, 3),
+            };
+            let east = hours * 3600 + minutes * 60;
+            (hours < 24 && minutes < 60).then_some((if text[0] == b'-' { -east } else { east }, length))
+        }
+        _ => None,
+    }
+}
+
+fn offset(text: &[u8]) -> Option<i64> {
+    zone_prefix(text).filter(|(_, used)| *used == text.len()).map(|(offset, _)| offset)
+}
+
+/// Digits only.
+pub fn number(text: &[u8]) -> Option<i64> {
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    let mut value = 0i64;
+    for &d in text {
+        if !d.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + i64::from(d - b'0');
+    }
+    Some(value)
+}
+
+/// English month abbreviation → 1 to 12.
+pub fn month(name: &[u8]) -> Option<i64> {
+    const NAMES: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let place = NAMES.chunks(3).position(|m| m == name)?;
+    i64::try_from(place + 1).ok()
+}
+
+fn month_days(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let y = if month <= 2 { year - 1 } else { year };
+    let era = y.div_euclid(400);
+    let yoe = y - era * 400;
+    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+}
+
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z - era * 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(zone: &str, now: &str) -> Clock {
+        let zone = if zone == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).expect("bundled zone") };
+        let now: jiff::Timestamp = now.parse().expect("a time");
+        Clock::new(zone, Time { seconds: now.as_second(), nanos: 0 })
+    }
+
+    fn read(clock: &mut Clock, text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        clock.parse(text.as_bytes())?.write(&mut out);
+        String::from_utf8(out).ok()
+    }
+
+    #[test]
+    fn notations_in_use_all_parse() {
+        let mut clock = at("UTC", "2026-11-21T12:00:00Z");
+        for (text, want) in [
+            ("21/Nov/2026:12:24:10 +0100", "2026-11-21T11:24:10.000Z"),
+            ("2026-11-21T12:24:10Z", "2026-11-21T12:24:10.000Z"),
+            ("2026-11-21T12:24:10.123456789+05:30", "2026-11-21T06:54:10.123456789Z"),
+            ("2026-11-21 12:24:10,123", "2026-11-21T12:24:10.123Z"),
+            ("2026-11-21 12:24:10.5 UTC", "2026-11-21T12:24:10.500Z"),
+            ("2026/11/21 12:24:10", "2026-11-21T12:24:10.000Z"),
+            ("Nov 21 12:24:10", "2026-11-21T12:24:10.000Z"),
+            ("Nov  1 12:24:10", "2026-11-01T12:24:10.000Z"),
+            ("Nov 21 12:24:10 2025", "2025-11-21T12:24:10.000Z"),
+            ("Sat, 21 Nov 2026 12:24:10 GMT", "2026-11-21T12:24:10.000Z"),
+            ("1795263850", "2026-11-21T12:24:10.000Z"),
+            ("1795263850.25", "2026-11-21T12:24:10.250Z"),
+            ("1795263850123", "2026-11-21T12:24:10.123Z"),
+            ("1795263850123456", "2026-11-21T12:24:10.123456Z"),
+            ("1795263850123456789", "2026-11-21T12:24:10.123456789Z"),
+            ("2024-02-29T23:59:60Z", "2024-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(read(&mut clock, text).as_deref(), Some(want), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "2026-13-01T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "21/Xxx/2026:12:24:10 +0100",
+            "99999999999999999999",
+        ] {
+            assert_eq!(read(&mut clock, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_year_is_the_nearest_one() {
+        assert_eq!(
+            read(&mut at("UTC", "2027-01-01T00:00:05Z"), "Dec 31 23:59:59").as_deref(),
+            Some("2026-12-31T23:59:59.000Z")
+        );
+        assert_eq!(
+            read(&mut at("UTC", "2026-12-31T23:59:59Z"), "Jan  1 00:00:01").as_deref(),
+            Some("2027-01-01T00:00:01.000Z")
+        );
+        assert_eq!(
+            read(&mut at("UTC", "2024-03-01T00:00:00Z"), "Feb 29 12:00:00").as_deref(),
+            Some("2024-02-29T12:00:00.000Z")
+        );
+    }
+
+    #[test]
+    fn a_missing_zone_is_the_configured_one_with_its_clock_changes() {
+        let mut clock = at("Europe/Berlin", "2026-11-21T12:00:00Z");
+        for (text, want) in [
+            ("2026-07-01 12:00:00", "2026-07-01T10:00:00.000Z"),
+            ("2026-12-01 12:00:00", "2026-12-01T11:00:00.000Z"),
+            ("2026-03-29 02:30:00", "2026-03-29T01:30:00.000Z"),
+            ("2026-10-25 02:30:00", "2026-10-25T00:30:00.000Z"),
+            ("2026-10-25 02:30:00 +0100", "2026-10-25T01:30:00.000Z"),
+        ] {
+            assert_eq!(read(&mut clock, text).as_deref(), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_comes_back() {
+        for days in -719_162..200_000 {
+            let (year, month, day) = civil_from_days(days);
+            assert_eq!(days_from_civil(year, month, day), days);
+        }
+    }
+}
