@@ -145,7 +145,10 @@ pub fn post(to: impl Into<Endpoint>, target: &str, body: impl AsRef<[u8]>) -> Re
 pub fn send(to: impl Into<Endpoint>, request: &Request) -> Response {
     let to = to.into();
     let what = format!("{} {} at {to:?}", request.method, request.target);
-    try_send(to, request).unwrap_or_else(|error| panic!("{what}: {error}"))
+    match try_send(to, request) {
+        Ok(response) => response,
+        Err(error) => panic!("{what}: {error}"),
+    }
 }
 
 /// One request on its own connection, for tests that expect it to fail.

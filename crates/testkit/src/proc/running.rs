@@ -89,14 +89,14 @@ impl Running {
             }
             gone.is_some_and(|gone| gone.elapsed() > STREAMS_END).then_some(None)
         });
-        let found = found.flatten();
-        found.unwrap_or_else(|| {
-            // The stream may end a moment before the process can be waited for.
-            let status = poll(Duration::from_millis(200), || self.try_status());
-            self.fail(&match status {
-                Some(status) => format!("ended ({status}) without {what}"),
-                None => format!("not within {:?}: {what} on {stream:?}", timeout()),
-            })
+        if let Some(found) = found.flatten() {
+            return found;
+        }
+        // The stream may end a moment before the process can be waited for.
+        let status = poll(Duration::from_millis(200), || self.try_status());
+        self.fail(&match status {
+            Some(status) => format!("ended ({status}) without {what}"),
+            None => format!("not within {:?}: {what} on {stream:?}", timeout()),
         })
     }
 
