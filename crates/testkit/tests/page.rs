@@ -1,6 +1,6 @@
 //! The status page in a real browser: what it shows, that hostile names stay text, how it looks.
 //!
-//! Slow and in need of Chromium, so ignored by default: `cargo test -p testkit --test page -- --ignored`.
+//! Slow and in need of Chromium, so only with `cargo test -p testkit --test page -- --ignored`.
 //! The pictures are in `target/tmp/pages`.
 
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn shows(document: &str, text: &str) {
 }
 
 #[test]
-#[ignore = "needs Chromium; cargo xtask test --full"]
+#[ignore = "slow, needs Chromium: cargo test -p testkit --test page -- --ignored"]
 fn shows_numbers_rates_and_states_and_keeps_hostile_names_as_text() {
     let Some(browser) = Browser::find() else { return };
     let document = browser.document(&site(shipper), 10);
@@ -124,7 +124,7 @@ fn shows_numbers_rates_and_states_and_keeps_hostile_names_as_text() {
 }
 
 #[test]
-#[ignore = "needs Chromium; cargo xtask test --full"]
+#[ignore = "slow, needs Chromium: cargo test -p testkit --test page -- --ignored"]
 fn says_when_there_is_no_answer() {
     let Some(browser) = Browser::find() else { return };
     let site = site(shipper);
@@ -141,7 +141,7 @@ fn says_when_there_is_no_answer() {
 }
 
 #[test]
-#[ignore = "needs Chromium; cargo xtask test --full"]
+#[ignore = "slow, needs Chromium: cargo test -p testkit --test page -- --ignored"]
 fn takes_whatever_statusz_may_say() {
     let Some(browser) = Browser::find() else { return };
     for status in [
@@ -159,7 +159,7 @@ fn takes_whatever_statusz_may_say() {
 }
 
 #[test]
-#[ignore = "needs Chromium; cargo xtask test --full"]
+#[ignore = "slow, needs Chromium: cargo test -p testkit --test page -- --ignored"]
 fn has_its_picture_taken() {
     let Some(browser) = Browser::find() else { return };
     browser.picture(&site(shipper), "wide-light", "1280,1000", false);
