@@ -60,5 +60,5 @@ pub use checkpoint::{Loaded, Position, Positions, SaveError, Store};
 pub use error::Error;
 pub use follow::{FileId, FileKey, FileStatus, Tail, Totals, Turn};
 pub use frame::{Block, Line, Lines, Piece};
-pub use options::Options;
+pub use options::{Options, check_globs};
 pub use wakeup::Wakeup;

@@ -38,3 +38,11 @@ impl Options {
         }
     }
 }
+
+/// Whether these globs can be read. Touches no file.
+///
+/// # Errors
+/// One is not a glob, or there is none.
+pub fn check_globs(read: &[String], exclude: &[String]) -> Result<(), crate::Error> {
+    crate::discover::Patterns::new(read, exclude).map(|_| ())
+}

@@ -12,7 +12,7 @@ const VERSION: u32 = 1;
 
 /// A file of positions: one header line (magic, version, CRC-32 and length of the rest), then JSON. Replaced whole:
 /// written beside, synced, renamed over, the directory synced; so there is the old one or the new one, never half.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
     temp: PathBuf,
@@ -65,6 +65,14 @@ impl Store {
         };
         let temp = with_suffix(&path, ".new");
         Ok((Self { path, temp }, loaded))
+    }
+
+    /// Reads what is saved at `path`, for people; changes nothing.
+    ///
+    /// # Errors
+    /// It is not there, or damaged.
+    pub fn peek(path: &Path) -> io::Result<Positions> {
+        decode(&read_limited(path)?).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 
     /// Where it is.

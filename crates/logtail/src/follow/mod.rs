@@ -150,6 +150,11 @@ impl Tail {
         self.moved
     }
 
+    /// What [`Self::positions`] gave last was not saved: they count as moved.
+    pub fn keep_moved(&mut self) {
+        self.moved = true;
+    }
+
     /// What is saved together with the positions, `Null` unless [`Self::set_note`] or a saved one said otherwise.
     pub fn note(&self) -> &serde_json::Value {
         &self.note

@@ -1,0 +1,170 @@
+//! What was written ([`Config`]), and what it means ([`Plan`]).
+
+mod plan;
+mod target;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use podkit::config::Report;
+use podkit::secret::Secret;
+use podkit::tls::TlsOptions;
+use podkit::units::{Dur, Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use plan::{Plan, SinkPlan};
+pub use target::Target;
+
+/// The configuration file, and after the flags are laid over it, the effective configuration.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Files to follow: globs; `*` stays in a directory, `**` crosses.
+    pub read: Vec<String>,
+    /// Files to leave out; without `/` it is matched against the file name.
+    pub exclude: Vec<String>,
+    /// Sinks by URL, with the common settings below.
+    pub to: Vec<String>,
+    /// Sinks with settings of their own.
+    pub sinks: Vec<SinkConfig>,
+    /// Directory for positions and dead letters.
+    pub state: Option<PathBuf>,
+    /// Where lines go that a sink refuses for good; `dead-letter.ndjson` in `state` by default.
+    pub dead_letter: Option<PathBuf>,
+    /// Files that are there at the very first start are read from their end.
+    pub from_end: bool,
+    /// Read all there is, deliver it, and end.
+    pub once: bool,
+    /// How long a last line without its newline waits for the rest; 0 waits for ever.
+    pub idle_line: Dur,
+    /// Longer lines are sent in numbered parts.
+    pub max_line: Size,
+    /// After SIGTERM, go on until nothing was written for so long.
+    pub drain_quiet: Option<Dur>,
+    /// Drain and end when this file appears.
+    pub until_file: Option<PathBuf>,
+    /// Fields added to every line that is wrapped.
+    pub fields: BTreeMap<String, String>,
+    /// Address of the admin port; `off` for none.
+    pub admin: Option<String>,
+    /// Time for the drain after SIGTERM.
+    pub shutdown_grace: Option<Dur>,
+    #[serde(flatten)]
+    pub delivery: Delivery,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            read: Vec::new(),
+            exclude: Vec::new(),
+            to: Vec::new(),
+            sinks: Vec::new(),
+            state: None,
+            dead_letter: None,
+            from_end: false,
+            once: false,
+            idle_line: Dur::secs(5),
+            max_line: Size::mib(1),
+            drain_quiet: None,
+            until_file: None,
+            fields: BTreeMap::new(),
+            admin: None,
+            shutdown_grace: None,
+            delivery: Delivery::default(),
+        }
+    }
+}
+
+/// How lines are sent: at the top for all sinks, in a sink for that one.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Delivery {
+    /// How a line is rendered: `raw` for stdout and file, otherwise `auto`.
+    pub format: Option<Format>,
+    /// Compression of requests (none).
+    pub compression: Option<Compression>,
+    /// A batch is sent when it has so many bytes (1MiB) …
+    pub batch_bytes: Option<Size>,
+    /// … or so many lines (5000) …
+    pub batch_lines: Option<usize>,
+    /// … or when its first line has waited so long (200ms).
+    pub batch_age: Option<Dur>,
+    /// Bytes in memory per sink, from reading to acknowledgement (8MiB).
+    pub in_flight: Option<Size>,
+    /// Requests under way at once (2).
+    pub requests: Option<usize>,
+    /// Time for one request (30s).
+    pub timeout: Option<Dur>,
+}
+
+/// One sink.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SinkConfig {
+    /// Its URL, as with `--to`.
+    pub to: String,
+    /// Names its positions and its metrics; made from the URL by default. Change it, and it starts from the beginning.
+    pub name: Option<String>,
+    /// Headers of every request.
+    pub headers: BTreeMap<String, String>,
+    /// Credentials of every request.
+    pub auth: Option<Auth>,
+    /// Whom to trust and who we are, for https.
+    pub tls: TlsOptions,
+    #[serde(flatten)]
+    pub delivery: Delivery,
+}
+
+/// Credentials; read afresh for every request, so they may rotate.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    /// User and password.
+    Basic { user: String, password: Secret },
+    /// `Authorization: Bearer …`
+    Bearer(Secret),
+    /// `Authorization: ApiKey …`, as Elasticsearch has it.
+    ApiKey(Secret),
+}
+
+/// How a line is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// The bytes as they are
+    Raw,
+    /// A JSON object passes byte for byte; any other line is wrapped as `ecs` does
+    Auto,
+    /// Wrapped into an object with message, time, file, offset and pod (Elastic Common Schema)
+    Ecs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    None,
+    Gzip,
+}
+
+impl podkit::config::Config for Config {
+    fn check(&self, report: &mut Report) {
+        if self.read.is_empty() {
+            report.problem("read", "nothing to read", "write a glob such as --read '/var/log/app/*.log'");
+        }
+        for (index, result) in logtail_check(&self.read, &self.exclude).into_iter().enumerate() {
+            report.take(format!("read[{index}]"), result);
+        }
+        plan::check(self, report);
+    }
+}
+
+/// Every glob by itself, so that each wrong one is named.
+fn logtail_check(read: &[String], exclude: &[String]) -> Vec<Result<(), logtail::Error>> {
+    read.iter()
+        .map(|glob| logtail::check_globs(std::slice::from_ref(glob), &[]))
+        .chain(exclude.iter().map(|glob| logtail::check_globs(std::slice::from_ref(glob), &[])))
+        .collect()
+}

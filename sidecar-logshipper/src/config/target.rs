@@ -1,0 +1,164 @@
+use std::path::PathBuf;
+
+use podkit::secret::mask_url;
+use url::Url;
+
+/// Where a sink's URL leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Stdout,
+    File(PathBuf),
+    /// NDJSON by POST.
+    Http(Url),
+    /// `_bulk`, into this data stream or index.
+    Elasticsearch {
+        base: Url,
+        index: String,
+    },
+}
+
+/// What is wrong with a URL, and what to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub what: String,
+    pub remedy: &'static str,
+}
+
+/// Elasticsearch's built-in template for `logs-*-*` makes this a data stream.
+const DEFAULT_INDEX: &str = "logs-generic-default";
+
+const SINKS: &str =
+    "write stdout, file:///path, http(s)://host/path or elasticsearch+http(s)://host:port/index";
+
+impl Target {
+    /// Reads a URL as given with `--to`.
+    ///
+    /// # Errors
+    /// It names no known sink, or not completely.
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        let wrong = |what: String, remedy| Wrong { what, remedy };
+        let shown = mask_url(text);
+        if text == "stdout" || text == "-" {
+            return Ok(Self::Stdout);
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(wrong(format!("{shown:?} is no sink"), SINKS));
+        };
+        if scheme == "file" {
+            return match rest.strip_prefix('/') {
+                Some(path) if !path.is_empty() => Ok(Self::File(PathBuf::from(rest))),
+                _ => Err(wrong(format!("{shown:?} has no absolute path"), "write file:///var/log/out.log")),
+            };
+        }
+        let (kind, transport) = scheme.split_once('+').unwrap_or(("", scheme));
+        if !matches!(transport, "http" | "https") {
+            return Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS));
+        }
+        let url = Url::parse(&format!("{transport}://{rest}"))
+            .map_err(|e| wrong(format!("{shown:?} is no URL: {e}"), "write scheme://host:port/path"))?;
+        match kind {
+            "" => Ok(Self::Http(url)),
+            "elasticsearch" | "opensearch" => elasticsearch(url).ok_or_else(|| {
+                wrong(
+                    format!("{shown:?} names no index"),
+                    "write elasticsearch+http://host:9200/logs-app-default",
+                )
+            }),
+            _ => Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS)),
+        }
+    }
+
+    /// True when it needs TLS.
+    pub fn is_https(&self) -> bool {
+        match self {
+            Self::Stdout | Self::File(_) => false,
+            Self::Http(url) | Self::Elasticsearch { base: url, .. } => url.scheme() == "https",
+        }
+    }
+
+    /// True when a request is sent over a network.
+    pub fn is_remote(&self) -> bool {
+        !matches!(self, Self::Stdout | Self::File(_))
+    }
+
+    /// Bytes are for eyes and files there: as they are.
+    pub fn is_raw_by_default(&self) -> bool {
+        !self.is_remote()
+    }
+
+    /// A name for files and metrics: what tells sinks apart, without secrets.
+    pub fn name(&self) -> String {
+        let text = match self {
+            Self::Stdout => "stdout".to_owned(),
+            Self::File(path) => format!("file{}", path.display()),
+            Self::Http(url) => format!("http-{}{}", authority(url), url.path()),
+            Self::Elasticsearch { base, index } => {
+                format!("elasticsearch-{}{}-{index}", authority(base), base.path().trim_end_matches('/'))
+            }
+        };
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+        text.chars().map(plain).collect::<String>().trim_matches('-').to_owned()
+    }
+}
+
+fn authority(url: &Url) -> String {
+    format!("{}-{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
+/// The last segment of the path is the index; what stands before it is a prefix that a proxy wants.
+fn elasticsearch(mut url: Url) -> Option<Target> {
+    let path = url.path().trim_end_matches('/').to_owned();
+    let (prefix, index) = path.rsplit_once('/').unwrap_or(("", ""));
+    let index = if index.is_empty() { DEFAULT_INDEX } else { index };
+    if index.starts_with('_') {
+        return None;
+    }
+    let (prefix, index) = (format!("{prefix}/"), index.to_owned());
+    url.set_path(&prefix);
+    Some(Target::Elasticsearch { base: url, index })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn es(text: &str) -> (String, String) {
+        match Target::parse(text) {
+            Ok(Target::Elasticsearch { base, index }) => (base.to_string(), index),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn urls_name_sinks() {
+        assert_eq!(Target::parse("stdout"), Ok(Target::Stdout));
+        assert_eq!(Target::parse("file:///a/b"), Ok(Target::File("/a/b".into())));
+        assert!(matches!(Target::parse("https://h/x?y=1"), Ok(Target::Http(_))));
+        assert_eq!(es("elasticsearch+http://h:9200"), ("http://h:9200/".into(), DEFAULT_INDEX.into()));
+        assert_eq!(es("elasticsearch+http://h:9200/app"), ("http://h:9200/".into(), "app".into()));
+        assert_eq!(es("opensearch+https://h/es/app/"), ("https://h/es/".into(), "app".into()));
+    }
+
+    #[test]
+    fn what_is_no_sink_says_what_to_write() {
+        for text in
+            ["stduot", "file://relative", "ftp://h", "redis+http://h", "elasticsearch+tcp://h", "http://"]
+        {
+            let wrong = Target::parse(text).expect_err(text);
+            assert!(wrong.remedy.starts_with("write "), "{text}: {wrong:?}");
+        }
+        let wrong = Target::parse("ftp://user:s3cret@h").expect_err("no sink");
+        assert!(!wrong.what.contains("s3cret"));
+    }
+
+    #[test]
+    fn names_hold_no_secret_and_tell_sinks_apart() {
+        let name = |text: &str| Target::parse(text).expect("a sink").name();
+        assert_eq!(
+            name("elasticsearch+http://user:pw@h:9200/logs-app-default"),
+            "elasticsearch-h-9200-logs-app-default"
+        );
+        assert_eq!(name("http://h/x"), "http-h-80-x");
+        assert_eq!(name("file:///var/log/out.log"), "file-var-log-out.log");
+    }
+}

@@ -1,0 +1,216 @@
+//! From a batch to "all of it is settled": repeat, split, bury. The sink's part is one attempt.
+
+use std::time::Duration;
+
+use podkit::backoff::Backoff;
+use podkit::limit::Every;
+use podkit::shutdown::Shutdown;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use crate::batch::{Batch, Item};
+use crate::dead_letter::DeadLetters;
+use crate::metrics::SinkMetrics;
+use crate::sink::{Answer, Sink, Verdict};
+
+/// Pauses between attempts: full jitter below a ceiling that doubles from here …
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// … to here. There is no last attempt.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// While draining, a sink that comes back must be noticed within the grace.
+const DRAINING_PAUSE: Duration = Duration::from_millis(250);
+
+/// What all batches of a sink share.
+#[derive(Debug)]
+pub struct Courier {
+    pub sink: Sink,
+    pub dead: DeadLetters,
+    pub metrics: SinkMetrics,
+    pub shutdown: Shutdown,
+    /// Ends pauses: someone is waiting.
+    pub hurry: Notify,
+    warn: Every,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Every line is delivered or buried.
+    Done {
+        /// The sink had to be asked more than once.
+        retried: bool,
+    },
+    /// The reader has gone.
+    Closed,
+}
+
+impl Courier {
+    pub fn new(sink: Sink, dead: DeadLetters, metrics: SinkMetrics, shutdown: Shutdown) -> Self {
+        let warn = Every::new(Duration::from_secs(10));
+        Self { sink, dead, metrics, shutdown, hurry: Notify::new(), warn }
+    }
+
+    /// Delivers a batch, however long it takes.
+    pub async fn deliver(&self, batch: &Batch) -> Settled {
+        let mut retried = false;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        // Parts that are still to be sent; the first is the whole.
+        let mut parts: Vec<Part> = vec![Part::Whole];
+        while let Some(part) = parts.pop() {
+            let cut = match &part {
+                Part::Whole => None,
+                Part::Items(items) => Some(batch.part(items)),
+            };
+            let sent = cut.as_ref().unwrap_or(batch);
+            self.metrics.requests.inc();
+            self.metrics.bytes_sent.inc_by(sent.body.len() as u64);
+            let outcome = decide(self.sink.attempt(sent).await, sent.items.len());
+            match outcome {
+                Outcome::Settled => {
+                    self.metrics.delivered.inc_by(sent.lines as u64);
+                }
+                Outcome::Closed => return Settled::Closed,
+                Outcome::Split { why } => {
+                    let items = if let Part::Items(items) = part { items } else { batch.items.clone() };
+                    self.complain(&why, "the batch is sent in halves");
+                    let (first, second) = items.split_at(items.len() / 2);
+                    parts.push(Part::Items(second.to_vec()));
+                    parts.push(Part::Items(first.to_vec()));
+                    self.metrics.splits.inc();
+                }
+                Outcome::Later { why, after, answer_lost } => {
+                    retried = true;
+                    self.metrics.retries.inc();
+                    self.metrics.answers_lost.inc_by(u64::from(answer_lost));
+                    self.complain(&why, "tried again until it is taken");
+                    parts.push(part);
+                    self.pause(&mut backoff, after).await;
+                }
+                Outcome::Items { taken, known, later, refused } => {
+                    self.metrics.delivered.inc_by(taken + known);
+                    self.metrics.known.inc_by(known);
+                    let originals = if let Part::Items(items) = part { items } else { batch.items.clone() };
+                    let refused: Vec<(Item, String)> = refused
+                        .into_iter()
+                        .filter_map(|(at, why)| Some((originals.get(at)?.clone(), why)))
+                        .collect();
+                    self.bury(batch, &refused, &mut backoff).await;
+                    if let Some((_, why)) = later.first() {
+                        retried = true;
+                        self.metrics.retries.inc();
+                        self.complain(why, "these lines are tried again");
+                        let items = later.iter().filter_map(|(at, _)| originals.get(*at).cloned()).collect();
+                        parts.push(Part::Items(items));
+                        if taken + known > 0 {
+                            backoff.reset();
+                        }
+                        self.pause(&mut backoff, None).await;
+                    }
+                }
+            }
+        }
+        Settled::Done { retried }
+    }
+
+    /// Writes down what was refused, until that succeeds: a line may wait, but not vanish.
+    async fn bury(&self, batch: &Batch, refused: &[(Item, String)], backoff: &mut Backoff) {
+        let Some((item, why)) = refused.first() else { return };
+        if let Some(suppressed) = self.warn.allow() {
+            error!(lines = refused.len(), first = %item.path.display(), offset = item.offset, why, suppressed, "refused for good");
+        }
+        while let Err(e) = self.dead.bury(batch, refused) {
+            self.complain(&e.to_string(), "the dead-letter file cannot be written; the lines wait");
+            self.pause(backoff, None).await;
+        }
+        self.metrics.dead_letters.inc_by(refused.len() as u64);
+    }
+
+    async fn pause(&self, backoff: &mut Backoff, after: Option<Duration>) {
+        let mut pause = backoff.next_pause().max(after.unwrap_or_default());
+        if self.shutdown.is_started() {
+            pause = pause.min(DRAINING_PAUSE);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.hurry.notified() => backoff.reset(),
+            () = self.shutdown.started(), if !self.shutdown.is_started() => backoff.reset(),
+        }
+    }
+
+    fn complain(&self, why: &str, then: &'static str) {
+        if let Some(suppressed) = self.warn.allow() {
+            warn!(sink = self.metrics.name, why, suppressed, "{then}");
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Part {
+    Whole,
+    Items(Vec<Item>),
+}
+
+/// What an answer means for what was sent.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Settled,
+    Closed,
+    Split { why: String },
+    Later { why: String, after: Option<Duration>, answer_lost: bool },
+    Items { taken: u64, known: u64, later: Vec<(usize, String)>, refused: Vec<(usize, String)> },
+}
+
+fn decide(answer: Answer, items: usize) -> Outcome {
+    match answer {
+        Answer::Accepted => Outcome::Settled,
+        Answer::Closed => Outcome::Closed,
+        Answer::Later { why, after, answer_lost } => Outcome::Later { why, after, answer_lost },
+        // Alone, an item that is refused or too large is itself at fault.
+        Answer::TooLarge { why } | Answer::Refused { why } if items > 1 => Outcome::Split { why },
+        Answer::TooLarge { why } | Answer::Refused { why } if items == 1 => {
+            Outcome::Items { taken: 0, known: 0, later: Vec::new(), refused: vec![(0, why)] }
+        }
+        Answer::TooLarge { why } | Answer::Refused { why } => {
+            Outcome::Later { why, after: None, answer_lost: false }
+        }
+        Answer::Items(verdicts) => {
+            let (mut taken, mut known) = (0, 0);
+            let (mut later, mut refused) = (Vec::new(), Vec::new());
+            for (at, verdict) in verdicts.into_iter().enumerate() {
+                match verdict {
+                    Verdict::Taken => taken += 1,
+                    Verdict::Known => known += 1,
+                    Verdict::Later(why) => later.push((at, why)),
+                    Verdict::Refused(why) => refused.push((at, why)),
+                }
+            }
+            Outcome::Items { taken, known, later, refused }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_batch_is_halved_until_one_is_left_to_blame() {
+        let refused = || Answer::Refused { why: "no".into() };
+        assert_eq!(decide(refused(), 7), Outcome::Split { why: "no".into() });
+        let alone = Outcome::Items { taken: 0, known: 0, later: vec![], refused: vec![(0, "no".into())] };
+        assert_eq!(decide(refused(), 1), alone);
+        assert_eq!(decide(Answer::TooLarge { why: "no".into() }, 1), alone);
+    }
+
+    #[test]
+    fn items_are_sorted_by_their_fate() {
+        let answer = Answer::Items(vec![
+            Verdict::Taken,
+            Verdict::Refused("bad".into()),
+            Verdict::Known,
+            Verdict::Later("busy".into()),
+        ]);
+        let (later, refused) = (vec![(3, "busy".into())], vec![(1, "bad".into())]);
+        assert_eq!(decide(answer, 4), Outcome::Items { taken: 1, known: 1, later, refused });
+    }
+}

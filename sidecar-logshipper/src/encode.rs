@@ -1,0 +1,242 @@
+//! Lines into what a sink takes. No event model: a line is a slice, and what stands around it is rendered once per file.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use logtail::{Line, Piece};
+
+/// Appends `text` as the inside of a JSON string. Bytes that are not UTF-8 have to be dealt with before.
+pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let plain = plain_len(rest);
+        out.extend_from_slice(&rest[..plain]);
+        let Some(&byte) = rest.get(plain) else { return };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+        }
+        rest = &rest[plain + 1..];
+    }
+}
+
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// How many bytes from the start need no escape. Whole blocks are judged at once, which the compiler turns into SIMD.
+fn plain_len(text: &[u8]) -> usize {
+    const BLOCK: usize = 32;
+    let mut len = 0;
+    for block in text.chunks_exact(BLOCK) {
+        if block.iter().fold(false, |found, &byte| found | is_special(byte)) {
+            break;
+        }
+        len += BLOCK;
+    }
+    len + text[len..].iter().position(|&byte| is_special(byte)).unwrap_or(text.len() - len)
+}
+
+/// What a line is wrapped in, of one file.
+#[derive(Clone, Debug)]
+pub struct Wrapping {
+    /// `{"log.file.path":"…","host.name":"…"…,"log.offset":`
+    head: Vec<u8>,
+}
+
+/// What happened to a line on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrapped {
+    Whole,
+    /// It held bytes that are not UTF-8: replaced in `message`, complete in `message_base64`.
+    NotUtf8,
+}
+
+impl Wrapping {
+    /// For the lines of this file. `members` as [`crate::enrich::Origin`] renders them.
+    pub fn new(path: &std::path::Path, members: &str) -> Self {
+        let mut head = b"{\"log.file.path\":\"".to_vec();
+        escape(path.to_string_lossy().as_bytes(), &mut head);
+        head.push(b'"');
+        head.extend_from_slice(members.as_bytes());
+        head.extend_from_slice(b",\"log.offset\":");
+        Self { head }
+    }
+
+    /// Appends the wrapped line, without a newline at its end. `time` is what [`Clock::now`] gives.
+    pub fn wrap(&self, line: &Line<'_>, time: &str, out: &mut Vec<u8>) -> Wrapped {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
+        if let Piece::Part { number, .. } | Piece::Unterminated { number } = line.piece {
+            out.extend_from_slice(b",\"log.part\":");
+            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+        if let Piece::Part { last, .. } = line.piece {
+            out.extend_from_slice(if last {
+                b",\"log.last_part\":true"
+            } else {
+                b",\"log.last_part\":false"
+            });
+        }
+        out.extend_from_slice(b",\"@timestamp\":\"");
+        out.extend_from_slice(time.as_bytes());
+        out.extend_from_slice(b"\",\"message\":\"");
+        let text = text(line);
+        let valid = simdutf8::basic::from_utf8(text).is_ok();
+        if valid {
+            escape(text, out);
+        } else {
+            escape(String::from_utf8_lossy(text).as_bytes(), out);
+            out.extend_from_slice(b"\",\"message_base64\":\"");
+            out.extend_from_slice(STANDARD.encode(text).as_bytes());
+        }
+        out.extend_from_slice(b"\"}");
+        if valid { Wrapped::Whole } else { Wrapped::NotUtf8 }
+    }
+}
+
+/// A line without the carriage return of a Windows line end.
+pub fn text<'a>(line: &Line<'a>) -> &'a [u8] {
+    line.bytes.strip_suffix(b"\r").unwrap_or(line.bytes)
+}
+
+/// The line as it is, when it is a JSON object (RFC 8259) that may pass byte for byte.
+pub fn json_object<'a>(line: &Line<'a>) -> Option<&'a [u8]> {
+    let text = text(line);
+    if line.piece != Piece::Lines && !matches!(line.piece, Piece::Unterminated { number: 1 }) {
+        return None;
+    }
+    let first = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    if text[first] != b'{' {
+        return None;
+    }
+    serde_json::from_slice::<&serde_json::value::RawValue>(text).is_ok().then_some(text)
+}
+
+/// Appends a JSON object with `@timestamp`, which a data stream asks for: byte for byte when it has one.
+pub fn with_time(object: &[u8], time: &str, out: &mut Vec<u8>) {
+    if memchr::memmem::find(object, b"\"@timestamp\"").is_some() {
+        out.extend_from_slice(object);
+        return;
+    }
+    let brace = object.iter().position(|byte| *byte == b'{').unwrap_or(0);
+    let inside = &object[brace + 1..];
+    out.extend_from_slice(b"{\"@timestamp\":\"");
+    out.extend_from_slice(time.as_bytes());
+    out.push(b'"');
+    let empty = inside.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
+    if !empty {
+        out.push(b',');
+    }
+    out.extend_from_slice(inside);
+}
+
+/// The time of reading, rendered once per millisecond.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    millis: i64,
+    text: String,
+}
+
+impl Clock {
+    /// RFC 3339 with milliseconds, UTC.
+    pub fn now(&mut self) -> &str {
+        let now = jiff::Timestamp::now();
+        if now.as_millisecond() != self.millis || self.text.is_empty() {
+            self.millis = now.as_millisecond();
+            self.text = format!("{now:.3}");
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn line(bytes: &[u8], piece: Piece) -> Line<'_> {
+        Line { bytes, offset: 7, end: 7 + bytes.len() as u64, piece }
+    }
+
+    fn wrap(bytes: &[u8], piece: Piece) -> (serde_json::Value, Wrapped) {
+        let mut out = Vec::new();
+        let wrapping = Wrapping::new(Path::new("/var/log/a \"b\".log"), ",\"x\":\"y\"");
+        let wrapped = wrapping.wrap(&line(bytes, piece), "2026-01-01T00:00:00.000Z", &mut out);
+        (serde_json::from_slice(&out).expect("valid JSON"), wrapped)
+    }
+
+    #[test]
+    fn every_byte_survives_the_escape() {
+        let text: String = (0u32..0x2_000).filter_map(char::from_u32).collect();
+        for start in 0..40 {
+            let text: String = text.chars().skip(start).collect();
+            let mut out = b"\"".to_vec();
+            escape(text.as_bytes(), &mut out);
+            out.push(b'"');
+            assert_eq!(serde_json::from_slice::<String>(&out).expect("valid"), text);
+        }
+    }
+
+    #[test]
+    fn a_line_is_wrapped_with_its_origin() {
+        let (value, wrapped) = wrap(b"say \"hi\"\r", Piece::Lines);
+        assert_eq!(wrapped, Wrapped::Whole);
+        let expected = serde_json::json!({
+            "log.file.path": "/var/log/a \"b\".log", "x": "y", "log.offset": 7,
+            "@timestamp": "2026-01-01T00:00:00.000Z", "message": "say \"hi\"",
+        });
+        assert_eq!(value, expected);
+        let (value, _) = wrap(b"x", Piece::Part { number: 2, last: true });
+        assert_eq!((&value["log.part"], &value["log.last_part"]), (&2.into(), &true.into()));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        let (value, wrapped) = wrap(b"a\xff\xfeb", Piece::Lines);
+        assert_eq!(wrapped, Wrapped::NotUtf8);
+        assert_eq!(value["message"], "a\u{fffd}\u{fffd}b");
+        assert_eq!(
+            STANDARD.decode(value["message_base64"].as_str().expect("text")).expect("base64"),
+            b"a\xff\xfeb"
+        );
+    }
+
+    #[test]
+    fn only_whole_json_objects_pass() {
+        let passes = |bytes: &[u8]| json_object(&line(bytes, Piece::Lines)).is_some();
+        assert!(passes(br#"{"a":1}"#) && passes(br#"  {"a":{"b":[]}} "#) && passes(b"{\"a\":1}\r"));
+        for other in [&b"{"[..], b"", b"[1]", b"text", b"{\"a\":1} x", b"{\"a\":\"\xff\"}", b"{a:1}"] {
+            assert!(!passes(other), "{other:?}");
+        }
+        assert!(json_object(&line(b"{}", Piece::Part { number: 1, last: false })).is_none());
+    }
+
+    #[test]
+    fn a_time_is_added_only_where_none_is() {
+        let timed = |object: &[u8]| {
+            let mut out = Vec::new();
+            with_time(object, "T", &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(timed(br#"{"@timestamp":"x","a":1}"#), r#"{"@timestamp":"x","a":1}"#);
+        assert_eq!(timed(br#"{"a":1}"#), r#"{"@timestamp":"T","a":1}"#);
+        assert_eq!(timed(br"{ }"), r#"{"@timestamp":"T" }"#);
+    }
+
+    #[test]
+    fn the_clock_has_milliseconds() {
+        let mut clock = Clock::default();
+        let now = clock.now().to_owned();
+        assert_eq!((now.len(), now.ends_with('Z')), (24, true), "{now}");
+    }
+}

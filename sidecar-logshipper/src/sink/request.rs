@@ -1,0 +1,190 @@
+//! One HTTP request: credentials read afresh, body compressed, answer bounded.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use podkit::http::{ClientOptions, describe};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use url::Url;
+
+use super::Answer;
+use crate::config::{Auth, Compression, SinkPlan};
+
+/// Bytes of an answer that are read. A bulk answer has some hundred bytes per item.
+const ANSWER_LIMIT: usize = 16 << 20;
+
+/// Why a sink cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("{} cannot be written: {source}; mount a writable volume there", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Http(#[from] podkit::http::HttpError),
+    #[error("header {0:?} is not valid; correct its name or value")]
+    Header(String),
+}
+
+/// Sends bodies to one server.
+#[derive(Debug)]
+pub struct Requester {
+    client: reqwest::Client,
+    headers: HeaderMap,
+    auth: Option<Auth>,
+    compression: Compression,
+}
+
+/// A status and a body, or why there is none.
+pub(super) type Got = Result<(u16, HeaderMap, Bytes), Answer>;
+
+impl Requester {
+    /// # Errors
+    /// Certificates or headers that cannot be used.
+    pub fn new(plan: &SinkPlan) -> Result<Self, SetupError> {
+        let client = podkit::http::client(&ClientOptions {
+            tls: plan.target.is_https().then(|| plan.tls.clone()),
+            timeout: Some(plan.timeout),
+            idle_per_host: plan.requests,
+            ..ClientOptions::default()
+        })?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &plan.headers {
+            let bad = || SetupError::Header(name.clone());
+            let key = HeaderName::try_from(name.as_str()).map_err(|_| bad())?;
+            headers.insert(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad())?);
+        }
+        Ok(Self { client, headers, auth: plan.auth.clone(), compression: plan.compression })
+    }
+
+    /// Posts `body`. Userinfo in the URL becomes basic credentials.
+    ///
+    /// # Errors
+    /// There was no complete answer: the [`Answer`] says so.
+    pub async fn post(&self, url: &Url, content_type: &'static str, body: &Bytes) -> Got {
+        let mut headers = self.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.authorize(&mut headers).map_err(|why| Answer::Later { why, after: None, answer_lost: false })?;
+        let body = match self.compression {
+            Compression::None => body.clone(),
+            Compression::Gzip => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                gzip(body.clone()).await
+            }
+        };
+        let unanswered = |e: &reqwest::Error| Answer::Later {
+            why: describe(e),
+            after: None,
+            // Without a connection nothing was sent.
+            answer_lost: !e.is_connect(),
+        };
+        let mut response = self
+            .client
+            .post(url.clone())
+            .headers(headers)
+            .body(body)
+            .send()
+            .await
+            .map_err(|e| unanswered(&e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| unanswered(&e))? {
+            if answer.len() + chunk.len() > ANSWER_LIMIT {
+                break;
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok((status, headers, answer.into()))
+    }
+
+    fn authorize(&self, headers: &mut HeaderMap) -> Result<(), String> {
+        let value = match &self.auth {
+            None => return Ok(()),
+            Some(Auth::Basic { user, password }) => {
+                use base64::Engine as _;
+                let pair = format!("{user}:{}", password.read().map_err(|e| e.to_string())?);
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            }
+            Some(Auth::Bearer(token)) => format!("Bearer {}", token.read().map_err(|e| e.to_string())?),
+            Some(Auth::ApiKey(key)) => format!("ApiKey {}", key.read().map_err(|e| e.to_string())?),
+        };
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| "the credentials hold a control character")?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+        Ok(())
+    }
+}
+
+/// What a status means for the whole request, where the sink says nothing more about it. `None`: it was taken.
+pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Answer> {
+    let why = || {
+        let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
+        format!("{status} {}", text.trim())
+    };
+    Some(match status {
+        200..=299 => return None,
+        // The items are at fault: for ever.
+        400 | 422 => Answer::Refused { why: why() },
+        413 => Answer::TooLarge { why: why() },
+        // 401, 403, 404 and redirects are the configuration's fault: it can be corrected, the lines wait.
+        _ => Answer::Later { why: why(), after: retry_after(headers), answer_lost: false },
+    })
+}
+
+/// Seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
+    SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()
+}
+
+async fn gzip(body: Bytes) -> Bytes {
+    /// Shorter bodies are done before another thread has begun.
+    const SHORT: usize = 64 << 10;
+    fn compress(body: &[u8]) -> Bytes {
+        // Into memory, which takes everything.
+        let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+        let _ = gzip.write_all(body);
+        gzip.finish().unwrap_or_default().into()
+    }
+    if body.len() < SHORT {
+        return compress(&body);
+    }
+    tokio::task::spawn_blocking(move || compress(&body)).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_whose_fault_it_is() {
+        let judged = |status| judge(status, &HeaderMap::new(), b"because");
+        assert_eq!(judged(201), None);
+        assert_eq!(judged(400), Some(Answer::Refused { why: "400 because".into() }));
+        assert_eq!(judged(413), Some(Answer::TooLarge { why: "413 because".into() }));
+        for status in [301, 401, 403, 404, 408, 429, 500, 503] {
+            assert!(matches!(judged(status), Some(Answer::Later { .. })), "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let after = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(text).expect("a value"));
+            retry_after(&headers)
+        };
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert!(after("Fri, 01 Jan 2100 00:00:00 GMT").is_some_and(|wait| wait > Duration::from_secs(1000)));
+        assert_eq!(after("Thu, 01 Jan 1970 00:00:00 GMT"), None);
+        assert_eq!(after("soon"), None);
+    }
+}
