@@ -11,7 +11,6 @@ use podkit::units::Dur;
 #[derive(Debug, Parser)]
 #[command(
     name = "init-waitfor",
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     override_usage = "init-waitfor [OPTIONS] TARGET... [-- COMMAND ARG...]\n       init-waitfor [OPTIONS] --config FILE [-- COMMAND ARG...]\n       init-waitfor <SUBCOMMAND>",
     after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n84 authentication refused; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."

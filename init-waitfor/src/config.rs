@@ -114,20 +114,28 @@ pub struct TargetConfig {
     pub password: Option<Secret>,
 }
 
-/// A target's text. It may hold a password, so it is shown with the userinfo masked.
+/// A target's text. It may hold a password, so it is shown masked.
 #[derive(Clone, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Url(pub String);
 
+impl Url {
+    fn masked(&self) -> String {
+        let redactor = crate::report::Redactor::default();
+        redactor.learn_url(&self.0);
+        redactor.clean(&self.0)
+    }
+}
+
 impl std::fmt::Debug for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&podkit::secret::mask_url(&self.0))
+        f.write_str(&self.masked())
     }
 }
 
 impl Serialize for Url {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&podkit::secret::mask_url(&self.0))
+        serializer.serialize_str(&self.masked())
     }
 }
 

@@ -37,7 +37,8 @@ fn time(tag: u8, text: &[u8]) -> Option<Timestamp> {
     let (month, day) = (two(0)?, two(2)?);
     let civil = jiff::civil::Date::new(year, month, day).ok()?;
     let time = jiff::civil::Time::new(two(4)?, two(6)?, two(8)?, 0).ok()?;
-    let at = if year == 9999 { date(9999, 12, 30).to_datetime(time) } else { civil.to_datetime(time) };
+    // "No end" is written as the last second of 9999, which is past the last timestamp there is.
+    let at = if year == 9999 { date(9999, 12, 29).to_datetime(time) } else { civil.to_datetime(time) };
     at.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 

@@ -125,9 +125,19 @@ pub fn parse_argument(text: &str) -> Result<String, String> {
 
 /// The known word that was probably meant.
 pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let score = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        // Two letters the wrong way round (`tpc`) weigh little for one measure, a missing end for the other.
+        if strsim::osa_distance(&word, &candidate) == 1 {
+            0.99
+        } else {
+            strsim::jaro_winkler(&word, &candidate)
+        }
+    };
     known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), &candidate.to_lowercase()), *candidate))
+        .map(|candidate| (score(candidate), *candidate))
         .filter(|(score, _)| *score > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

@@ -1,0 +1,138 @@
+//! Wrong usage and wrong configuration: all problems, each with what to write.
+
+use testkit::PodDir;
+
+use crate::waitfor;
+
+#[test]
+fn wrong_usage_is_2() {
+    for (args, word) in [
+        (vec!["--timeoot", "5s", "tcp://a:1"], "--timeout"),
+        (vec!["--timeout", "5", "tcp://a:1"], "write 5s or 5ms"),
+        (vec!["tpc://a:1"], "did you mean tcp://"),
+        (vec!["db:5432"], "write tcp://db:5432"),
+        (vec!["tcp://db"], "no port"),
+        (vec!["tcp://db:99999"], "no port"),
+        (vec!["tls://db:1?min-dyas=3"], "did you mean \"min-days\""),
+        (vec!["dns://a?type=X"], "one of A, AAAA"),
+        (vec!["http://"], "host"),
+        (vec!["file://relative"], "absolute path"),
+        (vec!["exec:"], "names no command"),
+        (vec!["file:///x?match=("], "match"),
+        (vec!["--any", "--min", "2", "tcp://a:1"], "--min"),
+        (vec![], "nothing to wait for"),
+        (vec!["write", "a"], "DEST"),
+        (vec!["--http-status", "abc", "http://a/"], "set of statuses"),
+        (vec!["--http-match", "(", "http://a/"], "http.match"),
+    ] {
+        let done = waitfor().args(&args).run();
+        let code = done.code();
+        assert!(code == Some(2) || (code == Some(78) && args[0].starts_with("--http")), "{args:?}: {code:?}");
+        done.expect_stderr(word);
+    }
+}
+
+const BAD: &str = "\
+timeuot: 5m
+attempt_timeout: 0
+require: {min: 9}
+targets:
+  - target: tcp://db:5432
+    name: db
+    afetr: [x]
+  - target: dbb
+    after: [dbx]
+  - target: tcp://a:1
+    name: db
+    http: {status: 200-99}
+  - target: http://a/
+    http: {status: 200-99}
+";
+
+#[test]
+fn every_problem_of_a_file_at_once_with_its_place() {
+    let pod = PodDir::new();
+    let file = pod.write("waitfor.yaml", BAD);
+    let done = waitfor().arg("--config").arg(&file).arg("--check").run();
+    done.expect_code(78);
+    let text = done.stderr();
+    for word in [
+        "waitfor.yaml:1:1: ",
+        "did you mean",
+        "attempt_timeout",
+        "require",
+        "afetr",
+        "has no scheme",
+        "no target is named",
+        "two targets",
+        "only for http://",
+        "is no set of statuses",
+    ] {
+        assert!(text.contains(word), "{word:?} in\n{text}");
+    }
+}
+
+#[test]
+fn check_touches_nothing() {
+    let pod = PodDir::new();
+    let mark = pod.join("mark");
+    let file = pod.write("waitfor.yaml", format!("targets:\n  - target: 'exec:touch {}'\n", mark.display()));
+    waitfor().arg("--config").arg(file).arg("--check").run().expect_code(0).expect_stdout("valid");
+    assert!(!mark.exists());
+}
+
+#[test]
+fn circles_are_found() {
+    let pod = PodDir::new();
+    let text = "targets:\n  - {target: 'dns://a', name: a, after: [b]}\n  - {target: 'dns://b', name: b, after: [a]}\n";
+    let done = waitfor().arg("--config").arg(pod.write("waitfor.yaml", text)).run();
+    done.expect_code(78).expect_stderr("waits for itself");
+}
+
+#[test]
+fn missing_and_unreadable_files() {
+    let done = waitfor().args(["--config", "/nonexistent/waitfor.yaml"]).run();
+    done.expect_code(78).expect_stderr("/nonexistent/waitfor.yaml").expect_stderr("--config");
+    let pod = PodDir::new();
+    waitfor().arg("--config").arg(pod.path()).run().expect_code(78);
+    waitfor()
+        .arg("--config")
+        .arg(pod.write("latin1.yaml", b"a: \xff\n"))
+        .run()
+        .expect_code(78)
+        .expect_stderr("UTF-8");
+}
+
+#[test]
+fn variables_environment_and_flags() {
+    let pod = PodDir::new();
+    let file = pod
+        .write("waitfor.yaml", "timeout: 9s\ntargets:\n  - target: tcp://${DB_HOST:-127.0.0.1}:${DB_PORT}\n");
+    let run = |flag: &[&str]| {
+        let proc = waitfor().env("DB_PORT", "1").env("WAITFOR_TIMEOUT", "8s").arg("--config").arg(&file);
+        proc.args(flag).arg("--print-config").run()
+    };
+    run(&[]).expect_code(0).expect_stdout("timeout: 8s").expect_stdout("tcp://127.0.0.1:1");
+    run(&["--timeout", "7s"]).expect_code(0).expect_stdout("timeout: 7s");
+    waitfor().arg("--config").arg(&file).run().expect_code(78).expect_stderr("DB_PORT");
+}
+
+#[test]
+fn targets_of_file_and_command_line_count_together() {
+    let pod = PodDir::new();
+    let file = pod.write("waitfor.yaml", "targets:\n  - target: tcp://127.0.0.1:1\n");
+    let done = waitfor().arg("--config").arg(file).args(["status", "exec:true"]).run();
+    done.expect_code(1).expect_stdout("exec:true").expect_stdout("tcp://127.0.0.1:1");
+}
+
+#[test]
+fn schema_completions_and_version() {
+    let done = waitfor().arg("--print-schema").run();
+    let schema: serde_json::Value = serde_json::from_str(&done.expect_code(0).stdout()).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    assert!(schema["properties"]["targets"].is_object());
+    waitfor().args(["--completions", "bash"]).run().expect_code(0).expect_stdout("init-waitfor");
+    waitfor().arg("--version").run().expect_code(0).expect_stdout(env!("CARGO_PKG_VERSION"));
+    let done = waitfor().arg("--help").run();
+    done.expect_code(0).expect_stdout("WAITFOR_TIMEOUT").expect_stdout("dns://name").expect_stdout("124");
+}

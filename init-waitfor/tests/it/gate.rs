@@ -1,0 +1,194 @@
+//! The wait as a whole: how many, how long, and what comes after.
+
+use testkit::fake::{FakeTcp, TcpAnswer};
+use testkit::{PodDir, Proc, eventually};
+
+use crate::waitfor;
+
+fn open() -> (FakeTcp, String) {
+    let tcp = FakeTcp::start(TcpAnswer::Echo);
+    let target = format!("tcp://{}", tcp.addr());
+    (tcp, target)
+}
+
+/// Nobody listens on port 1.
+const CLOSED: &str = "tcp://127.0.0.1:1";
+
+#[test]
+fn all_any_and_some() {
+    let (_a, first) = open();
+    let (_b, second) = open();
+    for (args, code) in [
+        (vec![first.as_str(), &second], 0),
+        (vec![first.as_str(), CLOSED], 124),
+        (vec!["--any", first.as_str(), CLOSED], 0),
+        (vec!["--any", CLOSED], 124),
+        (vec!["--min", "2", &first, &second, CLOSED], 0),
+        (vec!["--min", "3", &first, &second, CLOSED], 124),
+    ] {
+        waitfor().args(["--timeout", "1s"]).args(args).run().expect_code(code);
+    }
+}
+
+#[test]
+fn a_timeout_names_the_target_and_the_last_reason() {
+    let pod = PodDir::new();
+    let log = pod.join("termination");
+    let done = Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))
+        .arg("--termination-log")
+        .arg(&log)
+        .args(["--timeout", "900ms", CLOSED, "file:///nonexistent/file"])
+        .run();
+    done.expect_code(124)
+        .expect_stderr(CLOSED)
+        .expect_stderr("127.0.0.1:1 connection refused")
+        .expect_stderr("no such file");
+    let message = std::fs::read_to_string(log).unwrap();
+    assert!(message.len() <= 2048 && !message.contains('\n'), "{message}");
+    let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+    assert_eq!(message["reason"], "timeout");
+    assert_eq!(message["code"], 124);
+    assert_eq!(message["target"], CLOSED);
+    assert_eq!(message["error"], "127.0.0.1:1 connection refused");
+    assert!(message["attempts"].as_u64().unwrap() >= 2);
+    assert_eq!(message["also"][0]["error"], "no such file");
+}
+
+#[test]
+fn the_termination_message_stays_short() {
+    let pod = PodDir::new();
+    let log = pod.join("termination");
+    let targets = (0..60).map(|n| format!("file:///nonexistent/{n}-{}", "ü".repeat(300)));
+    let done = Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))
+        .arg("--termination-log")
+        .arg(&log)
+        .args(["--timeout", "300ms", "-q"])
+        .args(targets)
+        .run();
+    done.expect_code(124);
+    let message = std::fs::read(log).unwrap();
+    assert!(message.len() <= 2048, "{}", message.len());
+    serde_json::from_slice::<serde_json::Value>(&message).unwrap();
+}
+
+#[test]
+fn the_command_replaces_the_process_and_keeps_its_code() {
+    let (_tcp, target) = open();
+    let wait = waitfor()
+        .args([&target, "--", "sh", "-c", "echo pid $$; read line; echo got $line; exit 7"])
+        .with_stdin();
+    let wait = wait.spawn();
+    let line = wait.wait_line(testkit::Stream::Stdout, "the pid", |line| line.starts_with("pid "));
+    assert_eq!(line, format!("pid {}", wait.pid()));
+    wait.write_stdin("hello\n");
+    wait.wait_exit().expect_code(7).expect_stdout("got hello");
+}
+
+#[test]
+fn signals_reach_the_command_as_they_were() {
+    let (_tcp, target) = open();
+    // SIGPIPE is default again, nothing more is blocked or ignored than without the gate.
+    let look = ["sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/self/status"];
+    let direct = Proc::new(look[0]).args(&look[1..]).run();
+    let gated = waitfor().args([&target, "--"]).args(look).run();
+    assert_eq!(gated.expect_code(0).stdout(), direct.stdout());
+    let run = waitfor()
+        .args([
+            &target,
+            "--",
+            "sh",
+            "-c",
+            "trap 'echo caught; exit 5' TERM; echo up; while :; do sleep 0.05; done",
+        ])
+        .spawn();
+    run.wait_line(testkit::Stream::Stdout, "up", |line| line == "up");
+    run.sigterm();
+    run.wait_exit().expect_code(5).expect_stdout("caught");
+}
+
+#[test]
+fn commands_that_cannot_be_run() {
+    let (_tcp, target) = open();
+    let pod = PodDir::new();
+    let plain = pod.write("plain", "no program");
+    waitfor()
+        .args([&target, "--", "/nonexistent/app"])
+        .run()
+        .expect_code(127)
+        .expect_stderr("no such command");
+    let done = waitfor().args([&target, "--"]).arg(plain).run();
+    done.expect_code(126).expect_stderr("cannot be run");
+}
+
+#[test]
+fn the_command_does_not_run_when_the_wait_fails() {
+    let pod = PodDir::new();
+    let mark = pod.join("ran");
+    waitfor().args(["--timeout", "300ms", CLOSED, "--", "touch"]).arg(&mark).run().expect_code(124);
+    assert!(!mark.exists());
+}
+
+#[test]
+fn sigterm_ends_a_wait_with_143_and_sigint_with_130() {
+    for (interrupt, code) in [(false, 143), (true, 130)] {
+        let wait = waitfor().args(["--timeout", "0", CLOSED]).spawn();
+        wait.wait_log("an attempt", |line| line["message"] == "not yet");
+        if interrupt {
+            wait.sigint()
+        } else {
+            wait.sigterm()
+        }
+        wait.wait_exit().expect_code(code).expect_stderr("still waiting for tcp://127.0.0.1:1");
+    }
+}
+
+#[test]
+fn after_holds_targets_back() {
+    let (pod, (tcp, target)) = (PodDir::new(), open());
+    let first = pod.join("first");
+    let config = format!(
+        "max_interval: 200ms\ntargets:\n  - {{target: 'file://{}', name: first}}\n  - {{target: '{target}', name: second, after: [first]}}\n",
+        first.display()
+    );
+    let wait = waitfor().arg("--config").arg(pod.write("waitfor.yaml", config)).spawn();
+    wait.wait_log("the first is tried", |line| line["on"] == "first" && line["message"] == "not yet");
+    assert_eq!(tcp.accepted(), 0);
+    pod.write("first", "");
+    wait.wait_exit().expect_code(0);
+    assert!(tcp.accepted() > 0);
+}
+
+#[test]
+fn a_second_obstacle_is_told_and_looked_at_soon() {
+    let pod = PodDir::new();
+    let path = pod.join("state");
+    let target = format!("file://{}?match=done", path.display());
+    let wait = waitfor().args(["--max-interval", "300ms", &target]).spawn();
+    wait.wait_log("missing", |line| line["reason"] == "no such file");
+    pod.write("state", "busy");
+    wait.wait_log("other content", |line| line["reason"].as_str().unwrap_or("").contains("no match"));
+    pod.write("state", "done");
+    let done = wait.wait_exit();
+    done.expect_code(0);
+    // One line per change, not one per attempt.
+    let told = done.logs().iter().filter(|line| line["reason"] == "no such file").count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn it_works_as_process_one() {
+    let pod = PodDir::new();
+    let ran = pod.join("ran");
+    // A process namespace of its own needs rights that a test may not have.
+    let try_it = Proc::new("unshare").args(["--pid", "--fork", "true"]).run();
+    if try_it.code() != Some(0) {
+        testkit::skip_or_fail("init-waitfor as PID 1: unshare --pid is not allowed here");
+        return;
+    }
+    let script = format!("[ $$ = 1 ] && touch {}", ran.display());
+    let done = Proc::new("unshare")
+        .args(["--pid", "--fork", env!("CARGO_BIN_EXE_init-waitfor"), "exec:true", "--", "sh", "-c", &script])
+        .run();
+    done.expect_code(0);
+    eventually("the command ran as PID 1", || ran.exists().then_some(()));
+}

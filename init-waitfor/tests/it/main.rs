@@ -1,0 +1,28 @@
+//! init-waitfor as people run it: the real binary against scripted servers.
+
+mod config;
+mod connect;
+mod dns;
+mod files;
+mod gate;
+mod http;
+mod output;
+mod secrets;
+mod tools;
+
+use testkit::Proc;
+
+/// The binary, ready for arguments; JSON logs on stderr, no hosts file of the machine.
+fn waitfor() -> Proc {
+    plain().json_logs()
+}
+
+/// Without `--log-format`.
+fn plain() -> Proc {
+    Proc::new(env!("CARGO_BIN_EXE_init-waitfor")).args([
+        "--hosts",
+        "/dev/null",
+        "--termination-log",
+        "/dev/null",
+    ])
+}

@@ -1,0 +1,49 @@
+//! install, write.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use testkit::{PodDir, Proc};
+
+use crate::waitfor;
+
+#[test]
+fn install_copies_a_binary_that_runs() {
+    let pod = PodDir::new();
+    let dir = pod.mkdir("bin");
+    waitfor().arg("install").arg(&dir).run().expect_code(0);
+    let copy = dir.join("init-waitfor");
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    Proc::new(&copy).args(["--hosts", "/dev/null", "exec:true"]).run().expect_code(0);
+    // Again, over itself, and under another name in a directory that is not there yet.
+    waitfor().arg("install").arg(&dir).run().expect_code(0);
+    waitfor().arg("install").arg(pod.join("new/dir/gate")).run().expect_code(0);
+    assert!(pod.join("new/dir/gate").exists());
+    let done = waitfor().args(["install", "/proc/nonexistent/x"]).run();
+    done.expect_code(1).expect_stderr("cannot install to").expect_stderr("writable volume");
+}
+
+#[test]
+fn write_fills_a_template() {
+    let pod = PodDir::new();
+    let template = pod.write("t", "host=${HOST}\nport=${PORT:-5432}\nliteral=$${X} $host\n");
+    let run = |dest: &str, mode: &str| {
+        let proc = waitfor().env("HOST", "db").arg("write").arg(&template).arg(pod.join(dest));
+        proc.args(["--mode", mode]).run()
+    };
+    run("out/app.conf", "0640").expect_code(0);
+    assert_eq!(pod.lines("out/app.conf"), ["host=db", "port=5432", "literal=${X} $host"]);
+    assert_eq!(pod.join("out/app.conf").metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    let done = waitfor().arg("write").arg(&template).arg(pod.join("out/app.conf")).run();
+    done.expect_code(1).expect_stderr("line 1: HOST is not set");
+    // The old file is still whole, and nothing else is left behind.
+    assert_eq!(pod.lines("out/app.conf").len(), 3);
+    assert_eq!(std::fs::read_dir(pod.join("out")).unwrap().count(), 1);
+    waitfor()
+        .env("HOST", "x")
+        .arg("write")
+        .arg(&template)
+        .arg("-")
+        .run()
+        .expect_code(0)
+        .expect_stdout("host=x");
+}
