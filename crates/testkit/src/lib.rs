@@ -34,6 +34,7 @@ mod tmpfs;
 mod wait;
 mod wire;
 
+pub mod docs;
 pub mod fake;
 pub mod http;
 pub mod metrics;
