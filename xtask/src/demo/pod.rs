@@ -71,8 +71,9 @@ impl Places {
 
     /// The folders that a pod has as emptyDirs.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
-        for dir in [self.app_logs(), self.normalized(), self.dir.join("state"), self.dir.join("output")] {
-            std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let below = ["state/adapter", "state/shipper", "output"].map(|name| self.dir.join(name));
+        for dir in [self.app_logs(), self.normalized()].iter().chain(&below) {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }
         Ok(())
     }
@@ -115,7 +116,8 @@ pub(crate) fn containers(places: &Places, options: &Options) -> Vec<Spec> {
             var("LOGS_URL", format_args!("http://{}", places.backend_logs)),
             var("APP_LOGS", places.app_logs().display()),
             var("NORMALIZED_LOGS", places.normalized().display()),
-            var("STATE", places.dir.join("state").display()),
+            var("ADAPTER_STATE", places.dir.join("state/adapter").display()),
+            var("SHIPPER_STATE", places.dir.join("state/shipper").display()),
             var(&format!("{prefix}TERMINATION_LOG"), places.dir.join("output").join(name).display()),
         ];
         env.extend(admin.map(|admin| var(&format!("{prefix}ADMIN"), admin)));
