@@ -22,13 +22,13 @@ use crate::encode::{Original, Schema};
   adapter-logformat formats")]
 pub struct Cli {
     #[command(flatten)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    pub serve: ServeArgs,
-    #[command(flatten)]
     pub convert: ConvertArgs,
     #[command(subcommand)]
     pub command: Option<Command>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 impl AsRef<CommonArgs> for Cli {

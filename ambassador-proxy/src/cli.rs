@@ -13,12 +13,6 @@ use crate::config::{AccessLog, Config, Listener};
     after_help = "Example:\n  ambassador-proxy --http 127.0.0.1:8080=https://api.example.com --tcp 127.0.0.1:5432=mydb:5432"
 )]
 pub struct Cli {
-    /// Flags of every binary.
-    #[command(flatten)]
-    pub common: podkit::cli::CommonArgs,
-    /// Flags of every binary that stays.
-    #[command(flatten)]
-    pub serve: podkit::cli::ServeArgs,
     /// Listen for HTTP/1.1 and h2c at LISTEN and send requests to URL (repeatable)
     #[arg(long, value_name = "LISTEN=URL", value_parser = pair)]
     pub http: Vec<(String, String)>,
@@ -37,6 +31,12 @@ pub struct Cli {
     /// Other things to do.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Flags of every binary.
+    #[command(flatten)]
+    pub common: podkit::cli::CommonArgs,
+    /// Flags of every binary that stays.
+    #[command(flatten)]
+    pub serve: podkit::cli::ServeArgs,
 }
 
 /// Other things to do.

@@ -17,8 +17,6 @@ use podkit::units::Dur;
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub common: CommonArgs,
-    #[command(flatten)]
     pub wait: WaitArgs,
     #[command(flatten)]
     pub http: HttpArgs,
@@ -30,6 +28,8 @@ pub struct Cli {
     /// Run in place of init-waitfor once everything is ready
     #[arg(value_name = "COMMAND", last = true)]
     pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 impl AsRef<CommonArgs> for Cli {

@@ -19,15 +19,15 @@ use crate::config::{Compression, Config, Format};
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    pub serve: ServeArgs,
-    #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
     pub send: SendArgs,
     #[command(subcommand)]
     pub command: Option<Command>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 impl AsRef<CommonArgs> for Cli {
