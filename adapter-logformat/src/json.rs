@@ -14,7 +14,7 @@ pub enum Token<'a> {
     Number(&'a [u8]),
     /// `true`, `false`, `null`.
     Word(&'a [u8]),
-    /// `NaN`, `Infinity`, `-Infinity`: no JSON, but what Python writes.
+    /// `NaN`, `Infinity`, `-Infinity`: no JSON, but what Python writes; and numbers beyond a double.
     Odd(&'a [u8]),
     Array {
         raw: &'a [u8],
@@ -281,7 +281,11 @@ impl<'a> Scan<'a> {
             }
             self.digits()?;
         }
-        Ok(Token::Number(&self.text[start..self.at]))
+        let raw = &self.text[start..self.at];
+        // JSON, but no number to the readers of records: it goes on as text.
+        let huge = (raw.len() > 300 || raw.iter().any(|b| matches!(b, b'e' | b'E')))
+            && std::str::from_utf8(raw).ok().and_then(|t| t.parse::<f64>().ok()).is_none_or(f64::is_infinite);
+        Ok(if huge { Token::Odd(raw) } else { Token::Number(raw) })
     }
 
     /// The body of a string whose opening quote is behind us.

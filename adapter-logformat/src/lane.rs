@@ -262,8 +262,6 @@ mod tests {
         }
         match serde_json::from_str::<Once>(text) {
             Ok(value) => value.0,
-            // A number like 1e999 is JSON but no f64; the text is what counts.
-            Err(error) if error.to_string().contains("number out of range") => Value::Null,
             Err(error) => panic!("{error}: {text}"),
         }
     }
@@ -311,9 +309,7 @@ mod tests {
                 assert_eq!(counts.records, 1);
                 assert_eq!(text.bytes().filter(|b| *b == b'\n').count(), 1, "{text:?}");
                 let record = strict(text.trim_end_matches('\n'));
-                if !record.is_null() {
-                    assert_eq!(recover(&record, schema).as_deref(), Some(bare), "{name} {text}");
-                }
+                assert_eq!(recover(&record, schema).as_deref(), Some(bare), "{name} {text}");
                 let (text, _) = convert(&mut lane(name, schema, Original::Failed), &line);
                 strict(text.trim_end_matches('\n'));
             }
@@ -354,6 +350,7 @@ mod tests {
             Just("[\"t\",\"t\"]".to_owned()),
             Just("12345678901234567890123".to_owned()),
             Just("NaN".to_owned()),
+            Just("1e999".to_owned()),
             Just("\"2026-11-21T12:24:10Z\"".to_owned()),
             Just("\"warn\"".to_owned()),
             Just("\"\\ud800\"".to_owned())

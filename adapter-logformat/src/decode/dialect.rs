@@ -86,7 +86,7 @@ pub fn map<'a, 'm>(
             _ => false,
         };
         if !taken {
-            if hints.ecs && ecs_object(key, value, cx, record) {
+            if hints.ecs && ecs_object(key, value, record) {
                 continue;
             }
             if key == b"fields" && record.message.is_none() && tracing_fields(value, record) {
@@ -290,24 +290,46 @@ pub fn origin<'a>(text: Str<'a>, record: &mut Record<'a>) {
 }
 
 /// The nested spelling of ECS: `"log":{"level":"info","logger":"x"}`, `"ecs":{"version":…}`.
-fn ecs_object<'a>(key: &[u8], token: &Token<'a>, _cx: &mut Context, record: &mut Record<'a>) -> bool {
+fn ecs_object<'a>(key: &[u8], token: &Token<'a>, record: &mut Record<'a>) -> bool {
     let Token::Object { raw, .. } = token else { return false };
     match key {
         b"ecs" => true,
         b"log" => {
             let mut all = true;
-            let _ = object(raw, |m| match (m.key.bytes(), scalar(&m.value)) {
-                (b"level", Some(_)) if record.severity.is_none() => {
-                    record.severity = level(&m.value);
+            let _ = object(raw, |m| match (m.key.bytes(), &m.value) {
+                (b"level", value) if record.severity.is_none() => {
+                    record.severity = level(value);
                     all &= record.severity.is_some();
                 }
-                (b"logger", Some(value)) => record.set(Field::Logger, value),
+                (b"logger", value @ Token::Text(_)) => record.set(Field::Logger, self::value(value)),
+                (b"origin", Token::Object { raw, .. }) => all &= ecs_origin(raw, record),
+                // The unformatted message; the line itself goes along anyway.
+                (b"original", Token::Text(_)) => {}
                 _ => all = false,
             });
             all
         }
         _ => false,
     }
+}
+
+/// `"origin":{"file":{"name":"a.py","line":3},"function":"f"}`; false when it holds more than that.
+fn ecs_origin<'a>(raw: &'a [u8], record: &mut Record<'a>) -> bool {
+    let mut all = true;
+    let _ = object(raw, |m| match (m.key.bytes(), &m.value) {
+        (b"function", value @ Token::Text(_)) => record.set(Field::Function, self::value(value)),
+        (b"file.line", value @ Token::Number(_)) => record.set(Field::Line, self::value(value)),
+        (b"file.name", value @ Token::Text(_)) => record.set(Field::File, self::value(value)),
+        (b"file", Token::Object { raw, .. }) => {
+            let _ = object(raw, |m| match (m.key.bytes(), &m.value) {
+                (b"name", value @ Token::Text(_)) => record.set(Field::File, self::value(value)),
+                (b"line", value @ Token::Number(_)) => record.set(Field::Line, self::value(value)),
+                _ => all = false,
+            });
+        }
+        _ => all = false,
+    });
+    all
 }
 
 /// tracing-subscriber's JSON: the message is one of the `fields`, the others are the application's.

@@ -57,12 +57,11 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
 
 fn pairs<'a>(message: &'a [u8], record: &mut Record<'a>) {
     let Some(mut at) = memchr::memmem::find(message, b", client: ") else { return };
-    // A request line may hold any text, but never an unescaped quote.
     while let Some(pair) = message.get(at..).and_then(|m| m.strip_prefix(b", ")) {
         let Some(colon) = memchr::memmem::find(pair, b": ") else { return };
         let (key, value) = (&pair[..colon], &pair[colon + 2..]);
         let (text, length) = match value.strip_prefix(b"\"") {
-            Some(quoted) => match super::closing_quote(quoted) {
+            Some(quoted) => match closing(quoted) {
                 Some(end) => (&quoted[..end], end + 2),
                 None => return,
             },
@@ -83,4 +82,21 @@ fn pairs<'a>(message: &'a [u8], record: &mut Record<'a>) {
             _ => return,
         }
     }
+}
+
+/// nginx escapes nothing here, so a value may hold quotes: it ends where a known key follows, or the line ends.
+fn closing(quoted: &[u8]) -> Option<usize> {
+    const NEXT: [&[u8]; 7] = [
+        b"server: ",
+        b"request: \"",
+        b"subrequest: \"",
+        b"upstream: \"",
+        b"host: \"",
+        b"login: \"",
+        b"referrer: \"",
+    ];
+    memchr::memchr_iter(b'"', quoted).find(|end| match &quoted[end + 1..] {
+        [] => true,
+        rest => rest.strip_prefix(b", ").is_some_and(|rest| NEXT.iter().any(|key| rest.starts_with(key))),
+    })
 }
