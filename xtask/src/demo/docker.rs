@@ -121,12 +121,12 @@ fn play(
 fn act(compose: &Compose, deed: Deed, away: &mut Vec<Away>, view: &mut View) -> anyhow::Result<()> {
     match deed {
         Deed::Rotate => {
-            let outcome = http::request(compose.shop(), "POST", "/rotate").map(|(status, _)| status);
-            view.event("app", Tone::Loud, &format!("rotates its logs: {outcome:?}"));
+            http::post(compose.shop(), "/rotate").context("cannot rotate")?;
+            view.event("app", Tone::Loud, "rotates its logs");
         }
         Deed::Outage => {
             let path = format!("/outage?seconds={}", OUTAGE.as_secs());
-            http::request(compose.backend(), "POST", &path).context("cannot order the outage")?;
+            http::post(compose.backend(), &path).context("cannot order the outage")?;
             view.event("backend", Tone::Loud, &format!("the log store is out for {} s", OUTAGE.as_secs()));
         }
         Deed::Kill(service) => {

@@ -7,14 +7,28 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+/// For questions that are asked again soon.
 const TIMEOUT: Duration = Duration::from_millis(800);
+/// For what has to be done once, on a machine that may be busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 8 << 20;
 
 /// Status and body.
 pub(crate) fn request(addr: SocketAddr, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    within(TIMEOUT, addr, method, path)
+}
+
+/// The body of a `POST` that has to succeed.
+pub(crate) fn post(addr: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let (status, body) = within(PATIENCE, addr, "POST", path)?;
+    ensure!(status == 200, "POST {path} answered {status}: {}", body.trim());
+    Ok(body)
+}
+
+fn within(limit: Duration, addr: SocketAddr, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&addr, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

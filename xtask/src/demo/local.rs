@@ -165,18 +165,18 @@ impl Demo<'_> {
 
     fn act(&mut self, deed: Deed) {
         match deed {
-            Deed::Rotate => match http::request(self.places.shop, "POST", "/rotate") {
-                Ok((200, body)) => {
+            Deed::Rotate => match http::post(self.places.shop, "/rotate") {
+                Ok(body) => {
                     let names = body.trim().replace(['"', '{', '}', '[', ']'], "");
                     self.view.event("demo-app", Tone::Loud, &format!("rotates its logs: {names}"));
                 }
-                other => self.view.event("demo-app", Tone::Bad, &format!("could not rotate: {other:?}")),
+                Err(error) => self.view.event("demo-app", Tone::Bad, &format!("could not rotate: {error:#}")),
             },
             Deed::Outage => {
                 let path = format!("/outage?seconds={}", OUTAGE.as_secs());
-                let text = match http::request(self.places.backend_logs, "POST", &path) {
-                    Ok((200, _)) => format!("the log store is out for {} s", OUTAGE.as_secs()),
-                    other => format!("could not order the outage: {other:?}"),
+                let text = match http::post(self.places.backend_logs, &path) {
+                    Ok(_) => format!("the log store is out for {} s", OUTAGE.as_secs()),
+                    Err(error) => format!("could not order the outage: {error:#}"),
                 };
                 self.view.event("demo-backend", Tone::Loud, &text);
             }
