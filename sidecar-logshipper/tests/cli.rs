@@ -1,0 +1,152 @@
+//! By hand, and what is said about wrong input.
+
+mod common;
+
+use common::{Pod, lines, stop};
+use testkit::fake::FakeHttp;
+use testkit::{Proc, Stream, eventually};
+
+fn shipper() -> Proc {
+    Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+}
+
+#[test]
+fn a_wrong_flag_is_usage_and_a_wrong_value_is_configuration() {
+    shipper().args(["--raed", "x"]).run().expect_code(2).expect_stderr("--read");
+    shipper().run().expect_code(78).expect_stderr("nothing to read").expect_stderr("no sink");
+    shipper()
+        .args(["--read", "/x/[", "--to", "ftp://h", "stdout", "stdout", "--check"])
+        .run()
+        .expect_code(78)
+        .expect_stderr("is not a glob")
+        .expect_stderr("no known kind of sink")
+        .expect_stderr("stdout is named twice");
+    shipper()
+        .args(["--read", "x", "--to", "stdout", "--batch-age", "3"])
+        .run()
+        .expect_code(2)
+        .expect_stderr("write 3s");
+}
+
+#[test]
+fn all_problems_of_a_file_are_told_with_their_place() {
+    let pod = Pod::new();
+    let config =
+        pod.dir.write("c.yaml", "raed: [x]\nto: [stdout]\nsinks:\n  - to: nowhere\n    batch_byte: 3\n");
+    let run = shipper().arg("--config").arg(&config).arg("--check").run();
+    let place = |rest: &str| format!("{}:{rest}", config.display());
+    run.expect_code(78)
+        .expect_stderr(&place("1:1: raed: unknown key; did you mean \"read\"?"))
+        .expect_stderr(&place("4:5: sinks[0].to: \"nowhere\" is no sink"))
+        .expect_stderr(&place("5:5: sinks[0].batch_byte: unknown key; did you mean \"batch_bytes\"?"));
+}
+
+#[test]
+fn stdout_is_a_better_tail() {
+    let pod = Pod::new();
+    pod.append("a.log", lines(0, 2));
+    let tail = pod.shipper("*.log", "stdout").spawn();
+    tail.wait_line(Stream::Stdout, "line 1", |line| line == "line 1");
+    pod.dir.rename("logs/a.log", "logs/a.log.1");
+    pod.append("a.log", "new\n");
+    pod.append("b.log", "other\n");
+    tail.wait_line(Stream::Stdout, "new", |line| line == "new");
+    tail.wait_line(Stream::Stdout, "other", |line| line == "other");
+    tail.sigterm();
+    assert_eq!(tail.wait_exit().stdout_lines().len(), 4);
+}
+
+#[test]
+fn once_reads_all_there_is_and_ends() {
+    let pod = Pod::new();
+    pod.append("a.log", "one\ntwo without newline");
+    let run = shipper().arg("--read").arg(pod.log("*.log")).args(["--to", "stdout", "--once"]).run();
+    run.expect_code(0);
+    assert_eq!(run.stdout_lines(), ["one", "two without newline"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let pod = Pod::new();
+    pod.append("a.log", lines(0, 500_000));
+    let binary = env!("CARGO_BIN_EXE_sidecar-logshipper");
+    let command = format!(
+        "set -o pipefail; {binary} --read '{}' --to stdout --once | head -1",
+        pod.log("a.log").display()
+    );
+    Proc::new("bash").args(["-c", &command]).run().expect_code(0);
+}
+
+#[test]
+fn a_directory_that_is_missing_or_closed_is_said_and_found_later() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let shipper = pod.shipper("later/*.log", &sink.url("/")).args(["--format", "raw"]).spawn();
+    shipper.wait_ready();
+    shipper.wait_log("it is named", |log| log["path"].as_str().is_some_and(|path| path.ends_with("later")));
+    let problems = common::status(&shipper)["problems"].clone();
+    assert!(problems[0]["path"].as_str().is_some_and(|path| path.ends_with("later")), "{problems}");
+    pod.append("later/a.log", "found\n");
+    eventually("found", || (sink.lines() == ["found"]).then_some(()));
+    stop(&shipper);
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_read_when_it_can() {
+    use std::os::unix::fs::PermissionsExt;
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    pod.append("closed.log", "now\n");
+    pod.append("open.log", "at once\n");
+    let mode = |name: &str, mode: u32| {
+        std::fs::set_permissions(pod.log(name), std::fs::Permissions::from_mode(mode)).expect("sets rights");
+    };
+    mode("closed.log", 0o000);
+    if std::fs::read(pod.log("closed.log")).is_ok()
+        && Proc::new("setpriv").arg("--version").run().code() != Some(0)
+    {
+        return testkit::skip_or_fail("an unreadable file: root reads everything, and there is no setpriv");
+    }
+    // Root reads everything: the shipper runs as nobody.
+    for name in ["", "logs"] {
+        std::fs::set_permissions(pod.dir.join(name), std::fs::Permissions::from_mode(0o777))
+            .expect("sets rights");
+    }
+    let binary = env!("CARGO_BIN_EXE_sidecar-logshipper");
+    let copy = pod.dir.join("shipper");
+    std::fs::copy(binary, &copy).expect("copies where nobody may run it");
+    let run = Proc::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&copy)
+        .args(["--log-format", "json", "--format", "raw", "--admin", "127.0.0.1:0", "--read"])
+        .arg(pod.log("*.log"))
+        .args(["--to", &sink.url("/")])
+        .spawn();
+    run.wait_ready();
+    eventually("the open one is read", || (sink.lines() == ["at once"]).then_some(()));
+    run.wait_log("the closed one is named", |log| {
+        log["path"].as_str().is_some_and(|path| path.ends_with("closed.log")) && log["level"] == "WARN"
+    });
+    mode("closed.log", 0o644);
+    eventually("both are read", || (sink.lines().len() == 2).then_some(()));
+    stop(&run);
+}
+
+#[test]
+fn a_port_in_use_and_a_state_that_is_no_directory_end_with_a_sentence() {
+    let pod = Pod::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let addr = taken.local_addr().expect("has an address").to_string();
+    let message = pod.dir.join("termination");
+    let run = shipper()
+        .args(["--admin", &addr, "--read", "x", "--to", "stdout", "--termination-log"])
+        .arg(&message)
+        .run();
+    run.expect_code(1).expect_stderr(&addr);
+    assert!(std::fs::read_to_string(&message).expect("written").contains(&addr));
+    let file = pod.dir.write("file", "");
+    shipper()
+        .args(["--admin", "off", "--read", "x", "--to", "stdout", "--state"])
+        .arg(file)
+        .run()
+        .expect_code(1)
+        .expect_stderr("mount a writable volume");
+}

@@ -1,0 +1,248 @@
+//! kill -9, SIGTERM, sinks that are down over both: positions never run ahead of what was acknowledged.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Pod, assert_exact, bulk_url, count, lines, stop, wait_docs};
+use testkit::fake::{Answer, FakeBulk, FakeHttp};
+use testkit::{Proc, eventually, skip_or_fail};
+
+#[test]
+fn kill_at_any_moment_loses_nothing_and_ids_make_no_duplicate() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let mut written = 0;
+    for round in 0..8 {
+        let shipper = pod.shipper("app.log", &bulk_url(&sink)).args(["--batch-lines", "50"]).spawn();
+        shipper.wait_ready();
+        for _ in 0..20 {
+            pod.append("app.log", lines(written, 100));
+            written += 100;
+        }
+        std::thread::sleep(Duration::from_millis(30 * round));
+        shipper.sigkill();
+        if round % 3 == 1 {
+            pod.dir.rename("logs/app.log", format!("logs/app.log.{round}"));
+        }
+    }
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    wait_docs(&sink, written);
+    stop(&shipper);
+    assert_exact(&sink, written);
+}
+
+#[test]
+fn a_clean_restart_repeats_nothing() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    for round in 0..3 {
+        pod.append("app.log", lines(round * 100, 100));
+        let shipper = pod.shipper("app.log", &sink.url("/")).args(["--format", "raw"]).spawn();
+        shipper.wait_ready();
+        stop(&shipper);
+    }
+    let expected: Vec<String> = (0..300).map(|n| format!("line {n}")).collect();
+    assert_eq!(sink.lines(), expected);
+}
+
+#[test]
+fn lines_written_just_before_sigterm_arrive() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let shipper = pod.shipper("*.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    for n in 0..10 {
+        pod.append(&format!("{n}.log"), lines(n * 100, 100));
+    }
+    pod.append("last.log", "line 1000");
+    stop(&shipper);
+    assert_exact(&sink, 1001);
+}
+
+#[test]
+fn a_sink_that_is_down_over_sigterm_gets_everything_after_the_restart() {
+    for kill in [false, true] {
+        let (pod, sink) = (Pod::new(), FakeBulk::start());
+        sink.always(Answer::Status(503));
+        pod.append("app.log", lines(0, 10_000));
+        let shipper = pod.shipper("app.log", &bulk_url(&sink)).args(["--shutdown-grace", "1500ms"]).spawn();
+        eventually("retries", || (count(&shipper, "retries_total") > 0.0).then_some(()));
+        if kill {
+            shipper.sigkill();
+        } else {
+            shipper.sigterm();
+            shipper.wait_exit().expect_code(1).expect_stderr("not delivered within --shutdown-grace");
+        }
+        sink.always(Answer::Ok);
+        let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+        shipper.wait_ready();
+        wait_docs(&sink, 10_000);
+        stop(&shipper);
+        assert_exact(&sink, 10_000);
+    }
+}
+
+#[test]
+fn a_sink_that_comes_back_within_the_grace_gets_everything() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    sink.down();
+    pod.append("app.log", lines(0, 5_000));
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).args(["--shutdown-grace", "60s"]).spawn();
+    eventually("retries", || (count(&shipper, "retries_total") > 2.0).then_some(()));
+    shipper.sigterm();
+    std::thread::sleep(Duration::from_millis(500));
+    sink.up();
+    shipper.wait_exit().expect_code(0);
+    assert_exact(&sink, 5_000);
+}
+
+#[test]
+fn a_backlog_at_sigterm_is_read_to_its_end() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let shipper =
+        pod.shipper("app.log", &sink.url("/")).args(["--format", "raw", "--shutdown-grace", "60s"]).spawn();
+    shipper.wait_ready();
+    pod.append("app.log", lines(0, 500_000));
+    shipper.sigterm();
+    shipper.wait_exit().expect_code(0);
+    assert_eq!(sink.lines().len(), 500_000);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_reading_starts_from_the_beginning() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    pod.append("app.log", lines(0, 10));
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    wait_docs(&sink, 10);
+    stop(&shipper);
+    let name = std::fs::read_dir(pod.dir.join("state"))
+        .expect("state is there")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .find(|name| name.starts_with("positions-"))
+        .expect("positions are saved");
+    let whole = pod.dir.read(format!("state/{name}")).expect("reads");
+    for damage in [&whole[..whole.len() / 2], &b"\0\0\0\0"[..], &b""[..]] {
+        pod.dir.write(format!("state/{name}"), damage);
+        let shipper = pod.shipper("app.log", &bulk_url(&sink)).arg("--from-end").spawn();
+        eventually("read again", || (count(&shipper, "lines_known_total") == 10.0).then_some(()));
+        assert_eq!(count(&shipper, "checkpoint_damaged_total"), 1.0);
+        let said = shipper.wait_log("it is said", |log| log["aside"].is_string());
+        let aside = said["aside"].as_str().unwrap_or_default();
+        assert_eq!(std::fs::read(aside).expect("kept"), damage);
+        stop(&shipper);
+    }
+    assert_exact(&sink, 10);
+}
+
+#[test]
+fn a_full_disk_under_the_state_stops_no_line() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let Some(disk) = pod.dir.small_tmpfs("state", 64 * 1024) else {
+        return skip_or_fail("a full disk: mounting a tmpfs needs root");
+    };
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    pod.append("app.log", lines(0, 100));
+    wait_docs(&sink, 100);
+    let saved = |offset: u64| {
+        let status = common::status(&shipper);
+        (status["files"][0]["offset"] == offset && status["gauges"]["unsaved"] == 0).then_some(())
+    };
+    eventually("the first hundred are saved", || saved(790));
+    let ballast = disk.join("ballast");
+    // Fails when it is full, which is what it is for.
+    let _ = std::fs::write(&ballast, vec![0; 128 * 1024]);
+    pod.append("app.log", lines(100, 100));
+    wait_docs(&sink, 200);
+    eventually("the failure is counted", || {
+        (count(&shipper, "checkpoint_failures_total") > 0.0).then_some(())
+    });
+    std::fs::remove_file(&ballast).expect("makes room");
+    eventually("all are saved", || saved(1690));
+    shipper.sigkill();
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    stop(&shipper);
+    assert_exact(&sink, 200);
+    assert_eq!(sink.duplicates(), 0, "the position was saved when there was room again");
+}
+
+#[test]
+fn two_shippers_do_not_share_a_state() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    pod.shipper("app.log", &bulk_url(&sink)).run().expect_code(1).expect_stderr("another shipper");
+    stop(&shipper);
+}
+
+#[test]
+fn drain_waits_until_all_is_delivered_and_says_when_it_is_not() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    let admin = shipper.wait_ready().addr("admin").to_string();
+    let drain = |within: &str| {
+        Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .args(["drain", "--admin", &admin, "--quiet", "300ms", "--within", within])
+            .run()
+    };
+    pod.append("app.log", lines(0, 1000));
+    drain("30s").expect_code(0);
+    assert_exact(&sink, 1000);
+    sink.down();
+    pod.append("app.log", lines(1000, 10));
+    drain("1s").expect_code(1).expect_stderr("not delivered yet");
+    sink.up();
+    drain("30s").expect_code(0);
+    stop(&shipper);
+    assert_exact(&sink, 1010);
+}
+
+#[test]
+fn an_ordinary_sidecar_goes_on_until_it_is_quiet_or_a_file_says_so() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).args(["--drain-quiet", "1s"]).spawn();
+    shipper.wait_ready();
+    shipper.sigterm();
+    for n in 0..4 {
+        std::thread::sleep(Duration::from_millis(200));
+        pod.append("app.log", lines(n * 10, 10));
+    }
+    shipper.wait_exit().expect_code(0);
+    assert_exact(&sink, 40);
+    let done = pod.dir.join("done");
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).arg("--until-file").arg(&done).spawn();
+    shipper.wait_ready();
+    pod.append("app.log", lines(40, 10));
+    std::fs::write(&done, "").expect("writes");
+    shipper.wait_exit().expect_code(0);
+    assert_exact(&sink, 50);
+}
+
+#[test]
+fn positions_are_listed_and_reset() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    pod.append("app.log", lines(0, 10));
+    let once = || {
+        pod.shipper("app.log", &sink.url("/"))
+            .args(["--once", "--format", "raw"])
+            .run()
+            .expect_code(0)
+            .clone()
+    };
+    once();
+    once();
+    assert_eq!(sink.lines().len(), 10);
+    let positions = |args: &[&str]| {
+        let state = pod.dir.join("state");
+        Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .arg("positions")
+            .arg("--state")
+            .arg(state)
+            .args(args)
+            .run()
+    };
+    positions(&[]).expect_code(0).expect_stdout("app.log");
+    positions(&["--reset"]).expect_code(0).expect_stdout("forgotten: 1");
+    once();
+    assert_eq!(sink.lines().len(), 20);
+}

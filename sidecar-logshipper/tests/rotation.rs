@@ -1,0 +1,124 @@
+//! Rotation under load: every line once, by rename and by copytruncate, by exact path and by glob.
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::{Pod, assert_exact, bulk_url, count, wait_docs};
+use testkit::fake::FakeBulk;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Rename,
+    CopyTruncate,
+}
+
+/// Writes `rounds` × `per_round` lines and rotates after each round, `pause` apart.
+fn write_and_rotate(log: &Path, mode: Mode, rounds: usize, per_round: usize, pause: Duration) -> usize {
+    let open = || OpenOptions::new().append(true).create(true).open(log).expect("opens");
+    let mut file = open();
+    let mut next = 0;
+    for round in 0..rounds {
+        let due = Instant::now() + pause;
+        // In portions, as an app writes.
+        for portion in 0..10 {
+            let text: String = (0..per_round / 10).map(|n| format!("line {}\n", next + n)).collect();
+            file.write_all(text.as_bytes()).expect("writes");
+            next += per_round / 10;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()) / (10 - portion));
+        }
+        if round + 1 == rounds {
+            break;
+        }
+        for n in (1..30).rev() {
+            let name = |n: usize| format!("{}.{n}", log.display());
+            let _ = fs::rename(name(n), name(n + 1));
+        }
+        let first = format!("{}.1", log.display());
+        match mode {
+            Mode::Rename => {
+                fs::rename(log, first).expect("renames");
+                file = open();
+            }
+            Mode::CopyTruncate => {
+                fs::copy(log, first).expect("copies");
+                file.set_len(0).expect("cuts");
+            }
+        }
+    }
+    next
+}
+
+fn rotate(mode: Mode, glob: &str, outage: bool) {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let shipper = pod.shipper(glob, &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    let log = pod.log("app.log");
+    let writer =
+        std::thread::spawn(move || write_and_rotate(&log, mode, 15, 20_000, Duration::from_millis(200)));
+    if outage {
+        std::thread::sleep(Duration::from_millis(700));
+        sink.down();
+        std::thread::sleep(Duration::from_millis(1200));
+        sink.up();
+    }
+    let written = writer.join().expect("the writer ends");
+    wait_docs(&sink, written);
+    assert_eq!(count(&shipper, "lost_bytes_total"), 0.0);
+    common::stop(&shipper);
+    assert_exact(&sink, written);
+}
+
+#[test]
+fn rename_by_exact_path() {
+    rotate(Mode::Rename, "app.log", false);
+}
+
+#[test]
+fn rename_by_glob() {
+    rotate(Mode::Rename, "app.log*", false);
+}
+
+#[test]
+fn copytruncate_by_exact_path() {
+    rotate(Mode::CopyTruncate, "app.log", false);
+}
+
+#[test]
+fn copytruncate_by_glob() {
+    rotate(Mode::CopyTruncate, "app.log*", false);
+}
+
+#[test]
+fn rename_while_the_sink_is_down() {
+    rotate(Mode::Rename, "app.log", true);
+}
+
+#[test]
+fn copytruncate_while_the_sink_is_down() {
+    rotate(Mode::CopyTruncate, "app.log*", true);
+}
+
+#[test]
+fn bytes_that_vanish_under_a_lagging_sink_are_counted_and_named() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    sink.down();
+    pod.append("app.log", common::lines(0, 10));
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).args(["--in-flight", "1"]).spawn();
+    shipper.wait_ready();
+    // Nothing more is read while these wait, and then they are gone.
+    testkit::eventually("lag", || (count(&shipper, "lag_bytes") == 70.0).then_some(()));
+    pod.append("app.log", "x".repeat(930));
+    testkit::eventually("lag", || (count(&shipper, "lag_bytes") == 1000.0).then_some(()));
+    fs::write(pod.log("app.log"), "").expect("cuts");
+    testkit::eventually("loss is counted", || (count(&shipper, "lost_bytes_total") > 0.0).then_some(()));
+    let said = shipper
+        .wait_log("the loss is named", |log| log["message"].as_str().is_some_and(|m| m.starts_with("lost:")));
+    assert_eq!(said["path"], pod.log("app.log").display().to_string());
+    sink.up();
+    shipper.sigterm();
+    shipper.wait_exit().expect_code(0);
+}
