@@ -12,9 +12,11 @@ pub mod decide;
 pub mod hand_over;
 pub mod report;
 pub mod run;
+pub mod sql;
 pub mod target;
 pub mod tools;
 pub mod wait;
+pub mod wire;
 
 pub use run::main;
 

@@ -6,6 +6,8 @@ mod dns;
 mod exec;
 mod file;
 mod http;
+mod redis;
+mod sql;
 mod tcp;
 mod tls;
 mod unix;
@@ -104,9 +106,26 @@ pub enum Check {
     Tls(tls::Tls),
     File(file::File),
     Exec(exec::Exec),
+    Sql(Box<sql::Sql>),
+    Redis(Box<redis::Redis>),
 }
 
-const SCHEMES: [&str; 8] = ["dns", "tcp", "unix", "http", "https", "tls", "file", "exec"];
+const SCHEMES: [&str; 14] = [
+    "dns",
+    "tcp",
+    "unix",
+    "http",
+    "https",
+    "tls",
+    "file",
+    "exec",
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "redis",
+    "rediss",
+];
 
 impl Check {
     /// # Errors
@@ -125,6 +144,12 @@ impl Check {
             "tls" => Check::Tls(tls::Tls::parse(parts, entry.tls.as_ref()).map_err(at_target)?),
             "file" => Check::File(file::File::parse(parts).map_err(at_target)?),
             "exec" => Check::Exec(exec::Exec::new(parts.rest, &entry.command).map_err(at_target)?),
+            "redis" | "rediss" => {
+                Check::Redis(Box::new(redis::Redis::parse(parts, entry).map_err(at_target)?))
+            }
+            database if crate::sql::Dsn::engine_of(database).is_some() => {
+                Check::Sql(Box::new(sql::Sql::new(parts.whole, entry).map_err(at_target)?))
+            }
             other => return Err(at_target(unknown_scheme(other))),
         };
         let for_http = matches!(check, Check::Http(_));
@@ -147,6 +172,8 @@ impl Check {
             Check::Tls(check) => check.check(attempt).await,
             Check::File(check) => check.check().await,
             Check::Exec(check) => check.check(attempt).await,
+            Check::Sql(check) => check.check(attempt).await,
+            Check::Redis(check) => check.check(attempt).await,
         }
     }
 
@@ -157,6 +184,8 @@ impl Check {
             Check::Tcp(check) => Some(check.at.host.clone()),
             Check::Tls(check) => Some(check.at.host.clone()),
             Check::Http(check) => check.host(),
+            Check::Sql(check) => Some(check.dsn.at.host.clone()),
+            Check::Redis(check) => Some(check.at.host.clone()),
             Check::Unix(_) | Check::File(_) | Check::Exec(_) => None,
         }
     }

@@ -1,13 +1,12 @@
 //! `tls://host:port[?min-days=N&server-name=NAME]`: a handshake, the chain, the name, and days left.
 
-use std::sync::Arc;
-
 use podkit::tls::TlsOptions;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::{Attempt, Verdict, tcp, x509};
 use crate::target::{HostPort, Parts, Query, Wrong, host_port};
+use crate::wire::Trouble;
 
 #[derive(Debug)]
 pub struct Tls {
@@ -57,7 +56,7 @@ impl Tls {
         let handshake = TlsConnector::from(config).connect(name, stream);
         let stream = match tokio::time::timeout_at(attempt.until, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return handshake_failed(&error),
+            Ok(Err(error)) => return Trouble::tls(&error).into(),
             Err(_) => return Verdict::unknown("handshake", "no TLS handshake in time"),
         };
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -78,32 +77,7 @@ impl Tls {
     }
 }
 
-/// A failed handshake: what the certificate's fault is is an answer, the rest is not.
-pub(super) fn handshake_failed(error: &std::io::Error) -> Verdict {
-    let cause: Option<&rustls::Error> = error.get_ref().and_then(|inner| inner.downcast_ref());
-    match cause {
-        Some(rustls::Error::InvalidCertificate(why)) => {
-            Verdict::no("certificate", format!("certificate: {why}"))
-        }
-        Some(rustls::Error::InvalidMessage(_)) => {
-            Verdict::unknown("handshake", "the server does not speak TLS")
-        }
-        _ if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Verdict::unknown("handshake", "the server hung up during the TLS handshake")
-        }
-        _ => Verdict::unknown("handshake", error.to_string()),
-    }
-}
-
 pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, Wrong> {
     ServerName::try_from(host.trim_end_matches('.').to_owned())
         .map_err(|_| Wrong::new(format!("{host:?} is no host name"), "write a DNS name or an address"))
-}
-
-/// A connector for one attempt.
-#[allow(dead_code, reason = "used by the protocol checks")]
-pub(super) fn connector(options: &TlsOptions) -> Result<TlsConnector, Verdict> {
-    let config = podkit::tls::client_config(options, &[])
-        .map_err(|error| Verdict::unknown("tls files", error.to_string()))?;
-    Ok(TlsConnector::from(Arc::clone(&config)))
 }

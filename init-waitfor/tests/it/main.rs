@@ -2,12 +2,14 @@
 
 mod config;
 mod connect;
+mod databases;
 mod dns;
 mod files;
 mod gate;
 mod http;
 mod output;
 mod secrets;
+mod servers;
 mod tools;
 
 use testkit::Proc;

@@ -13,7 +13,20 @@ use super::Done;
 use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package).
-const PACKAGES: [(&str, &str); 3] = [("python3", "python3"), ("git", "git"), ("cc", "gcc")];
+const PACKAGES: [(&str, &str); 11] = [
+    ("python3", "python3"),
+    ("git", "git"),
+    ("cc", "gcc"),
+    // What init-waitfor's tests wait for. Debian keeps PostgreSQL's programs out of the PATH.
+    ("/usr/lib/postgresql/*/bin/initdb", "postgresql"),
+    ("mariadb-install-db", "mariadb-server"),
+    ("redis-server", "redis-server"),
+    ("pgbouncer", "pgbouncer"),
+    ("nats-server", "nats-server"),
+    ("mosquitto", "mosquitto"),
+    ("memcached", "memcached"),
+    ("rabbitmq-server", "rabbitmq-server"),
+];
 /// The Debian release whose Docker plug-ins work with old engines, too (buildx 0.13, compose 2.26).
 const PLUGIN_RELEASE: &str = "trixie";
 /// (docker sub-command, Debian package)

@@ -1,0 +1,261 @@
+//! `postgres://user:password@host:port/database?option=…` and `mysql://…`: what people already have in `DATABASE_URL`.
+
+use std::path::PathBuf;
+
+use podkit::secret::Secret;
+use podkit::tls::TlsOptions;
+use rustls::pki_types::ServerName;
+
+use crate::report::Redactor;
+use crate::target::{HostPort, Query, Wrong, host_port};
+use crate::wire::Trouble;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Postgres,
+    MySql,
+}
+
+/// How much TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    Off,
+    /// If the server offers it, without looking at its certificate: the libpq default.
+    Prefer,
+    /// Always, without looking at the certificate (unless a CA is given).
+    Require,
+    /// Always, with chain and name.
+    Verify,
+}
+
+/// Where a database is and who we are there. Shows no password in any form.
+#[derive(Clone)]
+pub struct Dsn {
+    pub engine: Engine,
+    pub at: HostPort,
+    /// `host=/run/postgresql`, `socket=/run/mysqld/mysqld.sock`.
+    pub socket: Option<PathBuf>,
+    pub user: String,
+    pub database: String,
+    pub tls: TlsMode,
+    pub tls_options: TlsOptions,
+    pub query: Query,
+    password: Option<String>,
+    secret: Option<Secret>,
+}
+
+impl std::fmt::Debug for Dsn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}@{}/{}", self.engine, self.user, self.at, self.database)
+    }
+}
+
+/// Options of the drivers people use. They are let through, so that a `DATABASE_URL` works as it is; what they say is for those drivers.
+const FOREIGN: [&str; 34] = [
+    "application_name",
+    "connect_timeout",
+    "options",
+    "channel_binding",
+    "target_session_attrs",
+    "gssencmode",
+    "fallback_application_name",
+    "keepalives",
+    "keepalives_idle",
+    "tcp_user_timeout",
+    "sslcert",
+    "sslkey",
+    "sslrootcert",
+    "pgbouncer",
+    "schema",
+    "connection_limit",
+    "pool_timeout",
+    "statement_cache_size",
+    "socket_timeout",
+    "pool_max_conns",
+    "charset",
+    "collation",
+    "parseTime",
+    "loc",
+    "timeout",
+    "readTimeout",
+    "writeTimeout",
+    "multiStatements",
+    "useSSL",
+    "serverTimezone",
+    "allowPublicKeyRetrieval",
+    "x-migrations-table",
+    "encoding",
+    "max_connections",
+];
+
+impl Dsn {
+    /// Whether a scheme names a database that we speak to.
+    pub fn engine_of(scheme: &str) -> Option<Engine> {
+        // SQLAlchemy and Django write the driver behind a plus.
+        match scheme.split('+').next().unwrap_or_default() {
+            "postgres" | "postgresql" | "pgsql" | "cockroachdb" => Some(Engine::Postgres),
+            "mysql" | "mariadb" => Some(Engine::MySql),
+            _ => None,
+        }
+    }
+
+    /// `own` are options that the caller understands beyond those of the connection.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(
+        text: &str,
+        secret: Option<&Secret>,
+        tls: Option<&TlsOptions>,
+        own: &[&str],
+    ) -> Result<Self, Wrong> {
+        let example = "write for example postgres://app@db:5432/app or mysql://app@db/app";
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| Wrong::new("is no database URL", example))?;
+        let engine = Self::engine_of(scheme)
+            .ok_or_else(|| Wrong::new(format!("{scheme}:// is no database that can be asked"), example))?;
+        let (before, query) = match rest.split_once('?') {
+            Some((before, query)) => (before, Some(query)),
+            None => (rest, None),
+        };
+        let mut allowed = vec!["sslmode", "ssl-mode", "tls", "host", "socket"];
+        allowed.extend(own);
+        allowed.extend(FOREIGN);
+        let query = Query::parse(query, &allowed)?;
+        let (authority, database) = before.split_once('/').unwrap_or((before, ""));
+        let (userinfo, host) = match authority.rsplit_once('@') {
+            Some((userinfo, host)) => (Some(userinfo), host),
+            None => (None, authority),
+        };
+        let (user, password) =
+            match userinfo.map(|info| info.split_once(':').map_or((info, None), |(u, p)| (u, Some(p)))) {
+                Some((user, password)) => (decode(user), password.map(decode)),
+                None => (String::new(), None),
+            };
+        let default_port = if engine == Engine::Postgres { 5432 } else { 3306 };
+        let socket = match (query.get("host"), query.get("socket")) {
+            (Some(dir), _) if dir.starts_with('/') => Some(PathBuf::from(dir)),
+            (_, Some(path)) => Some(PathBuf::from(path)),
+            _ => None,
+        };
+        let host = if host.is_empty() { "localhost" } else { host };
+        if host.contains(',') {
+            return Err(Wrong::new(
+                "several hosts in one URL",
+                "write one target per host, with --any if one is enough",
+            ));
+        }
+        let at = host_port(host, Some(default_port))?;
+        let user = match (user.is_empty(), engine) {
+            (false, _) => user,
+            (true, Engine::Postgres) => std::env::var("PGUSER").unwrap_or_else(|_| "postgres".to_owned()),
+            (true, Engine::MySql) => "root".to_owned(),
+        };
+        let database = decode(database.trim_end_matches('/'));
+        let database =
+            if database.is_empty() && engine == Engine::Postgres { user.clone() } else { database };
+        let tls_options = tls.cloned().unwrap_or_default();
+        Ok(Dsn {
+            tls: tls_mode(&query, &tls_options)?,
+            engine,
+            at,
+            socket,
+            user,
+            database,
+            tls_options,
+            query,
+            password,
+            secret: secret.cloned(),
+        })
+    }
+
+    /// From the secret (read now), the URL, or the variable that the database's own tools read.
+    ///
+    /// # Errors
+    /// The secret cannot be read.
+    pub fn password(&self, redactor: &Redactor) -> Result<Option<String>, Trouble> {
+        let variable = if self.engine == Engine::Postgres { "PGPASSWORD" } else { "MYSQL_PWD" };
+        let password = match (&self.secret, &self.password) {
+            (Some(secret), _) => {
+                Some(secret.read().map_err(|error| Trouble::unknown("secret", error.to_string()))?)
+            }
+            (None, Some(password)) => Some(password.clone()),
+            (None, None) => std::env::var(variable).ok(),
+        };
+        password.iter().for_each(|password| redactor.learn(password));
+        Ok(password)
+    }
+
+    /// The options for a handshake, and the name to check.
+    ///
+    /// # Errors
+    /// A host that is no name.
+    pub fn tls_for_handshake(&self) -> Result<(TlsOptions, ServerName<'static>), Trouble> {
+        let mut options = self.tls_options.clone();
+        if self.tls != TlsMode::Verify && options.ca.is_none() {
+            options.insecure = true;
+        }
+        let name = ServerName::try_from(self.at.host.trim_end_matches('.').to_owned()).map_err(|_| {
+            Trouble::unknown("handshake", format!("{} is no name for a certificate", self.at.host))
+        })?;
+        Ok((options, name))
+    }
+}
+
+fn tls_mode(query: &Query, options: &TlsOptions) -> Result<TlsMode, Wrong> {
+    let text = query.get("sslmode").or_else(|| query.get("ssl-mode")).or_else(|| query.get("tls"));
+    let Some(text) = text else {
+        return Ok(if options.ca.is_some() { TlsMode::Verify } else { TlsMode::Prefer });
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "disable" | "disabled" | "false" | "off" => Ok(TlsMode::Off),
+        "allow" | "prefer" | "preferred" => Ok(TlsMode::Prefer),
+        "require" | "required" | "skip-verify" => Ok(TlsMode::Require),
+        "verify-ca" | "verify_ca" | "verify-full" | "verify-identity" | "verify_identity" | "true" => {
+            Ok(TlsMode::Verify)
+        }
+        _ => Err(Wrong::new(
+            format!("{text:?} is no TLS mode"),
+            "write disable, prefer, require or verify-full",
+        )),
+    }
+}
+
+/// Percent signs decoded.
+pub(crate) fn decode(text: &str) -> String {
+    let pair = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    url::form_urlencoded::parse(pair.as_bytes()).next().map_or_else(String::new, |(key, _)| key.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dsn(text: &str) -> Result<Dsn, Wrong> {
+        Dsn::parse(text, None, None, &["role"])
+    }
+
+    #[test]
+    fn urls_as_people_have_them() {
+        let got = dsn(
+            "postgresql+psycopg2://app:p%40ss%2Fword@db.svc:6543/shop?sslmode=verify-full&application_name=x",
+        )
+        .unwrap();
+        assert_eq!((got.engine, got.user.as_str(), got.database.as_str()), (Engine::Postgres, "app", "shop"));
+        assert_eq!((got.at.to_string().as_str(), got.tls), ("db.svc:6543", TlsMode::Verify));
+        assert_eq!(got.password(&Redactor::default()).unwrap().as_deref(), Some("p@ss/word"));
+        assert!(!format!("{got:?}").contains("p@ss"));
+        let got = dsn("mysql://root@[::1]/app").unwrap();
+        assert_eq!((got.at.to_string().as_str(), got.tls), ("[::1]:3306", TlsMode::Prefer));
+        let got = dsn("postgres://app@/app?host=/run/postgresql").unwrap();
+        assert_eq!(got.socket, Some("/run/postgresql".into()));
+    }
+
+    #[test]
+    fn mistakes() {
+        assert!(dsn("oracle://a@b/c").unwrap_err().what.contains("oracle"));
+        assert_eq!(dsn("postgres://a@b/c?sslmdoe=require").unwrap_err().remedy, "did you mean \"sslmode\"?");
+        assert!(dsn("postgres://a@b/c?sslmode=maybe").is_err());
+        assert!(dsn("postgres://a@b,c/d").unwrap_err().remedy.contains("--any"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Just enough of two databases' protocols to log in and ask: text in, rows of text out.
+//!
+//! Written by hand because a gate needs one login and a few SELECTs, which the drivers of the ecosystem answer with megabytes.
+
+mod dsn;
+mod mysql;
+mod mysql_auth;
+mod postgres;
+
+pub(crate) use dsn::decode;
+pub use dsn::{Dsn, Engine, TlsMode};
+pub use mysql::MySql;
+pub use postgres::Postgres;
+
+use tokio::time::Instant;
+
+use crate::report::Redactor;
+use crate::wire::{Reach, Trouble};
+
+/// One row; `None` is NULL.
+pub type Row = Vec<Option<String>>;
+
+/// A session with either database.
+#[derive(Debug)]
+pub enum Session {
+    Postgres(Postgres),
+    MySql(MySql),
+}
+
+impl Session {
+    /// Connects and logs in, all until `reach.until`.
+    ///
+    /// # Errors
+    /// What the network or the server said.
+    pub async fn open(reach: Reach<'_>, dsn: &Dsn, redactor: &Redactor) -> Result<Self, Trouble> {
+        let password = dsn.password(redactor)?;
+        Ok(match dsn.engine {
+            Engine::Postgres => Session::Postgres(Postgres::open(reach, dsn, password.as_deref()).await?),
+            Engine::MySql => Session::MySql(MySql::open(reach, dsn, password.as_deref()).await?),
+        })
+    }
+
+    /// Runs one statement in autocommit and returns its rows.
+    ///
+    /// # Errors
+    /// The server's error with its SQLSTATE or number in `state`.
+    pub async fn query(&mut self, sql: &str, until: Instant) -> Result<Vec<Row>, Trouble> {
+        match self {
+            Session::Postgres(session) => session.query(sql, until).await,
+            Session::MySql(session) => session.query(sql, until).await,
+        }
+    }
+
+    /// The first column of the first row.
+    ///
+    /// # Errors
+    /// As [`Session::query`].
+    pub async fn value(&mut self, sql: &str, until: Instant) -> Result<Option<String>, Trouble> {
+        let rows = self.query(sql, until).await?;
+        Ok(rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
+    }
+
+    /// The server's version as it says it.
+    pub fn version(&self) -> &str {
+        match self {
+            Session::Postgres(session) => session.version(),
+            Session::MySql(session) => session.version(),
+        }
+    }
+}
+
+/// A string as a literal of both dialects. Backslashes are doubled for MySQL only, where they escape.
+pub fn literal(engine: Engine, text: &str) -> String {
+    let text = text.replace('\'', "''");
+    match engine {
+        Engine::Postgres => format!("'{text}'"),
+        Engine::MySql => format!("'{}'", text.replace('\\', "\\\\")),
+    }
+}
+
+/// An identifier in quotes.
+pub fn identifier(engine: Engine, name: &str) -> String {
+    match engine {
+        Engine::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
+        Engine::MySql => format!("`{}`", name.replace('`', "``")),
+    }
+}
