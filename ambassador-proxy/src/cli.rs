@@ -8,7 +8,7 @@ use crate::config::{AccessLog, Config, Listener};
 /// Plain HTTP or TCP on localhost in, a reliable world out
 ///
 /// The app talks to localhost; this container finds the endpoints, keeps connections, retries where that is safe, speaks TLS, and says what happened.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(
     after_help = "Example:\n  ambassador-proxy --http 127.0.0.1:8080=https://api.example.com --tcp 127.0.0.1:5432=mydb:5432"
 )]
@@ -40,7 +40,7 @@ pub struct Cli {
 }
 
 /// Other things to do.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Ask the running proxy's admin port; exit 0 when it is well, 1 otherwise
     Probe(podkit::probe::ProbeArgs),

@@ -37,8 +37,11 @@ pub fn run(cli: Cli, config: Config) -> Result<(), Exit> {
     let grace = config.shutdown_grace.map_or(GRACE, Dur::get);
     let serve = Serve { admin: config.admin.clone(), default_port: ADMIN_PORT, grace };
     podkit::process::run(&APP, &serve, |pod| async move {
+        let reloader = Reloader::<Proxy>::new(cli.clone(), &pod.metrics);
+        // What was changed before the watch began would go unnoticed.
+        let config = podkit::load::<Proxy>(&cli).unwrap_or(config);
         let mut control = Control::start(pod, &config).await?;
-        let result = control.serve(cli).await;
+        let result = control.serve(reloader).await;
         control.stop();
         result
     })
@@ -116,15 +119,20 @@ impl Control {
         );
     }
 
-    async fn serve(&mut self, cli: Cli) -> Result<(), Exit> {
-        let mut reloader = Reloader::<Proxy>::new(cli, &self.pod.metrics);
+    async fn serve(&mut self, mut reloader: Reloader<Proxy>) -> Result<(), Exit> {
+        let (sender, mut configs) = tokio::sync::mpsc::channel(1);
+        // A task of its own: a watch that is dropped half-way forgets what it has seen.
+        let watching =
+            tokio::task::spawn_local(
+                async move { while sender.send(reloader.next().await).await.is_ok() {} },
+            );
         let shutdown = self.pod.shutdown.clone();
         let mut look = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.started() => break,
-                config = reloader.next() => self.reload(&config).await,
+                Some(config) = configs.recv() => self.reload(&config).await,
                 _ = look.tick() => {
                     if self.workers.iter().any(Handle::is_gone) {
                         return Err(Exit::failed("a worker thread has ended; this is a bug, see the log"));
@@ -132,6 +140,7 @@ impl Control {
                 }
             }
         }
+        watching.abort();
         self.drain().await;
         Ok(())
     }

@@ -20,6 +20,9 @@ use crate::stats::Board;
 use crate::upstream::Shared;
 use crate::upstream::local::LocalUpstream;
 
+/// A listener, and the task that accepts there.
+type Accepting = (Rc<Door>, JoinHandle<()>);
+
 /// What a worker's tasks share.
 pub struct Worker {
     /// The access log.
@@ -30,7 +33,7 @@ pub struct Worker {
     pub draining: Cell<bool>,
     board: Arc<Board>,
     upstreams: RefCell<HashMap<String, Rc<LocalUpstream>>>,
-    doors: RefCell<HashMap<String, (Rc<Door>, JoinHandle<()>)>>,
+    doors: RefCell<HashMap<String, Accepting>>,
 }
 
 /// What the control thread asks of a worker.

@@ -73,7 +73,6 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
         let mut builder = http1::Builder::new();
         builder
             .preserve_header_case(true)
-            .half_close(true)
             .max_buf_size(BUFFER)
             .max_header_size(HEADERS)
             .auto_date_header(false);

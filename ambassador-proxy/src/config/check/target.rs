@@ -7,7 +7,7 @@ use crate::config::plan::Source;
 use crate::config::{Config, Upstream};
 
 /// A parsed URL of an upstream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Whether bytes or HTTP go there.
     pub(crate) tcp: bool,
@@ -59,14 +59,7 @@ pub(crate) fn resolve(
 
 fn near(a: &str, b: &str) -> bool {
     let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    a == b || (a.len() > 3 && (a.starts_with(&b) || b.starts_with(&a) || one_edit(&a, &b)))
-}
-
-fn one_edit(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let front = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    let back = a[front..].iter().rev().zip(b[front..].iter().rev()).take_while(|(x, y)| x == y).count();
-    (a.len() - front - back).max(b.len() - front - back) <= 1
+    strsim::damerau_levenshtein(&a, &b) <= 1 + a.len() / 6
 }
 
 /// Parses `http(s)://`, `tcp://`, `tls://`, `unix:///path`.
@@ -182,7 +175,7 @@ mod tests {
 
     #[test]
     fn near_names_are_suggested() {
-        assert!(near("orders", "ordres") || near("orders", "order"));
+        assert!(near("orders", "ordres") && near("orders", "order") && near("Orders", "orders"));
         assert!(!near("orders", "billing"));
     }
 }

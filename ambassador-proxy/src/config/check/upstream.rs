@@ -64,7 +64,11 @@ pub(super) fn one(
         Ok(target) => target,
         Err((what, remedy)) => {
             problems.add(key("url"), what, remedy);
-            return None;
+            if inline {
+                return None;
+            }
+            // The rest is looked at all the same, so that one run reports everything.
+            target::parse("http://localhost").ok()?
         }
     };
     let source = source(written, &target, &key, problems)?;
