@@ -169,6 +169,12 @@ impl Job {
         let plan = &self.policy.retry;
         let endpoint = &leased.carried.0;
         let more = attempt < plan.attempts;
+        if exchange.client_failed.get() && !matches!(sent, Sent::Answer(_)) {
+            let detail = "the request body broke off, or is no well-formed body";
+            let mut fault = Fault::client(StatusCode::BAD_REQUEST, "http_request_error", detail);
+            fault.close = true;
+            return Next::Give(fault);
+        }
         match sent {
             Sent::Answer(response) => {
                 let status = response.status();
@@ -192,12 +198,6 @@ impl Job {
                 Next::Give(send::fault(&error, endpoint))
             }
             Sent::Broken { error, answered } => {
-                if exchange.client_failed.get() {
-                    let detail = "the request body broke off";
-                    let mut fault = Fault::client(StatusCode::BAD_REQUEST, "http_request_error", detail);
-                    fault.close = true;
-                    return Next::Give(fault);
-                }
                 if leased.reused && !answered {
                     endpoint.distrust(Instant::now());
                     if repeatable && replays == 0 {

@@ -98,7 +98,8 @@ impl Source {
     /// Whether the body can be sent from its start.
     pub fn replayable(&self) -> bool {
         let state = self.state.borrow();
-        state.complete || state.read == 0
+        // A body that broke off must never be sent as if it had ended.
+        !self.exchange.client_failed.get() && (state.complete || state.read == 0)
     }
 }
 
@@ -125,6 +126,9 @@ impl Body for Outgoing {
         {
             *sent += 1;
             return Poll::Ready(Some(Ok(piece.clone().frame())));
+        }
+        if exchange.client_failed.get() {
+            return Poll::Ready(Some(Err("the client broke off".into())));
         }
         if *sent != state.read {
             // Another sender of the same body has gone on; this one belongs to a connection that was given up.
@@ -177,7 +181,7 @@ impl Body for Outgoing {
             Self::Empty => true,
             Self::Stream(source, sent) => {
                 let state = source.state.borrow();
-                state.ended && *sent == state.read
+                state.ended && *sent == state.read && !source.exchange.client_failed.get()
             }
         }
     }
