@@ -44,14 +44,18 @@ pub(crate) fn build(options: &Options) -> anyhow::Result<Vec<String>> {
     if options.compile && builder == Builder::Classic {
         bail!("compiling in Docker needs BuildKit; install docker buildx");
     }
-    let mut about = Vec::new();
+    let (mut about, mut faults) = (Vec::new(), Vec::new());
     for name in sh::TOOLS.iter().chain(&sh::DEMOS) {
         build_one(name, builder, options.compile)?;
-        about.push(describe(name)?);
+        match describe(name) {
+            Ok(line) => {
+                eprintln!("  {line}");
+                about.push(line);
+            }
+            Err(error) => faults.push(format!("{error:#}")),
+        }
     }
-    for line in &about {
-        eprintln!("  {line}");
-    }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(about)
 }
 
