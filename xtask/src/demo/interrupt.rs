@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Signals this close together are one: a terminal and a wrapper may each send theirs.
+const ONE: Duration = Duration::from_millis(700);
 
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -12,13 +17,18 @@ impl Interrupt {
     /// From here on SIGINT and SIGTERM are noted; at the second one the process leaves at once, and its children
     /// with it.
     pub(crate) fn catch() -> anyhow::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
         let came = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag down and raises it, the second finds it up.
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&came))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&came)))
-                .context("cannot handle signals")?;
-        }
+        let noted = Arc::clone(&came);
+        std::thread::spawn(move || {
+            let mut first: Option<Instant> = None;
+            for _ in signals.forever() {
+                if first.get_or_insert_with(Instant::now).elapsed() > ONE {
+                    signal_hook::low_level::exit(130);
+                }
+                noted.store(true, Ordering::SeqCst);
+            }
+        });
         Ok(Interrupt(came))
     }
 
