@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use logtail::{FileKey, Options, Piece, Tail, Wakeup};
 use podkit::{exit::Exit, ready::Latch, shutdown::Shutdown};
 use serde_json::json;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
@@ -36,13 +37,15 @@ pub struct Job {
     pub shutdown: Shutdown,
     pub wakeup: Wakeup,
     pub ready: Latch,
+    /// Told when the files have been looked at for the first time.
+    pub opened: oneshot::Sender<()>,
     /// New streams after a reload of the configuration.
     pub reload: Receiver<Arc<Streams>>,
 }
 
 /// Runs until the shutdown, or until the output is closed.
 pub fn run(job: Job) -> Result<(), Exit> {
-    let Job { streams, sink, state, meter, shutdown, wakeup, ready, reload } = job;
+    let Job { streams, sink, state, meter, shutdown, wakeup, ready, opened, reload } = job;
     let (state, found) = match state {
         Some((state, found)) => (Some(state), found),
         None => (None, Found::default()),
@@ -60,6 +63,7 @@ pub fn run(job: Job) -> Result<(), Exit> {
     let tail =
         Tail::open(options(&streams), positions, wakeup.clone()).map_err(|e| Exit::failed(e.to_string()))?;
     ready.release();
+    let _ = opened.send(());
     let patience = Patience::new(shutdown.clone(), meter.clone());
     let mut worker = Worker {
         streams,

@@ -62,6 +62,7 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
     };
     let wakeup = logtail::Wakeup::default();
     let (reloads, reload) = mpsc::channel();
+    let (opened, open) = oneshot::channel();
     let job = files::Job {
         streams,
         sink,
@@ -70,6 +71,7 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
         shutdown: shutdown.clone(),
         wakeup: wakeup.clone(),
         ready: latch,
+        opened,
         reload,
     };
     let thread = std::thread::Builder::new().name("convert".to_owned());
@@ -77,7 +79,10 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
         let _ = sender.send(files::run(job));
     });
     spawned.map_err(|e| Exit::failed(format!("no thread can be started: {e}")))?;
-    info!(target: "ready", admin = %pod.admin_text(), "ready");
+    // Ready means that the files have been looked at: what is renamed from now on is followed.
+    if open.await.is_ok() {
+        info!(target: "ready", admin = %pod.admin_text(), "ready");
+    }
     let mut reloader = Reloader::<Adapter>::new(cli, &pod.metrics);
     let mut current = config;
     tokio::pin!(done);
