@@ -60,7 +60,10 @@ pub(super) async fn send(
         Ok(Err(mut error)) => {
             let returned = error.take_message().is_some();
             let error = error.into_error();
-            if returned || (meta.written() == written && matches!(leased.wire, Wire::H1(_))) {
+            if returned
+                || refused(&error)
+                || (meta.written() == written && matches!(leased.wire, Wire::H1(_)))
+            {
                 Sent::Nothing(error)
             } else {
                 Sent::Broken { answered: meta.read() != read && matches!(leased.wire, Wire::H1(_)), error }
@@ -114,6 +117,16 @@ async fn late(
         let pause = if done.is_none() { (at - now).min(Duration::from_millis(100)) } else { at - now };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// HTTP/2 says so when a request was not processed: REFUSED_STREAM, or a GOAWAY that counts it out (RFC 9113, 8.7).
+fn refused(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let unprocessed =
+            cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR);
+        unprocessed || (cause.is_remote() && cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// What to tell the client about a broken connection.

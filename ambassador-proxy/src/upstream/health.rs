@@ -58,17 +58,12 @@ async fn check(shared: &Shared, peer: &Peer, plan: &HealthPlan) -> Result<(), St
             .header(http::header::CONNECTION, "close")
             .body(Empty::<bytes::Bytes>::new())
             .map_err(|error| error.to_string())?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            let status = response.status();
-            let _ = http_body_util::Limited::new(response.into_body(), 64 << 10).collect().await;
-            if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
-        };
-        tokio::select! {
-            biased;
-            result = answer => result,
-            result = connection => Err(result.err().map_or_else(|| "closed without an answer".to_owned(), |e| e.to_string())),
-        }
+        // Ends by itself after the answer: it asked for `Connection: close`.
+        tokio::task::spawn_local(tokio::time::timeout(plan.timeout, connection));
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let _ = http_body_util::Limited::new(response.into_body(), 64 << 10).collect().await;
+        if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
     };
     tokio::time::timeout(plan.timeout, work)
         .await
