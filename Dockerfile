@@ -37,7 +37,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     fi; \
     rustup target add "$triple" && \
     PODMATES_COMMIT="$REVISION" PODMATES_COMMIT_DATE="${CREATED%%T*}" \
-    RUSTFLAGS="-C target-feature=+crt-static" \
+    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
       cargo build --release --locked --target "$triple" --package "$BIN" && \
     mkdir -p /out/etc/ssl/certs && \
     cp "target/$triple/release/$BIN" "/out/$BIN" && \
