@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use logtail::{Block, FileKey, Line, Piece};
+use logtail::{Block, FileKey, Piece};
 
-use crate::config::{Format, SinkPlan, Target};
-use crate::encode::{Clock, Wrapped, Wrapping, json_object, text, with_time};
+use crate::config::{Format, SinkPlan};
+use crate::encode::{Clock, Wrapped};
 use crate::enrich::Origin;
+use crate::style::{Source, Style};
 
 /// What is sent at once, and what is acknowledged when it has arrived.
 #[derive(Debug, Default)]
@@ -31,8 +32,8 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub at: Range<usize>,
-    /// Where its document begins, behind the sink's own words.
-    pub document: usize,
+    /// Where the line itself lies, or what it was rendered to, without the sink's own words.
+    pub document: Range<usize>,
     /// Where it was read.
     pub path: Arc<Path>,
     pub offset: u64,
@@ -50,6 +51,7 @@ pub struct Rendered {
 #[derive(Debug)]
 pub struct Batcher {
     style: Style,
+    format: Format,
     max_bytes: usize,
     max_lines: usize,
     origin: Origin,
@@ -63,34 +65,11 @@ pub struct Batcher {
     pub rendered: Rendered,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
-    /// The bytes, without items: nothing has to be told apart again.
-    Stream,
-    /// One item per line.
-    Lines(Format),
-    /// An action line before each document.
-    Bulk(Format),
-}
-
-/// What is the same for all lines of a file.
-#[derive(Debug)]
-struct Source {
-    path: Arc<Path>,
-    wrapping: Wrapping,
-    /// `{"create":{"_id":"…-`
-    action: String,
-}
-
 impl Batcher {
     pub fn new(plan: &SinkPlan, origin: Origin) -> Self {
-        let style = match (&plan.target, plan.format) {
-            (Target::Elasticsearch { .. }, format) => Style::Bulk(format),
-            (Target::Stdout | Target::File(_), Format::Raw) => Style::Stream,
-            (_, format) => Style::Lines(format),
-        };
         Self {
-            style,
+            style: Style::of(plan),
+            format: plan.format,
             max_bytes: plan.batch_bytes,
             max_lines: plan.batch_lines,
             origin,
@@ -115,31 +94,16 @@ impl Batcher {
             if self.sources.len() >= 1024 {
                 self.sources.clear();
             }
-            let source = Source {
-                path: block.path.into(),
-                wrapping: Wrapping::new(block.path, &self.origin.members),
-                action: format!("{{\"create\":{{\"_id\":\"{:08x}{}-", self.origin.seed, block.id),
-            };
+            let source = Source::new(block, &self.origin);
             self.sources.insert(block.file, source);
         }
         let Some(source) = self.sources.get(&block.file) else { return };
-        let time = self.clock.now();
+        self.clock.now();
         for line in block.lines() {
             let start = self.body.len();
-            let (format, bulk) = match self.style {
-                Style::Bulk(format) => (format, true),
-                Style::Lines(format) => (format, false),
-                Style::Stream => (Format::Raw, false),
-            };
-            if bulk {
-                action(&source.action, &line, &mut self.body);
-            }
-            let document = self.body.len();
-            match render(format, bulk, &line, &source.wrapping, time, &mut self.body) {
-                Wrapped::Whole => {}
-                Wrapped::NotUtf8 => self.rendered.not_utf8 += 1,
-            }
-            self.body.push(b'\n');
+            let moment = self.clock.tick();
+            let (document, wrapped) = self.style.render(self.format, &line, source, &moment, &mut self.body);
+            self.rendered.not_utf8 += u64::from(wrapped == Wrapped::NotUtf8);
             let at = start..self.body.len();
             self.open.items.push(Item { at, document, path: Arc::clone(&source.path), offset: line.offset });
             self.open.lines += 1;
@@ -218,7 +182,8 @@ impl Batch {
             body.extend_from_slice(&self.body[item.at.clone()]);
             part.items.push(Item {
                 at: start..body.len(),
-                document: start + (item.document - item.at.start),
+                document: start + (item.document.start - item.at.start)
+                    ..start + (item.document.end - item.at.start),
                 path: Arc::clone(&item.path),
                 offset: item.offset,
             });
@@ -227,38 +192,10 @@ impl Batch {
         part
     }
 
-    /// An item's document, without the newline at its end.
+    /// An item's line, or what it was rendered to.
     pub fn document(&self, item: &Item) -> &[u8] {
-        let bytes = &self.body[item.document..item.at.end];
-        bytes.strip_suffix(b"\n").unwrap_or(bytes)
+        &self.body[item.document.clone()]
     }
-}
-
-/// `create` with an id made of where the line is and what it says: the same line again is a conflict, which means that
-/// it has arrived; another line is never taken for it.
-fn action(prefix: &str, line: &Line<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
-    out.push(b'-');
-    out.extend_from_slice(itoa::Buffer::new().format(crc32fast::hash(line.bytes)).as_bytes());
-    out.extend_from_slice(b"\"}}\n");
-}
-
-fn render(
-    format: Format,
-    bulk: bool,
-    line: &Line<'_>,
-    wrapping: &Wrapping,
-    time: &str,
-    out: &mut Vec<u8>,
-) -> Wrapped {
-    match (format, if format == Format::Auto { json_object(line) } else { None }) {
-        (Format::Raw, _) => out.extend_from_slice(text(line)),
-        (_, Some(object)) if bulk => with_time(object, time, out),
-        (_, Some(object)) => out.extend_from_slice(object),
-        (_, None) => return wrapping.wrap(line, time, out),
-    }
-    Wrapped::Whole
 }
 
 #[cfg(test)]

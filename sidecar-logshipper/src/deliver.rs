@@ -78,6 +78,14 @@ impl Courier {
                     parts.push(Part::Items(first.to_vec()));
                     self.metrics.splits.inc();
                 }
+                Outcome::Partial { refused, why } => {
+                    let why = format!("{refused} of these {} lines: {why}", sent.lines);
+                    let items = if let Part::Items(items) = part { items } else { batch.items.clone() };
+                    let all: Vec<(Item, String)> =
+                        items.into_iter().map(|item| (item, why.clone())).collect();
+                    self.metrics.delivered.inc_by((sent.lines as u64).saturating_sub(refused));
+                    self.bury(batch, &all, refused, &mut backoff).await;
+                }
                 Outcome::Later { why, after, answer_lost } => {
                     retried = true;
                     self.metrics.retries.inc();
@@ -94,7 +102,7 @@ impl Courier {
                         .into_iter()
                         .filter_map(|(at, why)| Some((originals.get(at)?.clone(), why)))
                         .collect();
-                    self.bury(batch, &refused, &mut backoff).await;
+                    self.bury(batch, &refused, refused.len() as u64, &mut backoff).await;
                     if let Some((_, why)) = later.first() {
                         retried = true;
                         self.metrics.retries.inc();
@@ -113,16 +121,17 @@ impl Courier {
     }
 
     /// Writes down what was refused, until that succeeds: a line may wait, but not vanish.
-    async fn bury(&self, batch: &Batch, refused: &[(Item, String)], backoff: &mut Backoff) {
+    /// `count` of them: where the sink does not say which, all are kept.
+    async fn bury(&self, batch: &Batch, refused: &[(Item, String)], count: u64, backoff: &mut Backoff) {
         let Some((item, why)) = refused.first() else { return };
         if let Some(suppressed) = self.warn.allow() {
-            error!(lines = refused.len(), first = %item.path.display(), offset = item.offset, why, suppressed, "refused for good");
+            error!(lines = count, first = %item.path.display(), offset = item.offset, why, suppressed, "refused for good");
         }
         while let Err(e) = self.dead.bury(batch, refused) {
             self.complain(&e.to_string(), "the dead-letter file cannot be written; the lines wait");
             self.pause(backoff, None).await;
         }
-        self.metrics.dead_letters.inc_by(refused.len() as u64);
+        self.metrics.dead_letters.inc_by(count);
     }
 
     async fn pause(&self, backoff: &mut Backoff, after: Option<Duration>) {
@@ -156,6 +165,7 @@ enum Outcome {
     Settled,
     Closed,
     Split { why: String },
+    Partial { refused: u64, why: String },
     Later { why: String, after: Option<Duration>, answer_lost: bool },
     Items { taken: u64, known: u64, later: Vec<(usize, String)>, refused: Vec<(usize, String)> },
 }
@@ -164,6 +174,7 @@ fn decide(answer: Answer, items: usize) -> Outcome {
     match answer {
         Answer::Accepted => Outcome::Settled,
         Answer::Closed => Outcome::Closed,
+        Answer::Partial { refused, why } => Outcome::Partial { refused, why },
         Answer::Later { why, after, answer_lost } => Outcome::Later { why, after, answer_lost },
         // Alone, an item that is refused or too large is itself at fault.
         Answer::TooLarge { why } | Answer::Refused { why } if items > 1 => Outcome::Split { why },

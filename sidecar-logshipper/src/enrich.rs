@@ -17,6 +17,8 @@ const DOWNWARD: [(&str, &str); 6] = [
 /// Fields that are the same for every line of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
+    /// Name and value of each, in the words of the Elastic Common Schema.
+    pub pairs: BTreeMap<String, String>,
     /// `,"host.name":"…"`: JSON members, each with a comma before it.
     pub(crate) members: String,
     /// Tells this pod's files from those of any other, for document ids.
@@ -53,6 +55,7 @@ impl Origin {
         }
         let identity = var("POD_UID").or_else(|| var("POD_NAME")).unwrap_or_else(|| hostname.into());
         Self {
+            pairs: members,
             members: String::from_utf8(text).unwrap_or_default(),
             seed: crc32fast::hash(identity.as_bytes()),
         }

@@ -1,12 +1,13 @@
 //! `tail → batch → send → checkpoint`
 //!
 //! One lane per sink ([`lane`]): it follows the files through [`logtail`] with positions of its own, renders lines into
-//! batches ([`batch`], [`encode`]), sends them ([`sink`], [`deliver`]), and moves its positions once they are
+//! batches ([`batch`], [`style`], [`encode`]), sends them ([`sink`], [`deliver`]), and moves its positions once they are
 //! acknowledged. The log file is the buffer, so a dead sink holds back nothing but itself.
 
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod dead_letter;
 pub mod deliver;
 pub mod encode;
@@ -17,7 +18,9 @@ pub mod run;
 pub mod sink;
 pub mod state;
 pub mod status;
+pub mod style;
 pub mod tools;
+pub mod wire;
 
 pub use run::main;
 

@@ -186,7 +186,7 @@ impl Ship {
             tail.keep_moved();
         }
         let courier = Rc::new(Courier::new(
-            Sink::open(sink).map_err(|e| failed(&e))?,
+            Sink::open(sink, origin).map_err(|e| failed(&e))?,
             DeadLetters::new(plan.dead_letter.clone(), &sink.name),
             metrics,
             self.pod.shutdown.clone(),

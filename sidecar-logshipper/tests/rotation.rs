@@ -58,7 +58,7 @@ fn rotate(mode: Mode, glob: &str, outage: bool) {
     shipper.wait_ready();
     let log = pod.log("app.log");
     let writer =
-        std::thread::spawn(move || write_and_rotate(&log, mode, 15, 20_000, Duration::from_millis(200)));
+        std::thread::spawn(move || write_and_rotate(&log, mode, 15, 4_000, Duration::from_millis(200)));
     if outage {
         std::thread::sleep(Duration::from_millis(700));
         sink.down();

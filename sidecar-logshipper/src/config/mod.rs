@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use plan::{Plan, SinkPlan};
-pub use target::Target;
+pub use target::{Target, Transport};
 
 /// The configuration file, and after the flags are laid over it, the effective configuration.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -110,6 +110,8 @@ pub struct SinkConfig {
     pub name: Option<String>,
     /// Headers of every request.
     pub headers: BTreeMap<String, String>,
+    /// Loki's stream labels; namespace, pod, container, node and filename by default. At most 15.
+    pub labels: BTreeMap<String, String>,
     /// Credentials of every request.
     pub auth: Option<Auth>,
     /// Whom to trust and who we are, for https.
@@ -128,6 +130,8 @@ pub enum Auth {
     Bearer(Secret),
     /// `Authorization: ApiKey …`, as Elasticsearch has it.
     ApiKey(Secret),
+    /// `Authorization: Splunk …`, the token of an HTTP Event Collector.
+    Splunk(Secret),
 }
 
 /// How a line is rendered.

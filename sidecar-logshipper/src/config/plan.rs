@@ -34,6 +34,7 @@ pub struct SinkPlan {
     pub requests: usize,
     pub timeout: Duration,
     pub headers: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     pub auth: Option<Auth>,
     pub tls: TlsOptions,
 }
@@ -77,9 +78,14 @@ impl SinkPlan {
             batch_age: own.batch_age.or(common.batch_age).map_or(Duration::from_millis(200), |age| age.get()),
             in_flight: own.in_flight.or(common.in_flight).map_or(8 << 20, |size| size.len()),
             // One after the other, where the order is what one sees.
-            requests: if raw { 1 } else { own.requests.or(common.requests).unwrap_or(2) },
+            requests: if raw || target.is_stream() {
+                1
+            } else {
+                own.requests.or(common.requests).unwrap_or(2)
+            },
             timeout: own.timeout.or(common.timeout).map_or(Duration::from_secs(30), |timeout| timeout.get()),
             headers: sink.headers.clone(),
+            labels: sink.labels.clone(),
             auth: sink.auth.clone(),
             tls: sink.tls.clone(),
             target,
@@ -125,6 +131,10 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         }
         if plan.format == Format::Raw && matches!(plan.target, Target::Elasticsearch { .. }) {
             report.problem(format!("{key}.format"), "Elasticsearch takes no raw lines", "write auto or ecs");
+        }
+        if plan.labels.len() > crate::sink::MOST_LABELS {
+            let what = format!("{} labels; each set of values is a stream of its own", plan.labels.len());
+            report.problem(format!("{key}.labels"), what, "write at most 15, and the rest as fields");
         }
         for (setting, value) in [
             ("batch_bytes", plan.batch_bytes),

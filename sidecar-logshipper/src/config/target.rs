@@ -15,6 +15,32 @@ pub enum Target {
         base: Url,
         index: String,
     },
+    /// OTLP/HTTP, protobuf.
+    Otlp(Url),
+    /// Push API, protobuf and snappy.
+    Loki(Url),
+    /// HTTP Event Collector.
+    Splunk(Url),
+    /// RFC 5424.
+    Syslog {
+        transport: Transport,
+        host: String,
+        port: u16,
+    },
+    /// Fluentd's Forward protocol.
+    Fluent {
+        host: String,
+        port: u16,
+        tag: String,
+    },
+}
+
+/// How syslog messages travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Tls,
 }
 
 /// What is wrong with a URL, and what to write.
@@ -50,6 +76,11 @@ impl Target {
                 _ => Err(wrong(format!("{shown:?} has no absolute path"), "write file:///var/log/out.log")),
             };
         }
+        if let Some(target) = socket(scheme, rest) {
+            return target.ok_or_else(|| {
+                wrong(format!("{shown:?} has no host and port"), "write for example syslog+tcp://host:601")
+            });
+        }
         let (kind, transport) = scheme.split_once('+').unwrap_or(("", scheme));
         if !matches!(transport, "http" | "https") {
             return Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS));
@@ -64,21 +95,33 @@ impl Target {
                     "write elasticsearch+http://host:9200/logs-app-default",
                 )
             }),
+            "otlp" => Ok(Self::Otlp(with_path(url, "/v1/logs"))),
+            "loki" => Ok(Self::Loki(with_path(url, "/loki/api/v1/push"))),
+            "splunk" => Ok(Self::Splunk(with_path(url, "/services/collector/event"))),
             _ => Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS)),
         }
     }
 
-    /// True when it needs TLS.
+    /// True when its HTTP client needs TLS.
     pub fn is_https(&self) -> bool {
         match self {
-            Self::Stdout | Self::File(_) => false,
-            Self::Http(url) | Self::Elasticsearch { base: url, .. } => url.scheme() == "https",
+            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } => false,
+            Self::Http(url)
+            | Self::Elasticsearch { base: url, .. }
+            | Self::Otlp(url)
+            | Self::Loki(url)
+            | Self::Splunk(url) => url.scheme() == "https",
         }
     }
 
     /// True when a request is sent over a network.
     pub fn is_remote(&self) -> bool {
         !matches!(self, Self::Stdout | Self::File(_))
+    }
+
+    /// One connection, one message after the other.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Syslog { .. } | Self::Fluent { .. })
     }
 
     /// Bytes are for eyes and files there: as they are.
@@ -92,6 +135,13 @@ impl Target {
             Self::Stdout => "stdout".to_owned(),
             Self::File(path) => format!("file{}", path.display()),
             Self::Http(url) => format!("http-{}{}", authority(url), url.path()),
+            Self::Otlp(url) => format!("otlp-{}{}", authority(url), url.path()),
+            Self::Loki(url) => format!("loki-{}{}", authority(url), url.path()),
+            Self::Splunk(url) => format!("splunk-{}{}", authority(url), url.path()),
+            Self::Syslog { transport, host, port } => {
+                format!("syslog-{transport:?}-{host}-{port}").to_lowercase()
+            }
+            Self::Fluent { host, port, tag } => format!("fluent-{host}-{port}-{tag}"),
             Self::Elasticsearch { base, index } => {
                 format!("elasticsearch-{}{}-{index}", authority(base), base.path().trim_end_matches('/'))
             }
@@ -99,6 +149,34 @@ impl Target {
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
         text.chars().map(plain).collect::<String>().trim_matches('-').to_owned()
     }
+}
+
+/// Sinks that are no HTTP: `Some(None)` when host or port are missing.
+fn socket(scheme: &str, rest: &str) -> Option<Option<Target>> {
+    let transport = match scheme {
+        "syslog+tcp" => Some(Transport::Tcp),
+        "syslog+udp" => Some(Transport::Udp),
+        "syslog+tls" => Some(Transport::Tls),
+        "fluent" => None,
+        _ => return None,
+    };
+    let url = Url::parse(&format!("tcp://{rest}")).ok();
+    let place = url.and_then(|url| {
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((host, url.port()?, url.path().trim_matches('/').replace('/', ".")))
+    });
+    Some(place.filter(|(host, ..)| !host.is_empty()).map(|(host, port, path)| match transport {
+        Some(transport) => Target::Syslog { transport, host, port },
+        None => Target::Fluent { host, port, tag: if path.is_empty() { "logs".into() } else { path } },
+    }))
+}
+
+/// A URL that names only the server gets the path that the protocol's documentation gives.
+fn with_path(mut url: Url, path: &str) -> Url {
+    if matches!(url.path(), "" | "/") {
+        url.set_path(path);
+    }
+    url
 }
 
 fn authority(url: &Url) -> String {
@@ -136,14 +214,33 @@ mod tests {
         assert!(matches!(Target::parse("https://h/x?y=1"), Ok(Target::Http(_))));
         assert_eq!(es("elasticsearch+http://h:9200"), ("http://h:9200/".into(), DEFAULT_INDEX.into()));
         assert_eq!(es("elasticsearch+http://h:9200/app"), ("http://h:9200/".into(), "app".into()));
+        assert!(
+            matches!(Target::parse("otlp+http://h:4318"), Ok(Target::Otlp(url)) if url.path() == "/v1/logs")
+        );
+        assert!(
+            matches!(Target::parse("loki+http://h/x/push"), Ok(Target::Loki(url)) if url.path() == "/x/push")
+        );
+        assert_eq!(
+            Target::parse("syslog+tls://[::1]:6514"),
+            Ok(Target::Syslog { transport: Transport::Tls, host: "::1".into(), port: 6514 })
+        );
+        let fluent = Target::Fluent { host: "h".into(), port: 24224, tag: "shop.web".into() };
+        assert_eq!(Target::parse("fluent://h:24224/shop/web"), Ok(fluent));
         assert_eq!(es("opensearch+https://h/es/app/"), ("https://h/es/".into(), "app".into()));
     }
 
     #[test]
     fn what_is_no_sink_says_what_to_write() {
-        for text in
-            ["stduot", "file://relative", "ftp://h", "redis+http://h", "elasticsearch+tcp://h", "http://"]
-        {
+        for text in [
+            "stduot",
+            "file://relative",
+            "ftp://h",
+            "redis+http://h",
+            "elasticsearch+tcp://h",
+            "http://",
+            "syslog+tcp://h",
+            "fluent://",
+        ] {
             let wrong = Target::parse(text).expect_err(text);
             assert!(wrong.remedy.starts_with("write "), "{text}: {wrong:?}");
         }

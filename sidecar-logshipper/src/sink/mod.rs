@@ -1,19 +1,31 @@
 //! The sinks. Each makes one attempt with one batch and says what became of it; what to do then is [`crate::deliver`]'s.
 
 mod elasticsearch;
+mod fluent;
 mod http;
+mod loki;
+mod otlp;
 mod request;
+mod socket;
+mod splunk;
 mod stream;
+mod syslog;
 
 use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::config::{SinkPlan, Target};
+use crate::enrich::Origin;
 
 pub use elasticsearch::Elasticsearch;
+pub use fluent::Fluent;
 pub use http::Http;
+pub use loki::{Loki, MOST_LABELS};
+pub use otlp::Otlp;
 pub use request::{Requester, SetupError};
+pub use splunk::Splunk;
 pub use stream::Stream;
+pub use syslog::Syslog;
 
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +34,8 @@ pub enum Answer {
     Accepted,
     /// One verdict per item, in order.
     Items(Vec<Verdict>),
+    /// Some items were refused for good, and the sink does not say which. It must not be asked again.
+    Partial { refused: u64, why: String },
     /// Nothing was taken, as far as is known; it may be another time.
     Later {
         why: String,
@@ -54,6 +68,11 @@ pub enum Sink {
     Stream(Stream),
     Http(Http),
     Elasticsearch(Elasticsearch),
+    Otlp(Otlp),
+    Loki(Loki),
+    Splunk(Splunk),
+    Syslog(Syslog),
+    Fluent(Fluent),
 }
 
 impl Sink {
@@ -61,7 +80,7 @@ impl Sink {
     ///
     /// # Errors
     /// A file that cannot be written, certificates that cannot be used.
-    pub fn open(plan: &SinkPlan) -> Result<Self, SetupError> {
+    pub fn open(plan: &SinkPlan, origin: &Origin) -> Result<Self, SetupError> {
         Ok(match &plan.target {
             Target::Stdout => Self::Stream(Stream::stdout()?),
             Target::File(path) => Self::Stream(Stream::file(path)?),
@@ -69,6 +88,17 @@ impl Sink {
             Target::Elasticsearch { base, index } => {
                 Self::Elasticsearch(Elasticsearch::new(Requester::new(plan)?, base, index))
             }
+            Target::Otlp(url) => Self::Otlp(Otlp::new(Requester::new(plan)?, url.clone(), origin)),
+            Target::Loki(url) => {
+                Self::Loki(Loki::new(Requester::new(plan)?, url.clone(), &plan.labels, origin))
+            }
+            Target::Splunk(url) => {
+                Self::Splunk(Splunk::new(Requester::new(plan)?, url.clone(), plan.timeout))
+            }
+            Target::Syslog { transport, host, port } => {
+                Self::Syslog(Syslog::new(*transport, host, *port, &plan.tls, plan.timeout)?)
+            }
+            Target::Fluent { host, port, tag } => Self::Fluent(Fluent::new(host, *port, tag, plan.timeout)),
         })
     }
 
@@ -78,6 +108,11 @@ impl Sink {
             Self::Stream(sink) => sink.attempt(batch).await,
             Self::Http(sink) => sink.attempt(batch).await,
             Self::Elasticsearch(sink) => sink.attempt(batch).await,
+            Self::Otlp(sink) => sink.attempt(batch).await,
+            Self::Loki(sink) => sink.attempt(batch).await,
+            Self::Splunk(sink) => sink.attempt(batch).await,
+            Self::Syslog(sink) => sink.attempt(batch).await,
+            Self::Fluent(sink) => sink.attempt(batch).await,
         }
     }
 }

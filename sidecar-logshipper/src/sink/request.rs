@@ -25,6 +25,8 @@ pub enum SetupError {
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Http(#[from] podkit::http::HttpError),
+    #[error(transparent)]
+    Tls(#[from] podkit::tls::TlsError),
     #[error("header {0:?} is not valid; correct its name or value")]
     Header(String),
 }
@@ -65,11 +67,28 @@ impl Requester {
     /// # Errors
     /// There was no complete answer: the [`Answer`] says so.
     pub async fn post(&self, url: &Url, content_type: &'static str, body: &Bytes) -> Got {
+        self.post_with(url, content_type, body, HeaderMap::new()).await
+    }
+
+    /// The same with headers of the protocol. A `Content-Encoding` among them means that `body` is compressed already.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub(super) async fn post_with(
+        &self,
+        url: &Url,
+        content_type: &'static str,
+        body: &Bytes,
+        own: HeaderMap,
+    ) -> Got {
         let mut headers = self.headers.clone();
+        let encoded = own.contains_key(CONTENT_ENCODING);
+        headers.extend(own);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         self.authorize(&mut headers).map_err(|why| Answer::Later { why, after: None, answer_lost: false })?;
         let body = match self.compression {
             Compression::None => body.clone(),
+            Compression::Gzip if encoded => body.clone(),
             Compression::Gzip => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 gzip(body.clone()).await
@@ -109,6 +128,7 @@ impl Requester {
                 format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
             }
             Some(Auth::Bearer(token)) => format!("Bearer {}", token.read().map_err(|e| e.to_string())?),
+            Some(Auth::Splunk(token)) => format!("Splunk {}", token.read().map_err(|e| e.to_string())?),
             Some(Auth::ApiKey(key)) => format!("ApiKey {}", key.read().map_err(|e| e.to_string())?),
         };
         let mut value =

@@ -1,0 +1,113 @@
+//! A connection that is kept, for protocols that are no HTTP.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use podkit::dns::Resolver;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Both kinds of stream.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// One connection to one server, made when it is needed.
+pub(super) struct Socket {
+    host: String,
+    port: u16,
+    tls: Option<tokio_rustls::TlsConnector>,
+    timeout: Duration,
+    resolver: Resolver,
+    open: Mutex<Option<Box<dyn Stream>>>,
+}
+
+impl Socket {
+    pub(super) fn new(host: &str, port: u16, tls: Option<tokio_rustls::TlsConnector>, timeout: Duration) -> Self {
+        let (host, resolver, open) = (host.to_owned(), Resolver::system(), Mutex::new(None));
+        Self { host, port, tls, timeout, resolver, open }
+    }
+
+    /// Sends `body`, and then reads until `done` is satisfied with what came (nothing is read when it is at once). The
+    /// error says whether something was sent.
+    ///
+    /// # Errors
+    /// No connection, or it broke; the next call makes a new one.
+    pub(super) async fn exchange<T>(
+        &self,
+        body: &[u8],
+        done: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, (bool, String)> {
+        let mut guard = self.open.lock().await;
+        let mut sent = false;
+        let work = async {
+            let stream = self.connected(&mut guard).await?;
+            sent = true;
+            stream.write_all(body).await.map_err(|e| e.to_string())?;
+            stream.flush().await.map_err(|e| e.to_string())?;
+            let mut answer = Vec::new();
+            loop {
+                if let Some(value) = done(&answer) {
+                    return Ok(value);
+                }
+                if answer.len() > 64 << 10 {
+                    return Err("the answer is too long".to_owned());
+                }
+                match stream.read_buf(&mut answer).await {
+                    Ok(0) => return Err("the server closed the connection".to_owned()),
+                    Ok(_) => {}
+                    Err(e) => return Err(e.to_string()),
+                }
+            }
+        };
+        let result =
+            tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err("timed out".to_owned()));
+        result.map_err(|why| {
+            *guard = None;
+            (sent, why)
+        })
+    }
+
+    /// The open connection, unless the server has closed it; a new one otherwise.
+    async fn connected<'g>(
+        &self,
+        guard: &'g mut MutexGuard<'_, Option<Box<dyn Stream>>>,
+    ) -> Result<&'g mut Box<dyn Stream>, String> {
+        if let Some(stream) = guard.as_mut() {
+            // Nothing is expected: bytes are ignored, an end is noticed before something is written into it.
+            let mut byte = [0; 256];
+            let read = std::future::poll_fn(|cx| {
+                let mut buffer = tokio::io::ReadBuf::new(&mut byte);
+                std::task::Poll::Ready(match std::pin::Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                    std::task::Poll::Pending => Ok(1),
+                    std::task::Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
+                    std::task::Poll::Ready(Err(e)) => Err(e),
+                })
+            });
+            if !matches!(read.await, Ok(1..)) {
+                **guard = None;
+            }
+        }
+        if guard.is_none() {
+            let stream = self.connect().await.map_err(|e| e.to_string())?;
+            **guard = Some(stream);
+        }
+        guard.as_mut().ok_or_else(|| "no connection".to_owned())
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let tcp = podkit::dial::host(&self.resolver, &self.host, self.port, self.timeout)
+            .await
+            .map_err(io::Error::other)?;
+        tcp.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
+        let name = rustls_pki_types::ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        Ok(Box::new(tls.connect(name, tcp).await?))
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Socket({}:{})", self.host, self.port)
+    }
+}

@@ -1,0 +1,87 @@
+//! RFC 5424 over TCP and TLS (octet counting, RFC 6587 and RFC 5425) and UDP (RFC 5426). There is no acknowledgement in
+//! these protocols: an accepted write counts as one.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use podkit::dns::Resolver;
+use podkit::tls::TlsOptions;
+use tokio::net::UdpSocket;
+
+use super::socket::Socket;
+use super::{Answer, SetupError, Verdict};
+use crate::batch::Batch;
+use crate::config::Transport;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Syslog(Way);
+
+#[derive(Debug)]
+enum Way {
+    Stream(Socket),
+    Datagrams { host: String, port: u16, resolver: Resolver },
+}
+
+impl Syslog {
+    /// # Errors
+    /// Certificates that cannot be used.
+    pub fn new(
+        transport: Transport,
+        host: &str,
+        port: u16,
+        tls: &TlsOptions,
+        timeout: Duration,
+    ) -> Result<Self, SetupError> {
+        Ok(Self(match transport {
+            Transport::Udp => Way::Datagrams { host: host.to_owned(), port, resolver: Resolver::system() },
+            Transport::Tcp => Way::Stream(Socket::new(host, port, None, timeout)),
+            Transport::Tls => {
+                let connector = podkit::tls::client_config(tls, &[])?.into();
+                Way::Stream(Socket::new(host, port, Some(connector), timeout))
+            }
+        }))
+    }
+
+    pub(super) async fn attempt(&self, batch: &Batch) -> Answer {
+        match &self.0 {
+            Way::Stream(socket) => match socket.exchange(&batch.body, |_| Some(())).await {
+                Ok(()) => Answer::Accepted,
+                Err((sent, why)) => Answer::Later { why, after: None, answer_lost: sent },
+            },
+            Way::Datagrams { host, port, resolver } => datagrams(batch, host, *port, resolver).await,
+        }
+    }
+}
+
+/// A message is a datagram; one that is too large for any is refused alone.
+async fn datagrams(batch: &Batch, host: &str, port: u16, resolver: &Resolver) -> Answer {
+    let later = |why: String| Answer::Later { why, after: None, answer_lost: false };
+    let addr = match resolver.ips(host).await {
+        Ok(answer) => match answer.addrs.first() {
+            Some(ip) => SocketAddr::new(*ip, port),
+            None => return later(format!("{host} has no address")),
+        },
+        Err(e) => return later(e.to_string()),
+    };
+    let own: SocketAddr =
+        if addr.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = match UdpSocket::bind(own).await {
+        Ok(socket) => socket,
+        Err(e) => return later(e.to_string()),
+    };
+    if let Err(e) = socket.connect(addr).await {
+        return later(e.to_string());
+    }
+    let mut verdicts = Vec::with_capacity(batch.items.len());
+    for item in &batch.items {
+        verdicts.push(match socket.send(batch.document(item)).await {
+            Ok(_) => Verdict::Taken,
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
+                Verdict::Refused("too large for a datagram".into())
+            }
+            Err(e) => Verdict::Later(e.to_string()),
+        });
+    }
+    Answer::Items(verdicts)
+}

@@ -1,0 +1,298 @@
+//! One line as one item of a sink's body. What stands around the items is the sink's.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use logtail::{Block, Line};
+
+use crate::config::{Format, SinkPlan, Target};
+use crate::content::Content;
+use crate::encode::{Moment, Wrapped, Wrapping, escape, json_object, text, with_time};
+use crate::enrich::Origin;
+use crate::wire::{msgpack, protobuf};
+
+/// How a sink takes lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// The bytes, without items: nothing has to be told apart again.
+    Stream,
+    /// One line each.
+    Lines,
+    /// An action line before each document.
+    Bulk,
+    /// `LogRecord` as field 2 of `ScopeLogs` (opentelemetry-proto, logs/v1/logs.proto).
+    Otlp,
+    /// `EntryAdapter` as field 2 of `StreamAdapter` (Loki, pkg/push/push.proto).
+    Loki,
+    /// An event of Splunk's HTTP Event Collector.
+    Hec,
+    /// RFC 5424, with octet counting (RFC 6587, 3.4.1) before each message.
+    Syslog,
+    /// An entry of fluentd's Forward mode: time and record.
+    Fluent,
+}
+
+/// What is the same for all lines of a file.
+#[derive(Debug)]
+pub struct Source {
+    pub path: Arc<Path>,
+    wrapping: Wrapping,
+    /// `{"create":{"_id":"…-`
+    action: String,
+    /// `{"host":…,"source":…,"fields":{…,"log.offset":"`
+    hec: Vec<u8>,
+    /// `host app - - - ` as in a syslog message.
+    syslog: String,
+    /// The members of a fluent record, without their number.
+    members: Vec<u8>,
+    member_count: usize,
+}
+
+impl Style {
+    pub fn of(plan: &SinkPlan) -> Self {
+        match (&plan.target, plan.format) {
+            (Target::Stdout | Target::File(_), Format::Raw) => Self::Stream,
+            (Target::Stdout | Target::File(_) | Target::Http(_), _) => Self::Lines,
+            (Target::Elasticsearch { .. }, _) => Self::Bulk,
+            (Target::Otlp(_), _) => Self::Otlp,
+            (Target::Loki(_), _) => Self::Loki,
+            (Target::Splunk(_), _) => Self::Hec,
+            (Target::Syslog { .. }, _) => Self::Syslog,
+            (Target::Fluent { .. }, _) => Self::Fluent,
+        }
+    }
+
+    /// Appends one item. Says where the line itself, or what it became, lies in `out`.
+    pub fn render(
+        self,
+        format: Format,
+        line: &Line<'_>,
+        source: &Source,
+        moment: &Moment<'_>,
+        out: &mut Vec<u8>,
+    ) -> (Range<usize>, Wrapped) {
+        match self {
+            Self::Stream | Self::Lines => {
+                let start = out.len();
+                let wrapped = document(format, false, line, source, moment, out);
+                out.push(b'\n');
+                (start..out.len() - 1, wrapped)
+            }
+            Self::Bulk => {
+                action(&source.action, line, out);
+                let start = out.len();
+                let wrapped = document(format, true, line, source, moment, out);
+                out.push(b'\n');
+                (start..out.len() - 1, wrapped)
+            }
+            _ => {
+                let content = Content::new(format, line, &source.wrapping, moment);
+                let document = match self {
+                    Self::Otlp => otlp(&content, line, source, moment, out),
+                    Self::Loki => loki(&content, line, out),
+                    Self::Hec => hec(&content, line, source, out),
+                    Self::Syslog => syslog(&content, source, out),
+                    _ => fluent(&content, line, source, out),
+                };
+                (document, content.wrapped())
+            }
+        }
+    }
+}
+
+impl Source {
+    pub fn new(block: &Block<'_>, origin: &Origin) -> Self {
+        let path = block.path.to_string_lossy();
+        let member = |name: &str| origin.pairs.get(name).map(String::as_str);
+        let host = member("host.name").unwrap_or("-");
+        let mut hec = b"{\"host\":\"".to_vec();
+        escape(host.as_bytes(), &mut hec);
+        hec.extend_from_slice(b"\",\"source\":\"");
+        escape(path.as_bytes(), &mut hec);
+        hec.extend_from_slice(b"\",\"fields\":{");
+        hec.extend_from_slice(origin.members.strip_prefix(',').unwrap_or(&origin.members).as_bytes());
+        hec.extend_from_slice(b",\"log.offset\":");
+        let mut members = Vec::new();
+        for (name, value) in
+            origin.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain([("log.file.path", &*path)])
+        {
+            msgpack::str(name.as_bytes(), &mut members);
+            msgpack::str(value.as_bytes(), &mut members);
+        }
+        let app = member("kubernetes.container.name").or(member("kubernetes.pod.name")).unwrap_or("-");
+        Self {
+            path: block.path.into(),
+            wrapping: Wrapping::new(block.path, &origin.members),
+            action: format!("{{\"create\":{{\"_id\":\"{:08x}{}-", origin.seed, block.id),
+            hec,
+            syslog: format!(" {} {} - - - ", printable(host, 255), printable(app, 48)),
+            members,
+            member_count: origin.pairs.len() + 1,
+        }
+    }
+}
+
+/// PRINTUSASCII of RFC 5424, 6: no blanks, bounded, never empty.
+fn printable(text: &str, limit: usize) -> String {
+    let text: String = text.chars().filter(char::is_ascii_graphic).take(limit).collect();
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn document(
+    format: Format,
+    timed: bool,
+    line: &Line<'_>,
+    source: &Source,
+    moment: &Moment<'_>,
+    out: &mut Vec<u8>,
+) -> Wrapped {
+    match (format, if format == Format::Auto { json_object(line) } else { None }) {
+        (Format::Raw, _) => out.extend_from_slice(text(line)),
+        (_, Some(object)) if timed => with_time(object, moment.text, out),
+        (_, Some(object)) => out.extend_from_slice(object),
+        (_, None) => return source.wrapping.wrap(line, moment.text, out),
+    }
+    Wrapped::Whole
+}
+
+/// `create` with an id made of where the line is and what it says: the same line again is a conflict, which means that
+/// it has arrived; another line is never taken for it.
+fn action(prefix: &str, line: &Line<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
+    out.push(b'-');
+    out.extend_from_slice(itoa::Buffer::new().format(crc32fast::hash(line.bytes)).as_bytes());
+    out.extend_from_slice(b"\"}}\n");
+}
+
+/// `KeyValue` with a string value, as field `field`.
+pub fn key_value(field: u32, key: &str, value: &str, out: &mut Vec<u8>) {
+    let any = protobuf::size(1, value.len());
+    protobuf::head(field, protobuf::size(1, key.len()) + protobuf::size(2, any), out);
+    protobuf::bytes(1, key.as_bytes(), out);
+    protobuf::head(2, any, out);
+    protobuf::bytes(1, value.as_bytes(), out);
+}
+
+fn otlp(
+    content: &Content<'_>,
+    line: &Line<'_>,
+    source: &Source,
+    moment: &Moment<'_>,
+    out: &mut Vec<u8>,
+) -> Range<usize> {
+    let mut record = Vec::with_capacity(content.bytes.len() + 160);
+    protobuf::fixed64(1, content.nanos, &mut record);
+    if let Some(level) = content.level {
+        protobuf::number(2, level.otel(), &mut record);
+        protobuf::bytes(3, level.name().as_bytes(), &mut record);
+    }
+    // AnyValue: a string, or bytes where it is none.
+    let kind = if content.is_utf8 || content.is_object { 1 } else { 7 };
+    protobuf::head(5, protobuf::size(kind, content.bytes.len()), &mut record);
+    protobuf::head(kind, content.bytes.len(), &mut record);
+    let start = record.len();
+    record.extend_from_slice(&content.bytes);
+    let end = record.len();
+    key_value(6, "log.file.path", &source.path.to_string_lossy(), &mut record);
+    key_value(6, "log.file.position", itoa::Buffer::new().format(line.offset), &mut record);
+    protobuf::fixed64(11, moment.nanos, &mut record);
+    protobuf::head(2, record.len(), out);
+    let at = out.len();
+    out.extend_from_slice(&record);
+    at + start..at + end
+}
+
+fn loki(content: &Content<'_>, line: &Line<'_>, out: &mut Vec<u8>) -> Range<usize> {
+    let text = content.text();
+    // Loki takes two entries with the same time and text for one; lines at different places differ by nanoseconds.
+    let nanos = content.nanos + line.offset % 1_000_000;
+    let mut entry = Vec::with_capacity(text.len() + 64);
+    let mut time = Vec::with_capacity(16);
+    protobuf::number(1, nanos / 1_000_000_000, &mut time);
+    protobuf::number(2, nanos % 1_000_000_000, &mut time);
+    protobuf::bytes(1, &time, &mut entry);
+    protobuf::head(2, text.len(), &mut entry);
+    let start = entry.len();
+    entry.extend_from_slice(text.as_bytes());
+    let end = entry.len();
+    let metadata = |name: &str, value: &str, entry: &mut Vec<u8>| {
+        protobuf::head(3, protobuf::size(1, name.len()) + protobuf::size(2, value.len()), entry);
+        protobuf::bytes(1, name.as_bytes(), entry);
+        protobuf::bytes(2, value.as_bytes(), entry);
+    };
+    metadata("log_offset", itoa::Buffer::new().format(line.offset), &mut entry);
+    if let Some(level) = content.level {
+        metadata("detected_level", &level.name().to_ascii_lowercase(), &mut entry);
+    }
+    if !content.is_utf8 && !content.is_object {
+        metadata("message_base64", &STANDARD.encode(&content.bytes), &mut entry);
+    }
+    protobuf::head(2, entry.len(), out);
+    let at = out.len();
+    out.extend_from_slice(&entry);
+    at + start..at + end
+}
+
+fn hec(content: &Content<'_>, line: &Line<'_>, source: &Source, out: &mut Vec<u8>) -> Range<usize> {
+    let start = out.len();
+    out.extend_from_slice(&source.hec);
+    out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
+    if !content.is_utf8 && !content.is_object {
+        out.extend_from_slice(b",\"message_base64\":\"");
+        out.extend_from_slice(STANDARD.encode(&content.bytes).as_bytes());
+        out.push(b'"');
+    }
+    let (seconds, millis) = (content.nanos / 1_000_000_000, content.nanos / 1_000_000 % 1000);
+    out.extend_from_slice(format!("}},\"time\":{seconds}.{millis:03},\"event\":").as_bytes());
+    if content.is_object {
+        out.extend_from_slice(&content.bytes);
+    } else {
+        // An empty event is refused (code 12): a blank stands for it.
+        let text = content.text();
+        out.push(b'"');
+        escape(if text.is_empty() { b" " } else { text.as_bytes() }, out);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"}\n");
+    start..out.len() - 1
+}
+
+fn syslog(content: &Content<'_>, source: &Source, out: &mut Vec<u8>) -> Range<usize> {
+    // Facility 1: user-level messages.
+    let priority = 8 + content.level.map_or(6, crate::content::Level::syslog);
+    let time = jiff::Timestamp::from_nanosecond(i128::from(content.nanos)).unwrap_or_default();
+    let head = format!("<{priority}>1 {time:.3}{}", source.syslog);
+    let len = head.len() + content.bytes.len();
+    out.extend_from_slice(format!("{len} ").as_bytes());
+    let start = out.len();
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(&content.bytes);
+    start..out.len()
+}
+
+fn fluent(content: &Content<'_>, line: &Line<'_>, source: &Source, out: &mut Vec<u8>) -> Range<usize> {
+    let start = out.len();
+    msgpack::array(2, out);
+    msgpack::event_time(content.nanos, out);
+    let object = if content.is_object {
+        serde_json::from_slice::<serde_json::Value>(&content.bytes).ok()
+    } else {
+        None
+    };
+    if let Some(serde_json::Value::Object(members)) = object {
+        // The line's own members win: they come last, and a map has each name once.
+        msgpack::json(&serde_json::Value::Object(members), out);
+        return start..out.len();
+    }
+    msgpack::map(source.member_count + 2, out);
+    out.extend_from_slice(&source.members);
+    msgpack::str(b"log.offset", out);
+    msgpack::uint(line.offset, out);
+    msgpack::str(b"message", out);
+    msgpack::str(&content.bytes, out);
+    start..out.len()
+}
