@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use podkit::cli::CommonArgs;
 use podkit::units::Dur;
+
+use crate::migration::MigrationConfig;
 
 /// Waits for what a pod needs (names, ports, HTTP, TLS, files, commands), then starts the app.
 #[derive(Debug, Parser)]
@@ -48,19 +50,19 @@ pub struct WaitArgs {
     #[arg(long, value_name = "N", global = true)]
     pub min: Option<usize>,
     /// Total time; 0 waits for ever [default: 5m]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", global = true)]
     pub timeout: Option<Dur>,
     /// Time for one attempt at one target [default: 3s]
     #[arg(long, value_name = "DURATION", global = true)]
     pub attempt_timeout: Option<Dur>,
     /// Upper limit of the first pause between attempts; doubles each time, drawn at random below it [default: 250ms]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", global = true)]
     pub interval: Option<Dur>,
     /// Upper limit of any pause [default: 5s]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", global = true)]
     pub max_interval: Option<Dur>,
     /// Do not wait on refused authentication: end at once with 84
-    #[arg(long, value_name = "WHAT", value_enum)]
+    #[arg(long, value_name = "WHAT", value_enum, global = true)]
     pub fail_fast: Option<FailFast>,
     /// Progress as text on stderr, or as JSON events on stdout
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
@@ -149,6 +151,8 @@ pub enum Tool {
         #[arg(value_name = "TARGET", value_parser = explained)]
         target: String,
     },
+    /// Wait until a database's schema is at a version; reads only
+    Migration(MigrationArgs),
     /// Copy this binary, for the next container's image
     Install {
         /// File, or directory that gets a file of the same name
@@ -157,6 +161,58 @@ pub enum Tool {
     },
     /// Write a file from a template and the environment
     Write(WriteArgs),
+}
+
+/// The gate needs to know a version.
+#[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("goal").required(true).multiple(true).args(["at", "at_least", "dir", "manifest"])))]
+pub struct MigrationArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// A database and the version that its schema must have.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseArgs {
+    /// Database URL, such as postgres://app@db/app; its environment twin keeps the password off the command line
+    #[arg(long, value_name = "URL", env = "WAITFOR_DB", hide_env_values = true, value_parser = crate::target::parse_argument)]
+    pub db: String,
+    /// Tool that keeps the table [default: auto, by the tables' columns]
+    #[arg(long, value_name = "TOOL")]
+    pub tool: Option<String>,
+    /// Exactly this version
+    #[arg(long, value_name = "VERSION")]
+    pub at: Option<String>,
+    /// This version or a later one
+    #[arg(long, value_name = "VERSION")]
+    pub at_least: Option<String>,
+    /// Every migration in this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Every version listed in this file
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// The tool's table, if it is not the default one
+    #[arg(long, value_name = "[SCHEMA.]TABLE")]
+    pub table: Option<String>,
+    /// Accept a newer schema than wanted
+    #[arg(long)]
+    pub allow_ahead: bool,
+}
+
+impl DatabaseArgs {
+    /// As the configuration file has it.
+    pub fn gate(&self) -> MigrationConfig {
+        MigrationConfig {
+            tool: self.tool.clone(),
+            at: self.at.clone(),
+            at_least: self.at_least.clone(),
+            dir: self.dir.clone(),
+            manifest: self.manifest.clone(),
+            table: self.table.clone(),
+            allow_ahead: self.allow_ahead,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -192,6 +248,14 @@ impl Cli {
             Some(Tool::Status { targets }) => targets,
             Some(Tool::Explain { target }) => std::slice::from_ref(target),
             _ => &self.targets,
+        }
+    }
+
+    /// The database of `migration`.
+    pub fn database(&self) -> Option<&DatabaseArgs> {
+        match &self.tool {
+            Some(Tool::Migration(args)) => Some(&args.database),
+            _ => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Cli;
+use crate::migration::MigrationConfig;
 use crate::target::Targets;
 
 /// A wait: targets and how long to wait for them.
@@ -109,6 +110,9 @@ pub struct TargetConfig {
     /// For `exec:`: the command and its arguments, instead of words after the colon.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// For `postgres://` and `mysql://`: instead of a query, the version of the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationConfig>,
     /// For targets that authenticate: instead of a password in the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
@@ -276,6 +280,15 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
         unix_socket: http.http_unix_socket.clone(),
         max_body: None,
     };
+    if let Some(database) = cli.database() {
+        config.targets.push(TargetConfig {
+            target: Url(database.db.clone()),
+            name: Some("migration".to_owned()),
+            migration: Some(database.gate()),
+            tls: Some(tls.clone()),
+            ..TargetConfig::default()
+        });
+    }
     config.targets.extend(cli.all_targets().iter().map(|text| TargetConfig {
         target: Url(text.clone()),
         http: crate::check::is_http(text).then(|| request.clone()),

@@ -107,7 +107,9 @@ pub async fn wait(
                 states[index].attempts += 1;
                 let time = target.attempt_timeout.unwrap_or(config.attempt_timeout.get());
                 let until = deadline.map_or(now + time, |deadline| deadline.min(now + time));
-                running.push(async move { (index, attempt(target, targets, resolver, until).await) });
+                // Cut short by the end of the wait, it says less than the attempt before.
+                let cut = until < now + time;
+                running.push(async move { (index, cut, attempt(target, targets, resolver, until).await) });
             }
         }
         let wake = states.iter().filter_map(State::wakes).chain(deadline).chain(report.wakes()).min();
@@ -120,7 +122,10 @@ pub async fn wait(
         tokio::select! {
             biased;
             code = &mut stop => break Outcome::Stopped(code),
-            Some((index, verdict)) = running.next() => {
+            Some((index, cut, verdict)) = running.next() => {
+                if cut && states[index].knows_better(&verdict) {
+                    continue;
+                }
                 let changed = states[index].settle(verdict, config, start);
                 report.attempt(&states, index, changed);
             }
@@ -181,6 +186,12 @@ impl State {
             Phase::Waiting { running: false, next, .. } => Some(next),
             _ => None,
         }
+    }
+
+    /// Whether "no answer" would hide an answer.
+    fn knows_better(&self, verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::NotYet(not_yet) if !not_yet.definite)
+            && matches!(self.phase, Phase::Waiting { last: Some(_), .. })
     }
 
     /// Takes an attempt's result. Says whether the target stands differently than before.

@@ -6,6 +6,7 @@ mod dns;
 mod exec;
 mod file;
 mod http;
+mod migration;
 mod redis;
 mod sql;
 mod tcp;
@@ -107,6 +108,7 @@ pub enum Check {
     File(file::File),
     Exec(exec::Exec),
     Sql(Box<sql::Sql>),
+    Migration(Box<migration::Migration>),
     Redis(Box<redis::Redis>),
 }
 
@@ -147,6 +149,10 @@ impl Check {
             "redis" | "rediss" => {
                 Check::Redis(Box::new(redis::Redis::parse(parts, entry).map_err(at_target)?))
             }
+            database if crate::sql::Dsn::engine_of(database).is_some() && entry.migration.is_some() => {
+                let config = entry.migration.clone().unwrap_or_default();
+                Check::Migration(Box::new(migration::Migration::new(parts.whole, entry, &config)?))
+            }
             database if crate::sql::Dsn::engine_of(database).is_some() => {
                 Check::Sql(Box::new(sql::Sql::new(parts.whole, entry).map_err(at_target)?))
             }
@@ -155,6 +161,9 @@ impl Check {
         let for_http = matches!(check, Check::Http(_));
         if entry.http.is_some() && !for_http {
             return Err(("http", Wrong::new("is only for http:// and https://", "take it out")));
+        }
+        if entry.migration.is_some() && !matches!(check, Check::Migration(_)) {
+            return Err(("migration", Wrong::new("is only for postgres:// and mysql://", "take it out")));
         }
         if !entry.command.is_empty() && !matches!(check, Check::Exec(_)) {
             return Err(("command", Wrong::new("is only for exec:", "take it out")));
@@ -174,6 +183,7 @@ impl Check {
             Check::Exec(check) => check.check(attempt).await,
             Check::Sql(check) => check.check(attempt).await,
             Check::Redis(check) => check.check(attempt).await,
+            Check::Migration(check) => check.check(attempt).await,
         }
     }
 
@@ -186,6 +196,7 @@ impl Check {
             Check::Http(check) => check.host(),
             Check::Sql(check) => Some(check.dsn.at.host.clone()),
             Check::Redis(check) => Some(check.at.host.clone()),
+            Check::Migration(check) => Some(check.dsn.at.host.clone()),
             Check::Unix(_) | Check::File(_) | Check::Exec(_) => None,
         }
     }

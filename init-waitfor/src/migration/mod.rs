@@ -1,0 +1,172 @@
+//! `find the table → read what is applied → compare with what is wanted → running, dirty, or done?`
+//!
+//! The version gate: read-only, never creates a table, asks no tool to run. Tables, columns and locks of the tools are
+//! from their documentation and sources; see [`tool`].
+
+mod applied;
+mod compare;
+mod detect;
+mod files;
+mod graph;
+mod lock;
+mod tool;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::sql::{Dsn, Session};
+use crate::target::Wrong;
+use crate::wire::Trouble;
+
+pub use applied::Applied;
+pub use compare::Standing;
+pub use tool::Tool;
+
+/// Exit codes of a gate.
+pub const DIRTY: u8 = 80;
+pub const BEHIND: u8 = 81;
+pub const AHEAD: u8 = 82;
+
+/// Which migrations must have been applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrationConfig {
+    /// Tool that keeps the table: `flyway`, `django`, `alembic`, …; found by the tables' columns when absent or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The schema must be at exactly this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// The schema must be at this version or a later one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<String>,
+    /// Every migration in this directory must have been applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Every version listed in this file (one per line) must have been applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PathBuf>,
+    /// The tool's table, if it is not the default one: `name` or `schema.name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Accept a schema that is newer than wanted, as an old pod sees it during a rolling update.
+    pub allow_ahead: bool,
+}
+
+/// A gate that can be asked again and again.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    tool: Option<Tool>,
+    goal: Goal,
+    table: Option<String>,
+    allow_ahead: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Goal {
+    At(String),
+    AtLeast(String),
+    Dir(PathBuf),
+    Manifest(PathBuf),
+    AtLeastInDir(String, PathBuf),
+}
+
+/// What a gate found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// As wanted.
+    Current(String),
+    Behind(String),
+    Ahead(String),
+    /// A migration has failed, and nobody is at it.
+    Dirty(String),
+    /// Unfinished, and someone is at it, or that cannot be told.
+    Running {
+        what: String,
+        sure: bool,
+    },
+    /// Several tools' tables.
+    Ambiguous(String),
+}
+
+impl Gate {
+    /// # Errors
+    /// What is missing or contradictory.
+    pub fn new(config: &MigrationConfig) -> Result<Self, Wrong> {
+        let tool = match config.tool.as_deref() {
+            None | Some("auto") => None,
+            Some(name) => Some(Tool::named(name).ok_or_else(|| {
+                let names: Vec<&str> = Tool::ALL.iter().map(|tool| tool.name()).collect();
+                let remedy = match crate::target::closest(name, &names) {
+                    Some(close) => format!("did you mean {close:?}?"),
+                    None => format!("known are auto, {}", names.join(", ")),
+                };
+                Wrong::new(format!("no migration tool is named {name:?}"), remedy)
+            })?),
+        };
+        let goal = match (&config.at, &config.at_least, &config.dir, &config.manifest) {
+            (Some(version), None, None, None) => Goal::At(version.clone()),
+            (None, Some(version), None, None) => Goal::AtLeast(version.clone()),
+            (None, Some(version), Some(dir), None) => Goal::AtLeastInDir(version.clone(), dir.clone()),
+            (None, None, Some(dir), None) => Goal::Dir(dir.clone()),
+            (None, None, None, Some(file)) => Goal::Manifest(file.clone()),
+            _ => {
+                let remedy = "write one of at, at_least, dir and manifest (at_least and dir may go together)";
+                return Err(Wrong::new("says no version, or several", remedy));
+            }
+        };
+        Ok(Gate { tool, goal, table: config.table.clone(), allow_ahead: config.allow_ahead })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// The network, the server, or unreadable files.
+    pub async fn ask(&self, session: &mut Session, dsn: &Dsn, until: Instant) -> Result<Finding, Trouble> {
+        let found = match detect::find(session, dsn, self.tool, self.table.as_deref(), until).await? {
+            detect::Found::None => {
+                let who = self.tool.map_or("any known tool", Tool::name);
+                return Ok(Finding::Behind(format!("nothing applied yet: no table of {who}")));
+            }
+            detect::Found::Several(names) => return Ok(Finding::Ambiguous(names)),
+            detect::Found::One(found) => found,
+        };
+        let applied = applied::read(session, dsn, &found, until).await?;
+        if let Some(unfinished) = applied.unfinished.first() {
+            let what = format!("{}: {unfinished}", found.tool.name());
+            return Ok(match lock::holder(session, dsn, &found, until).await? {
+                lock::Holder::Someone(who) => {
+                    Finding::Running { what: format!("{what} runs now ({who})"), sure: true }
+                }
+                lock::Holder::Nobody => {
+                    Finding::Dirty(format!("{what} is unfinished, and nobody is running it"))
+                }
+                lock::Holder::Unknown if applied.failed => Finding::Dirty(format!("{what} has failed")),
+                lock::Holder::Unknown => {
+                    Finding::Running { what: format!("{what} is unfinished: running or failed"), sure: false }
+                }
+            });
+        }
+        let tool = found.tool;
+        let wanted = match &self.goal {
+            Goal::At(version) => compare::Wanted::At(version.clone()),
+            Goal::AtLeast(version) => compare::Wanted::AtLeast(version.clone()),
+            Goal::Dir(dir) => compare::Wanted::All(files::list(tool, dir)?),
+            Goal::Manifest(file) => compare::Wanted::All(files::manifest(file)?),
+            Goal::AtLeastInDir(version, dir) => {
+                compare::Wanted::AtLeastIn(version.clone(), files::list(tool, dir)?)
+            }
+        };
+        Ok(match compare::compare(tool, &applied, &wanted) {
+            Standing::Current(text) => Finding::Current(format!("{} {text}", tool.name())),
+            Standing::Ahead(text) if self.allow_ahead => {
+                Finding::Current(format!("{} {text}, which is allowed", tool.name()))
+            }
+            Standing::Ahead(text) => Finding::Ahead(format!("{} {text}", tool.name())),
+            Standing::Behind(text) => Finding::Behind(format!("{} {text}", tool.name())),
+        })
+    }
+}
