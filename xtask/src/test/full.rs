@@ -44,7 +44,7 @@ pub(crate) fn long_demo() -> anyhow::Result<Done> {
     demo::as_a_test("5m")
 }
 
-/// A picture of each status page while the pod runs, by a headless Chromium.
+/// The status page's own tests, and a picture of each page while the pod runs, by a headless Chromium.
 pub(crate) fn pages() -> anyhow::Result<Done> {
     let browsers = ["chromium", "chromium-browser", "google-chrome"];
     let Some(browser) = browsers.into_iter().find(|name| sh::succeeds(name, &["--version"])) else {
@@ -52,6 +52,7 @@ pub(crate) fn pages() -> anyhow::Result<Done> {
     };
     let pictures = sh::target_dir().join("xtask/pages");
     std::fs::create_dir_all(&pictures).with_context(|| format!("cannot create {}", pictures.display()))?;
+    sh::run(sh::cargo(&["test", "--locked", "--package", "testkit", "--test", "page", "--", "--ignored"]))?;
     demo::with_pages(|name, url| {
         let file = pictures.join(format!("{name}.png"));
         let options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=420,900"];

@@ -12,20 +12,19 @@ use anyhow::{Context, bail};
 use super::Done;
 use crate::{docker, sh};
 
-/// What has to be there, and the package that brings it: (program, package).
-const PACKAGES: [(&str, &str); 11] = [
+/// What has to be there, and the package that brings it: (program, package). The servers are those that
+/// init-waitfor is tested against.
+const PACKAGES: [(&str, &str); 10] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
-    // What init-waitfor's tests wait for. Debian keeps PostgreSQL's programs out of the PATH.
-    ("/usr/lib/postgresql/*/bin/initdb", "postgresql"),
+    ("setpriv", "util-linux"),
+    ("initdb", "postgresql"),
+    ("psql", "postgresql-client"),
     ("mariadb-install-db", "mariadb-server"),
+    ("mysqld", "mariadb-server"),
+    ("mysql", "mariadb-client"),
     ("redis-server", "redis-server"),
-    ("pgbouncer", "pgbouncer"),
-    ("nats-server", "nats-server"),
-    ("mosquitto", "mosquitto"),
-    ("memcached", "memcached"),
-    ("rabbitmq-server", "rabbitmq-server"),
 ];
 /// The Debian release whose Docker plug-ins work with old engines, too (buildx 0.13, compose 2.26).
 const PLUGIN_RELEASE: &str = "trixie";
@@ -54,12 +53,22 @@ fn has_apt() -> bool {
     sh::succeeds("apt-get", &["--version"])
 }
 
+/// On the path, where servers are, or where Debian keeps PostgreSQL's own programs.
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.push(PathBuf::from("/usr/sbin"));
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    folders.extend(versions.map(|version| version.path().join("bin")));
+    folders.iter().any(|folder| folder.join(program).exists())
+}
+
 /// Installs missing packages when it may; says what is missing when not.
 fn packages() -> Vec<String> {
-    let found = |program: &str| sh::succeeds("sh", &["-c", &format!("command -v {program}")]);
     let mut missing: Vec<&str> =
-        PACKAGES.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
-    if found("python3") && !sh::succeeds("python3", &["-c", "import ensurepip, venv"]) {
+        PACKAGES.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    missing.dedup();
+    if is_there("python3") && !sh::succeeds("python3", &["-c", "import ensurepip, venv"]) {
         missing.push("python3-venv");
     }
     if missing.is_empty() {
