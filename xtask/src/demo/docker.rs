@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Options;
 use super::http::{self, number};
 use super::interrupt::Interrupt;
+use super::pod::only_demo;
 use super::proof::{self, Away, Proof};
 use super::script::{Deed, OUTAGE, script};
 use super::view::{Tone, View, thousands};
@@ -40,6 +41,8 @@ struct Compose {
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     ensure!(answers(), "no Docker engine answers; without Docker the demo is `cargo xtask demo`");
     let program = compose().context("neither `docker compose` nor `docker-compose` is installed")?;
+    let _only =
+        only_demo("docker").context("another demo runs in Docker; it would be mixed up with this one")?;
     if !options.no_build {
         super::println_note("building the images (static, optimized: the first time takes some minutes)");
         images::build(&images::Options::default())?;

@@ -4,6 +4,7 @@
 //! by the variables that the configuration files in `examples/config` leave open.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(crate) struct Places {
     pub(crate) proxy_admin: SocketAddr,
     pub(crate) adapter_admin: SocketAddr,
     pub(crate) shipper_admin: SocketAddr,
+    /// Held while this demo has the documented ports.
+    _first: Option<File>,
 }
 
 /// A process of the demo.
@@ -42,8 +45,10 @@ pub(crate) struct Spec {
 impl Places {
     /// The documented ports where they are free, others where not.
     pub(crate) fn find(dir: &Path) -> anyhow::Result<Self> {
+        let first = only_demo("processes");
         let mut taken = BTreeSet::new();
-        let mut port = |wanted: u16| free_port(wanted, &mut taken);
+        // A port that a process of another demo will take in a moment looks free now.
+        let mut port = |wanted: u16| free_port(if first.is_some() { wanted } else { 0 }, &mut taken);
         Ok(Places {
             dir: dir.to_owned(),
             shop: port(8000)?,
@@ -54,6 +59,7 @@ impl Places {
             proxy_admin: port(9102)?,
             adapter_admin: port(9103)?,
             shipper_admin: port(9104)?,
+            _first: first,
         })
     }
 
@@ -77,6 +83,13 @@ impl Places {
         }
         Ok(())
     }
+}
+
+/// A lock that only one demo of a kind has at a time, for as long as the file is open.
+pub(crate) fn only_demo(kind: &str) -> Option<File> {
+    let path = std::env::temp_dir().join(format!("podmates-demo-{kind}.lock"));
+    let file = File::options().create(true).append(true).open(path).ok()?;
+    file.try_lock().ok().map(|()| file)
 }
 
 fn free_port(wanted: u16, taken: &mut BTreeSet<u16>) -> anyhow::Result<SocketAddr> {
