@@ -369,7 +369,7 @@ impl Running {
                 sink,
                 bytes = left,
                 files = self.lane.tail.files().iter().filter(|file| file.lag > 0).count(),
-                "not delivered when the time was over; saved positions go on from there"
+                "not delivered when the time was over; the files still hold it"
             );
             return Ended::Left { sink, bytes: left };
         }

@@ -234,7 +234,7 @@ fn farewell(ends: &[Ended]) -> Result<(), Exit> {
         return Ok(());
     }
     Err(Exit::failed(format!(
-        "not delivered within --shutdown-grace: {}; positions are saved, but an emptyDir ends with its pod: give it more time, or look at the sink",
+        "not delivered within --shutdown-grace: {}; the files still hold it, but an emptyDir ends with its pod: give it more time, or look at the sink",
         left.join(", ")
     )))
 }

@@ -293,6 +293,10 @@ fn fluent(content: &Content<'_>, line: &Line<'_>, source: &Source, out: &mut Vec
     msgpack::str(b"log.offset", out);
     msgpack::uint(line.offset, out);
     msgpack::str(b"message", out);
-    msgpack::str(&content.bytes, out);
+    if content.is_utf8 {
+        msgpack::str(&content.bytes, out)
+    } else {
+        msgpack::bin(&content.bytes, out)
+    }
     start..out.len()
 }

@@ -83,6 +83,16 @@ pub mod msgpack {
         out.extend_from_slice(text);
     }
 
+    /// Bytes that are no text.
+    pub fn bin(bytes: &[u8], out: &mut Vec<u8>) {
+        match bytes.len() {
+            len @ 0..=0xff => out.extend_from_slice(&[0xc4, len as u8]),
+            len @ 0x100..=0xffff => sized(0xc5, &(len as u16).to_be_bytes(), out),
+            len => sized(0xc6, &(u32::try_from(len).unwrap_or(u32::MAX)).to_be_bytes(), out),
+        }
+        out.extend_from_slice(bytes);
+    }
+
     /// What stands before the entries of a map.
     pub fn map(len: usize, out: &mut Vec<u8>) {
         match len {

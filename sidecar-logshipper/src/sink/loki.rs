@@ -86,10 +86,11 @@ impl Loki {
     }
 }
 
-/// A name that Prometheus accepts, and a quoted value.
+/// A name that Prometheus accepts, and a value quoted as Go does.
 fn label(name: &str, value: &str) -> String {
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("{name}={value:?}")
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{name}=\"{value}\"")
 }
 
 #[cfg(test)]
@@ -98,6 +99,6 @@ mod tests {
 
     #[test]
     fn labels_are_quoted_and_their_names_plain() {
-        assert_eq!(label("k8s.pod", "a\"b"), r#"k8s_pod="a\"b""#);
+        assert_eq!(label("k8s.pod", "a\"b\\é"), r#"k8s_pod="a\"b\\é""#);
     }
 }

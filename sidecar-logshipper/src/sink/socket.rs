@@ -23,7 +23,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(host: &str, port: u16, tls: Option<tokio_rustls::TlsConnector>, timeout: Duration) -> Self {
+    pub(super) fn new(
+        host: &str,
+        port: u16,
+        tls: Option<tokio_rustls::TlsConnector>,
+        timeout: Duration,
+    ) -> Self {
         let (host, resolver, open) = (host.to_owned(), Resolver::system(), Mutex::new(None));
         Self { host, port, tls, timeout, resolver, open }
     }
