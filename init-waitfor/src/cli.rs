@@ -153,6 +153,8 @@ pub enum Tool {
     },
     /// Wait until a database's schema is at a version; reads only
     Migration(MigrationArgs),
+    /// Run a migration command once, however many replicas start: gate, lock, run, gate
+    Migrate(MigrateArgs),
     /// Copy this binary, for the next container's image
     Install {
         /// File, or directory that gets a file of the same name
@@ -213,6 +215,22 @@ impl DatabaseArgs {
             allow_ahead: self.allow_ahead,
         }
     }
+}
+
+/// Without a version to look for, every replica runs the command in turn.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Name of the lock; replicas with the same name and database take turns
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub lock_name: String,
+    /// How long to wait for the lock; 0 waits for ever
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub lock_timeout: Dur,
+    /// What migrates
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,7 +9,7 @@ use podkit::units::{Dur, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, HttpArgs};
 use crate::migration::MigrationConfig;
 use crate::target::Targets;
 
@@ -255,12 +255,7 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
             to.clone_from(from);
         }
     }
-    let tls = TlsOptions {
-        ca: http.tls_ca.clone(),
-        cert: http.tls_cert.clone(),
-        key: http.tls_key.clone(),
-        insecure: http.tls_insecure,
-    };
+    let tls = tls(http);
     let request = HttpConfig {
         method: http.http_method.clone(),
         status: http.http_status.clone(),
@@ -295,4 +290,14 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
         tls: Some(tls.clone()),
         ..TargetConfig::default()
     }));
+}
+
+/// The TLS flags.
+pub fn tls(http: &HttpArgs) -> TlsOptions {
+    TlsOptions {
+        ca: http.tls_ca.clone(),
+        cert: http.tls_cert.clone(),
+        key: http.tls_key.clone(),
+        insecure: http.tls_insecure,
+    }
 }

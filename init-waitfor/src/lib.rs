@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod hand_over;
+pub mod migrate;
 pub mod migration;
 pub mod report;
 pub mod run;

@@ -10,7 +10,7 @@ use crate::cli::{Cli, Tool};
 use crate::config::{self, Config};
 use crate::report::{Report, last_word};
 use crate::target::Targets;
-use crate::{APP, code, hand_over, tools, wait};
+use crate::{APP, code, hand_over, migrate, tools, wait};
 
 struct Waitfor;
 
@@ -37,6 +37,11 @@ pub fn main() -> Result<(), Exit> {
         Some(Tool::Write(args)) => return tools::write::write(args),
         _ => {}
     }
+    if let Some(Tool::Migrate(args)) = &cli.tool {
+        let plan = migrate::Plan::new(args, &config::tls(&cli.http), &args.command)?;
+        let resolver = resolver(&config);
+        return on_runtime(async { migrate::migrate(&plan, &config, &resolver, stop()?).await });
+    }
     let targets = Targets::compile(&config).map_err(|problems| {
         // The same code has found nothing in `Config::check`; only a change in between could.
         Exit::config(
@@ -53,25 +58,29 @@ pub fn main() -> Result<(), Exit> {
         ));
     }
     let resolver = resolver(&config);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .build()
-        .map_err(|error| Exit::failed(format!("init-waitfor: the runtime cannot start: {error}")))?;
-    let result = runtime.block_on(async {
+    on_runtime(async {
         match &cli.tool {
             Some(Tool::Status { .. }) => tools::status::status(&cli, &config, &targets, &resolver).await,
             Some(Tool::Explain { .. }) => tools::explain::explain(&cli, &config, &targets, &resolver).await,
             _ => gate(&cli, &config, &targets, &resolver).await,
         }
-    });
-    // A stat on a hung mount must not keep the process.
-    runtime.shutdown_background();
-    result?;
+    })?;
     if cli.tool.is_none() && !cli.command.is_empty() {
         return Err(hand_over::hand_over(&cli.command));
     }
     Ok(())
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|error| Exit::failed(format!("init-waitfor: the runtime cannot start: {error}")))?;
+    let result = runtime.block_on(work);
+    // A stat on a hung mount must not keep the process.
+    runtime.shutdown_background();
+    result
 }
 
 async fn gate(cli: &Cli, config: &Config, targets: &Targets, resolver: &Resolver) -> Result<(), Exit> {

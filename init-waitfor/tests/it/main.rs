@@ -7,6 +7,7 @@ mod dns;
 mod files;
 mod gate;
 mod http;
+mod migrate;
 mod migration;
 mod output;
 mod secrets;

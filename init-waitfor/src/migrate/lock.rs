@@ -1,0 +1,90 @@
+//! A lock that is as long as a session: advisory on PostgreSQL, `GET_LOCK` on MySQL and MariaDB. Tried again and again,
+//! never waited for: a session that waits in a blocking `pg_advisory_lock` holds a snapshot, which `CREATE INDEX
+//! CONCURRENTLY` of the lock's holder waits for, and neither gets on.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::time::Instant;
+
+use crate::sql::{Engine, Session, literal};
+use crate::wire::Trouble;
+
+/// Which lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    number: i64,
+    name: String,
+}
+
+impl Key {
+    /// Of a database and a name; the same for every replica and every version of this program.
+    pub fn new(database: &str, name: &str) -> Self {
+        let hash = digest(&SHA256, format!("init-waitfor\0migrate\0{database}\0{name}").as_bytes());
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hash.as_ref()[..8]);
+        let number = i64::from_be_bytes(bytes);
+        // GET_LOCK is server-wide, and MySQL takes at most 64 characters.
+        Key { number, name: format!("init-waitfor-{:016x}", u64::from_be_bytes(bytes)) }
+    }
+}
+
+/// A pooler in transaction mode gives each transaction some session, so the server's process is not the one of the start-up.
+pub(super) async fn behind_a_pooler(session: &mut Session, until: Instant) -> Result<bool, Trouble> {
+    let (sql, known) = match session {
+        Session::Postgres(session) => ("SELECT pg_backend_pid()", i64::from(session.backend_pid())),
+        Session::MySql(session) => ("SELECT CONNECTION_ID()", i64::from(session.connection_id())),
+    };
+    let real = session.value(sql, until).await?.and_then(|text| text.parse::<i64>().ok());
+    Ok(real != Some(known))
+}
+
+/// An idle session must not be ended for being idle.
+pub(super) async fn prepare(session: &mut Session, until: Instant) -> Result<(), Trouble> {
+    let statements: &[&str] = match session {
+        Session::Postgres(_) => &["SET idle_session_timeout = 0", "SET statement_timeout = 0"],
+        Session::MySql(_) => &["SET SESSION wait_timeout = 31536000"],
+    };
+    for sql in statements {
+        match session.query(sql, until).await {
+            // Before PostgreSQL 14 there was no such limit.
+            Ok(_) | Err(Trouble { state: Some(_), .. }) => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn try_take(session: &mut Session, key: &Key, until: Instant) -> Result<bool, Trouble> {
+    let sql = match session {
+        Session::Postgres(_) => format!("SELECT pg_try_advisory_lock({})::int", key.number),
+        // Not negative: MariaDB answers NULL to that, at once. Not longer than an attempt.
+        Session::MySql(_) => format!("SELECT GET_LOCK({}, 0)", literal(Engine::MySql, &key.name)),
+    };
+    match session.value(&sql, until).await?.as_deref() {
+        Some("1") => Ok(true),
+        Some("0") => Ok(false),
+        _ => Err(Trouble::unknown("lock", "the server could not try the lock")),
+    }
+}
+
+/// Best effort: the end of the session releases it in any case.
+pub(super) async fn release(session: &mut Session, key: &Key, until: Instant) {
+    let sql = match session {
+        Session::Postgres(_) => format!("SELECT pg_advisory_unlock({})", key.number),
+        Session::MySql(_) => format!("SELECT RELEASE_LOCK({})", literal(Engine::MySql, &key.name)),
+    };
+    let _ = session.query(&sql, until).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_stable_and_particular() {
+        let key = Key::new("app", "default");
+        assert_eq!(key, Key::new("app", "default"));
+        assert_ne!(key.number, Key::new("app", "other").number);
+        assert_ne!(key.number, Key::new("ap", "pdefault").number);
+        assert!(key.name.len() <= 64);
+    }
+}
