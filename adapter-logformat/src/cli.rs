@@ -62,6 +62,9 @@ pub struct ConvertArgs {
     /// Time zone of times that name none, such as Europe/Berlin [default: UTC]
     #[arg(long, value_name = "ZONE", global = true)]
     pub timezone: Option<String>,
+    /// Which lines belong together: auto (stack traces, partial lines), off, or a regular expression of an event's first line
+    #[arg(long, value_name = "RULE", global = true)]
+    pub multiline: Option<String>,
     /// Size at which the output file is renamed to OUT.1 and a new one begun; 0 never [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub out_max_size: Option<Size>,

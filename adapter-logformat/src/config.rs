@@ -42,6 +42,10 @@ pub struct Config {
     /// Renamed output files to keep. Default: 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_keep: Option<u32>,
+    /// Which lines belong together: `auto` (stack traces, partial lines of a container runtime), `off`, or a regular expression that the
+    /// first line of an event matches. Default: `auto` where the format is `auto`, `plain` or `cri`, otherwise `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiline: Option<String>,
     /// Fields that every record gets, by their names in the schema; they win over what a line says.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Scalar>,
@@ -63,6 +67,9 @@ pub struct Stream {
     /// Time zone of times that name none; default: the one above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
+    /// Which lines belong together; default: as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiline: Option<String>,
     /// Fields that every record of this input gets, beside those above.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Scalar>,
@@ -104,6 +111,7 @@ impl Config {
             (&mut self.from, &flags.from),
             (&mut self.out, &flags.out),
             (&mut self.timezone, &flags.timezone),
+            (&mut self.multiline, &flags.multiline),
         ] {
             if flag.is_some() {
                 key.clone_from(flag);
@@ -129,6 +137,7 @@ impl Config {
         for stream in &mut streams {
             stream.from = stream.from.clone().or_else(|| self.from.clone());
             stream.timezone = stream.timezone.clone().or_else(|| self.timezone.clone());
+            stream.multiline = stream.multiline.clone().or_else(|| self.multiline.clone());
             let mut fields = self.fields.clone();
             fields.append(&mut stream.fields);
             stream.fields = fields;
@@ -178,6 +187,7 @@ impl podkit::Config for Config {
         check_from("from", self.from.as_deref(), report);
         check_zone("timezone", self.timezone.as_deref(), report);
         check_paths("in", &self.input, report);
+        check_multiline("multiline", self.multiline.as_deref(), report);
         self.check_fields("fields", &self.fields, report);
         for (i, stream) in self.streams.iter().enumerate() {
             let at = |key: &str| format!("streams[{i}].{key}");
@@ -190,6 +200,7 @@ impl podkit::Config for Config {
             check_paths(&at("in"), &stream.input, report);
             check_from(&at("from"), stream.from.as_deref(), report);
             check_zone(&at("timezone"), stream.timezone.as_deref(), report);
+            check_multiline(&at("multiline"), stream.multiline.as_deref(), report);
             self.check_fields(&at("fields"), &stream.fields, report);
         }
         if self.out.as_deref() == Some("") {
@@ -249,5 +260,15 @@ fn check_paths(at: &str, paths: &[String], report: &mut Report) {
         } else if path.is_empty() {
             report.problem(at, "has an empty path", "name a file or a glob");
         }
+    }
+}
+
+fn check_multiline(at: &str, rule: Option<&str>, report: &mut Report) {
+    if let Some(Err(error)) = rule.map(crate::join::Rule::parse) {
+        report.problem(
+            at,
+            error,
+            "write auto, off, or the pattern of an event's first line such as '^\\d{4}-'",
+        );
     }
 }

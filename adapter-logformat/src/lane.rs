@@ -6,8 +6,9 @@ use crate::{
     config::{self, Config, timezone},
     decode::{Context, Decoder, FORMATS, Format, detect::Detector},
     encode::{Encoder, Original, Schema, Source},
-    record::{Part, Record},
-    text::strip_ansi,
+    join::{self, Event, Rule},
+    record::{Field, Part, Record, Value},
+    text::{Str, strip_ansi},
     time::{Clock, Time},
 };
 
@@ -21,6 +22,7 @@ pub struct Stream {
     schema: Schema,
     original: Original,
     fixed: Vec<(String, String)>,
+    join: Rule,
 }
 
 impl Stream {
@@ -36,7 +38,18 @@ impl Stream {
                 (Some(Decoder::Fixed(format)), format.name())
             }
         };
+        // Formats of one line per event have no traces behind them, unless the configuration says so.
+        let join = match (stream.multiline.as_deref(), &decoder) {
+            (Some(rule), _) => Rule::parse(rule)?,
+            (None, None) => Rule::Auto,
+            (None, Some(decoder)) => match decoder.format() {
+                Format::Plain => Rule::Traces,
+                Format::Cri => Rule::Cri,
+                _ => Rule::Off,
+            },
+        };
         Ok(Self {
+            join,
             decoder,
             format,
             zone: timezone(stream.timezone.as_deref())?,
@@ -138,6 +151,41 @@ impl Lane {
         self.cx.clock.now = now;
     }
 
+    /// Turns whole lines into records and gives the bytes that they took: what may go on with later lines is left, unless `flush`
+    /// says that nothing comes behind. The same bytes, after the same detector state, give the same records.
+    pub fn lines(&mut self, bytes: &[u8], flush: bool, counts: &mut Counts, out: &mut Vec<u8>) -> usize {
+        let stream = self.stream.clone();
+        match stream.join.of(bytes) {
+            Rule::Off => {
+                let mut from = 0;
+                for end in memchr::memchr_iter(b'\n', bytes) {
+                    self.line(&bytes[from..end], None, counts, out);
+                    from = end + 1;
+                }
+                if from < bytes.len() {
+                    self.line(&bytes[from..], None, counts, out);
+                }
+                bytes.len()
+            }
+            Rule::Cri => {
+                let used = if flush { bytes.len() } else { join::settled_cri(bytes) };
+                join::cut_cri(&bytes[..used], |event| {
+                    self.event(&event, None, counts, out);
+                });
+                used
+            }
+            rule => {
+                // A stream whose lines are known to be whole events is not kept waiting for a trace.
+                let known = self.detector.format().is_some() && matches!(rule, Rule::Traces);
+                let open =
+                    |line: &[u8]| !known && (line.first() != Some(&b'{') || matches!(rule, Rule::Start(_)));
+                join::cut(rule, bytes, flush, open, |event| {
+                    self.event(&event, None, counts, out);
+                })
+            }
+        }
+    }
+
     /// Reads one line (without its newline) and appends its record. `part` says that it is a piece of a longer one.
     pub fn line(
         &mut self,
@@ -146,17 +194,34 @@ impl Lane {
         counts: &mut Counts,
         out: &mut Vec<u8>,
     ) -> Verdict {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.event(&Event { raw: line, text: None, lines: 1 }, part, counts, out)
+    }
+
+    fn event(
+        &mut self,
+        event: &Event<'_>,
+        part: Option<Part>,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        let line = event.raw.strip_suffix(b"\r").unwrap_or(event.raw);
+        let text = event.text.unwrap_or(line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
         let mut clean = std::mem::take(&mut self.clean);
-        let text = if memchr::memchr(0x1b, line).is_some() {
-            strip_ansi(line, &mut clean);
+        let text = if memchr::memchr(0x1b, text).is_some() {
+            strip_ansi(text, &mut clean);
             &clean[..]
         } else {
-            line
+            text
         };
         let mut record: Record<'_> = self.record.take().unwrap_or_default().recycle();
         let mut verdict = Verdict { format: self.stream.format, unparsed: None, partial: None };
         let mut found = Format::Plain;
+        // The first line is what the format describes; the trace behind it is text.
+        let first = match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none()) {
+            Some(end) => &text[..end],
+            None => text,
+        };
         if part.is_some() {
             // A piece of a line is no line of any format; it goes out as the text it is.
             record.part = part;
@@ -165,12 +230,12 @@ impl Lane {
         } else {
             match &self.stream.decoder {
                 None => {
-                    found = self.detector.decode(text, &mut self.cx, &mut record);
+                    found = self.detector.decode(first, &mut self.cx, &mut record);
                     verdict.format = found.name();
                 }
                 Some(decoder) => {
                     found = decoder.format();
-                    if let Err(refusal) = decoder.decode(text, &mut self.cx, &mut record) {
+                    if let Err(refusal) = decoder.decode(first, &mut self.cx, &mut record) {
                         record.clear();
                         record.unparsed = Some(refusal.reason);
                         verdict.unparsed = Some(refusal);
@@ -179,8 +244,12 @@ impl Lane {
                 }
             }
         }
+        if first.len() < text.len() && record.unparsed.is_none() {
+            trace(text, first.len() + 1, &mut record);
+        }
         verdict.partial = record.partial;
-        counts.lines += 1;
+        counts.lines += event.lines;
+        counts.joined += event.lines - 1;
         counts.records += 1;
         counts.partial += u64::from(record.partial.is_some());
         counts.formats[found.index()] += u64::from(record.unparsed.is_none());
@@ -189,6 +258,30 @@ impl Lane {
         self.record = Some(record.recycle());
         self.clean = clean;
         verdict
+    }
+}
+
+/// What stands behind the first line of an event: a stack trace, with the exception's class and message where they are there to read.
+fn trace<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
+    let rest = &text[from..];
+    if join::bare_trace(text) {
+        record.message = Some(Value::Text(Str::Raw(text)));
+        return;
+    }
+    if record.has(Field::ErrorStack) {
+        record.message = Some(Value::Text(Str::Raw(text)));
+        return;
+    }
+    record.text(Field::ErrorStack, rest);
+    let head = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
+    if join::exception(head) && !record.has(Field::ErrorType) {
+        match memchr::memmem::find(head, b": ") {
+            Some(colon) => {
+                record.text(Field::ErrorType, &head[..colon]);
+                record.text(Field::ErrorMessage, &head[colon + 2..]);
+            }
+            None => record.text(Field::ErrorType, head),
+        }
     }
 }
 

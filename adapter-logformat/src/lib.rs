@@ -1,4 +1,4 @@
-//! `read → frame → decode → record → encode → write`
+//! `read → frame → join → decode → record → encode → write`
 //!
 //! Any log in, one schema out, every line accounted for.
 //!
@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod decode;
 pub mod encode;
+pub mod join;
 pub mod json;
 pub mod lane;
 pub mod meter;

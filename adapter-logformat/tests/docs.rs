@@ -2,5 +2,9 @@
 
 #[test]
 fn help_schema_and_readme_agree() {
-    testkit::docs::agree(env!("CARGO_BIN_EXE_adapter-logformat"), include_str!("../README.md"), &["test", "probe"]);
+    testkit::docs::agree(
+        env!("CARGO_BIN_EXE_adapter-logformat"),
+        include_str!("../README.md"),
+        &["test", "probe"],
+    );
 }

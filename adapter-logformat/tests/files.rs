@@ -167,5 +167,6 @@ fn detection_is_per_file_and_shown() {
         (formats.contains(&"auto: json".to_owned()) && formats.contains(&"auto: logfmt".to_owned()))
             .then_some(())
     });
+    wait_for_ids(&pod, 80);
     assert_eq!(ids(&pod)[&40], 40);
 }

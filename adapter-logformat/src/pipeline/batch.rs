@@ -36,26 +36,22 @@ impl Batch {
         self.done.clear();
     }
 
-    /// Turns a run of bytes into records. The same bytes after the same detector state give the same records.
-    pub fn convert(&mut self, lane: &mut Lane, bytes: &[u8], piece: Piece) {
-        self.bytes_read += bytes.len() as u64;
+    /// Turns a run of bytes into records and gives the bytes taken; all of them with `flush`. The same bytes after the same detector
+    /// state give the same records.
+    pub fn convert(&mut self, lane: &mut Lane, bytes: &[u8], piece: Piece, flush: bool) -> usize {
         let part = match piece {
-            Piece::Lines | Piece::Unterminated { number: 1 } => None,
+            Piece::Lines => {
+                let used = lane.lines(bytes, flush, &mut self.counts, &mut self.out);
+                self.bytes_read += used as u64;
+                return used;
+            }
+            Piece::Unterminated { number: 1 } => None,
             Piece::Part { number, last } => Some(Part { number, last }),
             Piece::Unterminated { number } => Some(Part { number, last: true }),
         };
-        if piece != Piece::Lines {
-            let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-            lane.line(line, part, &mut self.counts, &mut self.out);
-            return;
-        }
-        let mut from = 0;
-        for end in memchr::memchr_iter(b'\n', bytes) {
-            lane.line(&bytes[from..end], None, &mut self.counts, &mut self.out);
-            from = end + 1;
-        }
-        if from < bytes.len() {
-            lane.line(&bytes[from..], None, &mut self.counts, &mut self.out);
-        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        lane.line(line, part, &mut self.counts, &mut self.out);
+        self.bytes_read += bytes.len() as u64;
+        bytes.len()
     }
 }

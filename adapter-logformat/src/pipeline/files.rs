@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use logtail::{FileKey, Options, Piece, Tail, Wakeup};
+use logtail::{FileKey, Options, Tail, Wakeup};
 use podkit::{exit::Exit, ready::Latch, shutdown::Shutdown};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -13,13 +13,14 @@ use tracing::{info, warn};
 
 use super::{
     batch::Batch,
+    follow::Follow,
     output::FileOutput,
     recover,
     sink::{Patience, Sink, Stop},
     state::{Found, Intent, Run, State},
     streams::Streams,
 };
-use crate::{lane::Lane, meter::Meter, time::Time};
+use crate::{meter::Meter, time::Time};
 
 /// Bytes read for one batch.
 const BATCH: usize = 1 << 20;
@@ -27,6 +28,9 @@ const BATCH: usize = 1 << 20;
 const LINGER: Duration = Duration::from_millis(20);
 /// How often the page and the gauges are brought up to date.
 const SHOW: Duration = Duration::from_millis(500);
+
+/// How long an event waits for a line that may belong to it.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// What the thread works with.
 pub struct Job {
@@ -101,7 +105,7 @@ struct Worker {
     meter: Meter,
     patience: Patience,
     tail: Tail,
-    lanes: HashMap<FileKey, (String, Lane)>,
+    lanes: HashMap<FileKey, Follow>,
     batch: Batch,
     seq: u64,
     /// Runs of the last batch before the start, for what detection knew.
@@ -125,6 +129,7 @@ impl Worker {
                 self.tail.finish();
             }
             let turn = self.read();
+            let waiting = self.end_events(turn.finished);
             if !self.batch.runs.is_empty() {
                 self.deliver()?;
             }
@@ -139,13 +144,13 @@ impl Worker {
                 if turn.bytes > 0 && !finishing {
                     std::thread::sleep(LINGER);
                 } else {
-                    wakeup.wait(turn.wait.min(SHOW));
+                    wakeup.wait(turn.wait.min(if waiting { PATIENCE / 4 } else { SHOW }));
                 }
             }
         }
     }
 
-    /// One turn: what there is, converted.
+    /// One turn: what there is, converted. What may go on stays in its file's lane, for a while.
     fn read(&mut self) -> logtail::Turn {
         let now = Time::now();
         let Self { tail, lanes, batch, streams, remembered, seq, .. } = self;
@@ -153,33 +158,32 @@ impl Worker {
         batch.now = now;
         *seq += 1;
         tail.poll(BATCH, |block| {
-            let (path, lane) = lanes.entry(block.file).or_insert_with(|| {
+            let follow = lanes.entry(block.file).or_insert_with(|| {
                 let path = block.path.to_string_lossy().into_owned();
                 let mut lane = streams.lane(&path);
                 if let Some(run) = remembered.iter().rev().find(|run| run.id == block.id.0) {
                     lane.remember(&run.detector);
                 }
-                (path, lane)
+                Follow::new(path, block.id, lane)
             });
-            lane.set_now(now);
-            let part = match block.piece {
-                Piece::Lines => None,
-                Piece::Part { number, last } => Some((number, last)),
-                Piece::Unterminated { number } => Some((number, true)),
-            };
-            let range = block.range();
-            batch.runs.push(Run {
-                id: block.id.0,
-                start: range.start,
-                end: range.end,
-                path: path.clone(),
-                part,
-                unterminated: matches!(block.piece, Piece::Unterminated { .. }),
-                detector: lane.detector(),
-            });
-            batch.convert(lane, block.bytes, block.piece);
-            batch.done.push((block.file, range));
+            follow.lane.set_now(now);
+            follow.take(&block, batch);
         })
+    }
+
+    /// Ends the events that waited long enough for more lines; all of them with `all`. True when some still wait.
+    fn end_events(&mut self, all: bool) -> bool {
+        let Self { lanes, batch, .. } = self;
+        let mut waiting = false;
+        for (key, follow) in lanes.iter_mut().filter(|(_, follow)| !follow.carry.is_empty()) {
+            if all || follow.since.is_none_or(|at| at.elapsed() >= PATIENCE) {
+                follow.lane.set_now(batch.now);
+                follow.flush(*key, batch);
+            } else {
+                waiting = true;
+            }
+        }
+        waiting
     }
 
     /// Writes the batch, exactly once where the output is a file with a state directory.
@@ -258,6 +262,7 @@ impl Worker {
             Ok(tail) => {
                 self.tail = tail;
                 self.streams = streams;
+                // What waited there is not acknowledged: it is read again.
                 self.lanes.clear();
                 info!("following with the new configuration");
             }
@@ -277,10 +282,10 @@ impl Worker {
         }
         if self.lanes.len() > 4096 {
             // Lanes of files long gone; a lane that is still needed is made again.
-            self.lanes.clear();
+            self.lanes.retain(|_, follow| !follow.carry.is_empty());
         }
         let formats: HashMap<&str, String> =
-            self.lanes.values().map(|(path, lane)| (path.as_str(), lane.format())).collect();
+            self.lanes.values().map(|follow| (follow.path.as_str(), follow.lane.format())).collect();
         let rows = files.iter().take(200).map(|file| {
             let path = file.path.to_string_lossy();
             json!({"path": path, "format": formats.get(&*path), "state": file.state, "offset": file.offset, "size": file.size, "lag_bytes": file.lag})

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod files;
+pub mod follow;
 pub mod output;
 pub mod recover;
 pub mod sink;

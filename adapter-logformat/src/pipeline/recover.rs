@@ -119,7 +119,7 @@ fn again(intent: &Intent, streams: &Streams, bytes: &[&[u8]]) -> Batch {
         let lane = lanes.entry(run.id).or_insert_with(|| streams.lane(&run.path));
         lane.remember(&run.detector);
         lane.set_now(intent.time());
-        batch.convert(lane, bytes, run.piece());
+        batch.convert(lane, bytes, run.piece(), run.flush);
     }
     batch
 }

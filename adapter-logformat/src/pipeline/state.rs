@@ -45,6 +45,9 @@ pub struct Run {
     /// A last line without its newline.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unterminated: bool,
+    /// Nothing behind the run was waited for, so its last event ends with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flush: bool,
     /// What detection knew before the run.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub detector: Value,

@@ -33,13 +33,19 @@ pub fn run(
     ready.release();
     let mut buffer = vec![0u8; READ];
     loop {
-        let more = wait(shutdown).map_err(failed)?;
-        let count = if more { read(&mut buffer).map_err(failed)? } else { 0 };
+        let count = match wait(shutdown, feed.frame.lines > 0).map_err(failed)? {
+            Waited::Readable => Some(read(&mut buffer).map_err(failed)?),
+            Waited::Silence => None,
+            Waited::Drained => Some(0),
+        };
         let now = Time::now();
         lane.set_now(now);
         feed.batch.clear();
         feed.batch.now = now;
-        feed.take(&buffer[..count], &mut lane, count == 0);
+        match count {
+            Some(count) => feed.take(&buffer[..count], &mut lane, count == 0),
+            None => feed.flush(&mut lane),
+        }
         match feed.deliver(&mut patience, meter) {
             Ok(()) => {}
             Err(Stop::Closed) => return Ok(()),
@@ -49,30 +55,45 @@ pub fn run(
                 ));
             }
         }
-        if count == 0 {
+        if count == Some(0) {
             return Ok(());
         }
     }
+}
+
+enum Waited {
+    /// Something to read, or the end.
+    Readable,
+    /// Nothing came for a while, and lines wait for what may belong to them.
+    Silence,
+    /// A shutdown began, and nothing is there.
+    Drained,
 }
 
 fn failed(error: rustix::io::Errno) -> Exit {
     Exit::failed(format!("stdin cannot be read: {error}"))
 }
 
-/// True when there is something to read (or the end); false when a shutdown began and nothing is there.
-fn wait(shutdown: &Shutdown) -> rustix::io::Result<bool> {
+fn wait(shutdown: &Shutdown, waiting: bool) -> rustix::io::Result<Waited> {
     let stdin = rustix::stdio::stdin();
+    let mut silent = 0;
     loop {
         let draining = shutdown.is_started();
         if draining && shutdown.remaining() < Duration::from_millis(300) {
-            return Ok(false);
+            return Ok(Waited::Drained);
         }
         let timeout = if draining { Timespec { tv_sec: 0, tv_nsec: 0 } } else { LOOK };
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {
-            Ok(0) if draining => return Ok(false),
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(true),
+            Ok(0) if draining => return Ok(Waited::Drained),
+            Ok(0) => {
+                silent += 1;
+                if waiting && silent >= 4 {
+                    return Ok(Waited::Silence);
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(Waited::Readable),
             Err(error) => return Err(error),
         }
     }
@@ -93,40 +114,59 @@ struct Feed {
     frame: Frame,
 }
 
-/// The line that is not complete yet.
+/// What is read and belongs to no record yet.
 #[derive(Default)]
 struct Frame {
     open: Vec<u8>,
-    /// Parts of it that are written already.
+    /// Bytes of whole lines at its start: an event that may go on.
+    lines: usize,
+    /// Parts of the line behind them that are written already.
     parts: u32,
 }
 
 impl Feed {
     fn take(&mut self, bytes: &[u8], lane: &mut Lane, end: bool) {
         let Self { batch, frame, .. } = self;
-        let lines = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
-        let mut rest = bytes;
-        if lines > 0 && !frame.open.is_empty() {
-            let first = memchr::memchr(b'\n', bytes).map_or(0, |at| at + 1);
-            frame.open.extend_from_slice(&bytes[..first]);
+        if frame.parts > 0 {
+            // The rest of a long line, up to its newline.
+            let rest = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+            frame.open.extend_from_slice(&bytes[..rest]);
             frame.cut(batch, lane);
-            let piece = frame.last();
-            batch.convert(lane, &frame.open, piece);
-            frame.open.clear();
-            frame.parts = 0;
-            batch.convert(lane, &bytes[first..lines], Piece::Lines);
-            rest = &bytes[lines..];
-        } else if lines > 0 {
-            batch.convert(lane, &bytes[..lines], Piece::Lines);
-            rest = &bytes[lines..];
+            if frame.open.last() == Some(&b'\n') || end {
+                let piece = Piece::Part { number: frame.parts + 1, last: true };
+                batch.convert(lane, &frame.open, piece, true);
+                frame.open.clear();
+                frame.parts = 0;
+            }
+            if rest < bytes.len() {
+                self.take(&bytes[rest..], lane, end);
+            }
+            return;
         }
-        frame.open.extend_from_slice(rest);
-        frame.cut(batch, lane);
-        if end && (!frame.open.is_empty() || frame.parts > 0) {
-            let piece = frame.last();
-            batch.convert(lane, &frame.open, piece);
+        frame.open.extend_from_slice(bytes);
+        let whole = match memchr::memrchr(b'\n', bytes) {
+            Some(at) => frame.open.len() - bytes.len() + at + 1,
+            None => frame.lines,
+        };
+        let used = batch.convert(lane, &frame.open[..whole], Piece::Lines, end);
+        frame.open.drain(..used);
+        frame.lines = whole - used;
+        if end && !frame.open.is_empty() {
+            batch.convert(lane, &frame.open, Piece::Unterminated { number: 1 }, true);
             frame.open.clear();
+        } else if frame.open.len() - frame.lines > MAX_LINE + 1 {
+            let event: Vec<u8> = frame.open.drain(..frame.lines).collect();
+            batch.convert(lane, &event, Piece::Lines, true);
+            frame.lines = 0;
+            frame.cut(batch, lane);
         }
+    }
+
+    /// The waiting lines are an event: nothing came behind them.
+    fn flush(&mut self, lane: &mut Lane) {
+        let lines: Vec<u8> = self.frame.open.drain(..self.frame.lines).collect();
+        self.frame.lines = 0;
+        self.batch.convert(lane, &lines, Piece::Lines, true);
     }
 
     fn deliver(&mut self, patience: &mut Patience, meter: &Meter) -> Result<(), Stop> {
@@ -158,15 +198,8 @@ impl Frame {
             let at =
                 (MAX_LINE - 3..=MAX_LINE).rev().find(|at| self.open[*at] & 0xc0 != 0x80).unwrap_or(MAX_LINE);
             self.parts += 1;
-            batch.convert(lane, &self.open[..at], Piece::Part { number: self.parts, last: false });
+            batch.convert(lane, &self.open[..at], Piece::Part { number: self.parts, last: false }, true);
             self.open.drain(..at);
-        }
-    }
-
-    fn last(&self) -> Piece {
-        match self.parts {
-            0 => Piece::Unterminated { number: 1 },
-            parts => Piece::Part { number: parts + 1, last: true },
         }
     }
 }
