@@ -2,55 +2,11 @@
 
 mod common;
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::Duration;
 
-use common::{Pod, assert_exact, bulk_url, count, wait_docs};
+use common::{Mode, Pod, assert_exact, bulk_url, count, wait_docs, write_and_rotate};
 use testkit::fake::FakeBulk;
-
-#[derive(Clone, Copy, PartialEq)]
-enum Mode {
-    Rename,
-    CopyTruncate,
-}
-
-/// Writes `rounds` × `per_round` lines and rotates after each round, `pause` apart.
-fn write_and_rotate(log: &Path, mode: Mode, rounds: usize, per_round: usize, pause: Duration) -> usize {
-    let open = || OpenOptions::new().append(true).create(true).open(log).expect("opens");
-    let mut file = open();
-    let mut next = 0;
-    for round in 0..rounds {
-        let due = Instant::now() + pause;
-        // In portions, as an app writes.
-        for portion in 0..10 {
-            let text: String = (0..per_round / 10).map(|n| format!("line {}\n", next + n)).collect();
-            file.write_all(text.as_bytes()).expect("writes");
-            next += per_round / 10;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()) / (10 - portion));
-        }
-        if round + 1 == rounds {
-            break;
-        }
-        for n in (1..30).rev() {
-            let name = |n: usize| format!("{}.{n}", log.display());
-            let _ = fs::rename(name(n), name(n + 1));
-        }
-        let first = format!("{}.1", log.display());
-        match mode {
-            Mode::Rename => {
-                fs::rename(log, first).expect("renames");
-                file = open();
-            }
-            Mode::CopyTruncate => {
-                fs::copy(log, first).expect("copies");
-                file.set_len(0).expect("cuts");
-            }
-        }
-    }
-    next
-}
 
 fn rotate(mode: Mode, glob: &str, outage: bool) {
     let (pod, sink) = (Pod::new(), FakeBulk::start());

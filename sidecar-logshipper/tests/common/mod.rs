@@ -2,7 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::fake::FakeBulk;
@@ -101,4 +104,47 @@ pub fn tally(text: &str) -> BTreeMap<&str, usize> {
         *tally.entry(line).or_default() += 1;
         tally
     })
+}
+
+/// How a log is rotated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    Rename,
+    CopyTruncate,
+}
+
+/// Writes `rounds` × `per_round` lines and rotates after each round, `pause` apart.
+pub fn write_and_rotate(log: &Path, mode: Mode, rounds: usize, per_round: usize, pause: Duration) -> usize {
+    let open = || OpenOptions::new().append(true).create(true).open(log).expect("opens");
+    let mut file = open();
+    let mut next = 0;
+    for round in 0..rounds {
+        let due = Instant::now() + pause;
+        // In portions, as an app writes.
+        for portion in 0..10 {
+            let text: String = (0..per_round / 10).map(|n| format!("line {}\n", next + n)).collect();
+            file.write_all(text.as_bytes()).expect("writes");
+            next += per_round / 10;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()) / (10 - portion));
+        }
+        if round + 1 == rounds {
+            break;
+        }
+        for n in (1..30).rev() {
+            let name = |n: usize| format!("{}.{n}", log.display());
+            let _ = fs::rename(name(n), name(n + 1));
+        }
+        let first = format!("{}.1", log.display());
+        match mode {
+            Mode::Rename => {
+                fs::rename(log, first).expect("renames");
+                file = open();
+            }
+            Mode::CopyTruncate => {
+                fs::copy(log, first).expect("copies");
+                file.set_len(0).expect("cuts");
+            }
+        }
+    }
+    next
 }

@@ -1,0 +1,135 @@
+//! The behaviour probes that other shippers were measured with, every cell exact with one default configuration. Long: run
+//! with `cargo test -p sidecar-logshipper --test probes -- --ignored --nocapture --test-threads 1`.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{Mode, Pod, count, write_and_rotate};
+use testkit::eventually_within;
+
+/// An NDJSON sink that only counts: how often each number came.
+#[derive(Clone)]
+struct Counting {
+    addr: SocketAddr,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Counting {
+    fn start(lines: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let sink =
+            Self { addr: listener.local_addr().expect("bound"), seen: Arc::new(Mutex::new(vec![0; lines])) };
+        let counting = sink.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counting = counting.clone();
+                std::thread::spawn(move || counting.serve(stream));
+            }
+        });
+        sink
+    }
+
+    /// HTTP/1.1 with a length, as the shipper sends it.
+    fn serve(&self, mut stream: TcpStream) {
+        let mut data = Vec::new();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            while let Some(head) = data.windows(4).position(|w| w == b"\r\n\r\n") {
+                let text = String::from_utf8_lossy(&data[..head]).to_lowercase();
+                let length =
+                    text.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+                let end = head + 4 + length.trim().parse::<usize>().expect("a number");
+                while data.len() < end {
+                    match stream.read(&mut buffer) {
+                        Ok(n @ 1..) => data.extend_from_slice(&buffer[..n]),
+                        _ => return,
+                    }
+                }
+                let mut seen = self.seen.lock().expect("locks");
+                for line in data[head + 4..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    let number = std::str::from_utf8(line)
+                        .ok()
+                        .and_then(|line| line.strip_prefix("line ")?.parse::<usize>().ok());
+                    let number =
+                        number.unwrap_or_else(|| panic!("not a line: {:?}", String::from_utf8_lossy(line)));
+                    seen[number] = seen[number].saturating_add(1);
+                }
+                drop(seen);
+                data.drain(..end);
+                if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_err() {
+                    return;
+                }
+            }
+            match stream.read(&mut buffer) {
+                Ok(n @ 1..) => data.extend_from_slice(&buffer[..n]),
+                _ => return,
+            }
+        }
+    }
+
+    /// Lines that came, and how many came more than once.
+    fn tally(&self) -> (usize, usize) {
+        let seen = self.seen.lock().expect("locks");
+        (seen.iter().filter(|times| **times > 0).count(), seen.iter().filter(|times| **times > 1).count())
+    }
+}
+
+#[test]
+#[ignore = "about three minutes"]
+#[allow(clippy::print_stdout, reason = "a table for people")]
+fn rotation_in_every_cell() {
+    println!(
+        "{:<14} {:<8} {:>8} {:>10} {:>10} {:>10}",
+        "mode", "path", "lines/s", "rotations/s", "lines", "result"
+    );
+    for mode in [Mode::Rename, Mode::CopyTruncate] {
+        for glob in ["app.log", "app.log*"] {
+            for (per_second, rotations) in [(20_000, 1), (20_000, 5), (100_000, 1), (100_000, 5)] {
+                let rounds = rotations * 5;
+                let total = per_second * 5;
+                let (pod, sink) = (Pod::new(), Counting::start(total));
+                let to = format!("http://{}/", sink.addr);
+                let shipper = pod.shipper(glob, &to).args(["--format", "raw"]).spawn();
+                shipper.wait_ready();
+                let pause = Duration::from_secs(1) / u32::try_from(rotations).expect("small");
+                let written =
+                    write_and_rotate(&pod.log("app.log"), mode, rounds, per_second / rotations, pause);
+                assert_eq!(written, total);
+                eventually_within(Duration::from_secs(60), "all lines", || {
+                    (sink.tally().0 == total).then_some(())
+                });
+                assert_eq!(count(&shipper, "lost_bytes_total"), 0.0);
+                common::stop(&shipper);
+                let (distinct, twice) = sink.tally();
+                println!(
+                    "{:<14} {glob:<8} {per_second:>8} {rotations:>10} {total:>10} {distinct} + {twice} twice",
+                    format!("{mode:?}")
+                );
+                assert_eq!((distinct, twice), (total, 0), "{mode:?} {glob} {per_second}/s");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "two million lines"]
+#[allow(clippy::print_stdout, reason = "a table for people")]
+fn a_backlog_at_sigterm_in_every_size() {
+    for total in [1_000, 500_000, 2_000_000] {
+        let (pod, sink) = (Pod::new(), Counting::start(total));
+        let to = format!("http://{}/", sink.addr);
+        let shipper =
+            pod.shipper("app.log", &to).args(["--format", "raw", "--shutdown-grace", "60s"]).spawn();
+        shipper.wait_ready();
+        pod.append("app.log", common::lines(0, total));
+        let started = Instant::now();
+        shipper.sigterm();
+        shipper.wait_exit_within(Duration::from_secs(90)).expect_code(0);
+        println!("{total} lines, then SIGTERM: {:?} in {:?}", sink.tally(), started.elapsed());
+        assert_eq!(sink.tally(), (total, 0));
+    }
+}
