@@ -86,7 +86,7 @@ fn play(
 
     let started = Instant::now();
     let mut away: Vec<Away> = Vec::new();
-    let mut deeds = script(options.length, options.chaos).into_iter().peekable();
+    let mut deeds = script(options.length, options.who_dies()).into_iter().peekable();
     while started.elapsed() < options.length && !interrupt.came() {
         std::thread::sleep(Duration::from_millis(200));
         while let Some((_, deed)) = deeds.next_if(|(when, _)| started.elapsed() >= *when) {

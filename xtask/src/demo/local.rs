@@ -152,7 +152,7 @@ impl Demo<'_> {
     }
 
     fn traffic(&mut self, started: Instant) -> anyhow::Result<()> {
-        let mut deeds = script(self.options.length, self.options.chaos).into_iter().peekable();
+        let mut deeds = script(self.options.length, self.options.who_dies()).into_iter().peekable();
         while started.elapsed() < self.options.length && !self.stopped() {
             self.round()?;
             while let Some((_, deed)) = deeds.next_if(|(when, _)| started.elapsed() >= *when) {

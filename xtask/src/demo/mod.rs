@@ -14,7 +14,7 @@ mod view;
 
 use std::time::Duration;
 
-pub(crate) use rehearse::{as_a_docker_test, as_a_test, with_pages};
+pub(crate) use rehearse::{as_a_docker_test, as_a_storm, as_a_test, with_pages};
 
 use crate::sh;
 
@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Also kills each sidecar with SIGKILL, one after the other
     #[arg(long)]
     chaos: bool,
+    /// Kills random sidecars every few seconds instead, in a sequence that this number decides
+    #[arg(long, value_name = "SEED")]
+    storm: Option<u64>,
     /// Through images and compose instead of plain processes
     #[arg(long)]
     docker: bool,
@@ -41,6 +44,16 @@ pub(crate) struct Options {
     /// Runs the optimized binaries instead of the quickly built ones
     #[arg(long)]
     release: bool,
+}
+
+impl Options {
+    fn who_dies(&self) -> script::Chaos {
+        match (self.storm, self.chaos) {
+            (Some(seed), _) => script::Chaos::Random(seed),
+            (None, true) => script::Chaos::Each,
+            (None, false) => script::Chaos::None,
+        }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {

@@ -13,6 +13,14 @@ pub(crate) fn as_a_test(length: &str) -> anyhow::Result<Done> {
     rehearse(&["demo", "--for", length, "--chaos", "--no-build"])
 }
 
+/// As processes, random sidecars killed every few seconds.
+pub(crate) fn as_a_storm(length: &str) -> anyhow::Result<Done> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seed = now.as_secs().to_string();
+    eprintln!("  --storm {seed}");
+    rehearse(&["demo", "--for", length, "--storm", &seed, "--no-build"])
+}
+
 /// As containers, each sidecar killed once, from the images that are there.
 pub(crate) fn as_a_docker_test(length: &str) -> anyhow::Result<Done> {
     rehearse(&["demo", "--docker", "--for", length, "--chaos", "--no-build"])
