@@ -52,6 +52,15 @@ pub enum Command {
     },
     /// Tell the running proxy to drain and end: at the end of a Job on clusters without native sidecars
     Quit,
+    /// Show the heads of the next requests and answers of the running proxy, secrets masked
+    Tap {
+        /// Requests to show, up to 1000
+        #[arg(short, long, value_name = "N", default_value_t = 10)]
+        n: usize,
+        /// Give up after this time; 0 = never
+        #[arg(long, value_name = "DURATION", default_value = "0")]
+        timeout: Dur,
+    },
     /// Say which route, upstream, timeouts and retries a request would get; touches no network
     Explain {
         /// Method

@@ -18,6 +18,7 @@ pub mod run;
 pub mod starttls;
 pub mod stats;
 pub mod status;
+pub mod tap;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;
@@ -50,7 +51,10 @@ impl podkit::Tool for Proxy {
     }
 
     fn without_config(cli: &Cli) -> bool {
-        matches!(cli.command, Some(Command::Probe(_) | Command::Wait { .. } | Command::Quit))
+        matches!(
+            cli.command,
+            Some(Command::Probe(_) | Command::Wait { .. } | Command::Quit | Command::Tap { .. })
+        )
     }
 }
 
@@ -75,6 +79,7 @@ pub fn main() -> Result<(), Exit> {
         Some(Command::Probe(args)) => podkit::probe::run(args, admin, ADMIN_PORT),
         Some(Command::Wait { timeout }) => wait(admin, timeout.limit()),
         Some(Command::Quit) => quit(admin),
+        Some(Command::Tap { n, timeout }) => tap::run(admin, *n, timeout.limit()),
         Some(Command::Explain { method, url, headers }) => explain::run(&config, method, url, headers),
         None => run::run(cli, config),
     }

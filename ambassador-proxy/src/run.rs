@@ -95,6 +95,8 @@ impl Control {
             shutdown.begin();
             Reply::accepted("draining\n")
         });
+        let board = control.board.clone();
+        control.pod.status.action("/tap", move |query| board.tap.action(query));
         control.apply(&plan).await.map_err(Exit::failed)?;
         latch.release();
         control.announce(&plan);

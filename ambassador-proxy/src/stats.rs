@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::tap::Tap;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -186,6 +188,8 @@ pub struct Board {
     pub last_accept: AtomicU64,
     /// Access-log lines that could not be written.
     pub log_lost: AtomicU64,
+    /// Requests that somebody looks at.
+    pub tap: Tap,
     start: Instant,
 }
 
@@ -198,6 +202,7 @@ impl Default for Board {
             open: AtomicUsize::new(0),
             last_accept: AtomicU64::new(0),
             log_lost: AtomicU64::new(0),
+            tap: Tap::default(),
             start: Instant::now(),
         }
     }

@@ -31,7 +31,8 @@ pub struct Worker {
     pub drain: CancellationToken,
     /// The same, for the hot path.
     pub draining: Cell<bool>,
-    board: Arc<Board>,
+    /// Counters, and what somebody looks at.
+    pub board: Arc<Board>,
     upstreams: RefCell<HashMap<String, Rc<LocalUpstream>>>,
     doors: RefCell<HashMap<String, Accepting>>,
 }

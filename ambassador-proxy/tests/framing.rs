@@ -81,8 +81,11 @@ const ODD: &[(&str, &[u8])] = &[
     ("get with body", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd"),
 ];
 
+/// What came on one connection.
+type Bytes = Arc<Mutex<Vec<u8>>>;
+
 /// Answers every request that is well framed, and keeps all bytes of each connection.
-fn recorder() -> (std::net::SocketAddr, Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>) {
+fn recorder() -> (std::net::SocketAddr, Arc<Mutex<Vec<Bytes>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let connections = Arc::new(Mutex::new(Vec::new()));
@@ -159,7 +162,8 @@ fn requests(mut bytes: &[u8]) -> Result<Vec<String>, String> {
             }
             rest = &rest[length..];
         }
-        while chunked {
+        let mut more = chunked;
+        while more {
             let Some(at) = rest.windows(2).position(|w| w == b"\r\n") else { return Ok(targets) };
             let size =
                 std::str::from_utf8(&rest[..at]).ok().filter(|s| s.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -170,7 +174,8 @@ fn requests(mut bytes: &[u8]) -> Result<Vec<String>, String> {
                     return Ok(targets);
                 };
                 rest = &rest[at + end + 4..];
-                break;
+                more = false;
+                continue;
             }
             if rest.len() < at + 2 + size + 2 {
                 return Ok(targets);

@@ -187,6 +187,35 @@ fn probe_wait_quit_and_explain() {
 }
 
 #[test]
+fn a_tap_shows_heads_and_no_secret() {
+    let upstream = FakeHttp::echo();
+    let proxy = start(&["--http", &format!("127.0.0.1:0=http://{}", upstream.addr())]);
+    let admin = proxy.admin().to_string();
+    let tap = command().args(["tap", "-n", "2", "--timeout", "20s", "--admin", &admin]).spawn();
+    let request =
+        Request::new("GET", "/x?token=hush").header("Authorization", "Bearer hush").header("x-team", "a");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let exited = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = http::try_send(proxy.http(), &request);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let deadline = std::time::Instant::now() + testkit::timeout();
+        while tap.is_running() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        tap.wait_exit()
+    });
+    exited.expect_code(0).expect_stdout("> GET /x?token=*** HTTP/1.1").expect_stdout("x-team: a");
+    exited.expect_stdout("authorization: ***").expect_stdout("< 200 OK").expect_stdout("= 200 in ");
+    assert!(!exited.stdout().contains("hush"));
+    assert!(http::get(proxy.admin(), "/tap?n=1").status >= 400, "GET changes nothing");
+}
+
+#[test]
 fn wrong_flags_and_keys_say_what_to_write() {
     command().args(["--http", "127.0.0.1:8080"]).run().expect_code(2).expect_stderr("LISTEN=TARGET");
     command().args(["--htp", "x"]).run().expect_code(2).expect_stderr("--http");

@@ -1,12 +1,14 @@
 //! What has to happen when a request is over, however it ended: one guard that counts and logs when it is dropped.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::{Log, Record};
 use crate::listen::Client;
 use crate::policy::limit::Permit;
-use crate::stats::Reason;
+use crate::stats::{Board, Reason};
+use crate::tap::Head;
 use crate::upstream::local::LocalUpstream;
 
 /// A request under way.
@@ -19,6 +21,8 @@ pub struct Finish {
     pub permit: Option<Permit>,
     /// The response has been handed over to its end; otherwise the client went away.
     pub complete: bool,
+    /// Somebody looks at this request.
+    pub tap: Option<(Head, Arc<Board>)>,
     started: Instant,
     log: Rc<Log>,
     client: Rc<Client>,
@@ -28,7 +32,16 @@ impl Finish {
     /// From now on.
     pub fn new(record: Record, log: Rc<Log>, client: Rc<Client>, started: Instant) -> Box<Self> {
         client.begin();
-        Box::new(Self { record, upstream: None, permit: None, complete: false, started, log, client })
+        Box::new(Self {
+            record,
+            upstream: None,
+            permit: None,
+            complete: false,
+            tap: None,
+            started,
+            log,
+            client,
+        })
     }
 
     /// Sets the upstream and counts it in.
@@ -71,6 +84,9 @@ impl Drop for Finish {
             if !self.complete {
                 stats.failures[Reason::ClientGone as usize].add(1);
             }
+        }
+        if let Some((head, board)) = self.tap.take() {
+            board.tap.done(head, &self.record);
         }
         self.client.end();
         if self.log.on() {

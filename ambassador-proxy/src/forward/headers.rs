@@ -1,7 +1,5 @@
 //! What changes in a head on its way: hop-by-hop headers go, an id comes.
 
-use std::fmt::Write as _;
-
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
@@ -79,18 +77,16 @@ pub fn request_id(headers: &mut HeaderMap) -> HeaderValue {
 
 /// 128 random bits in the form of a UUID, version 4 (RFC 9562).
 fn new_id() -> HeaderValue {
-    let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let mut text = String::with_capacity(36);
-    let _ = write!(
-        text,
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        bits >> 96,
-        bits >> 80 & 0xffff,
-        bits >> 64 & 0xffff,
-        bits >> 48 & 0xffff,
-        bits & 0xffff_ffff_ffff
-    );
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    for (i, byte) in text.iter_mut().enumerate() {
+        if !matches!(i, 8 | 13 | 18 | 23) {
+            bits = bits.rotate_left(4);
+            *byte = HEX[usize::from(bits.to_le_bytes()[0] & 0xf)];
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// HTTP/2 may split cookies; HTTP/1 wants one line (RFC 9113, 8.2.3).

@@ -44,11 +44,15 @@ pub async fn handle(
     let accept = Head::accept(&parts.headers).cloned();
     let mut finish =
         Finish::new(record(&worker, &client, &parts, &id), worker.log.clone(), client.clone(), started);
+    finish.tap = worker.board.tap.head(&parts).map(|head| (head, worker.board.clone()));
     let result = serve(&worker, &client, parts, body, &mut finish, started, grpc).await;
     let mut response = match result {
         Ok(Served::Relay(response, wrap)) => {
             let (head, body) = response.into_parts();
             finish.record.status = head.status.as_u16();
+            if let Some((tap, _)) = &mut finish.tap {
+                tap.answer(head.status, &head.headers);
+            }
             Response::from_parts(head, wrap.wrap(body, finish))
         }
         Ok(Served::Upgrade(response, wrap)) => {

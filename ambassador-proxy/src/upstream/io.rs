@@ -62,6 +62,22 @@ macro_rules! each {
     };
 }
 
+/// What is copied rather than written in pieces.
+const SMALL: usize = 2048;
+
+/// All pieces in one, when there is but one or they are small.
+fn join<'a>(bufs: &'a [io::IoSlice<'_>], joined: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    if let [one] = bufs {
+        return Some(one);
+    }
+    let mut length = 0;
+    for buf in bufs {
+        joined.get_mut(length..length + buf.len())?.copy_from_slice(buf);
+        length += buf.len();
+    }
+    Some(&joined[..length])
+}
+
 impl AsyncRead for Plain {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         each!(self.get_mut(), Self { Tcp, Unix }, inner => Pin::new(inner).poll_read(cx, buf))
@@ -78,6 +94,11 @@ impl AsyncWrite for Plain {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A head and a small body in one plain write: writev costs more than copying so little.
+        let mut joined = [0; SMALL];
+        if let Some(bytes) = join(bufs, &mut joined) {
+            return self.poll_write(cx, bytes);
+        }
         each!(self.get_mut(), Self { Tcp, Unix }, inner => Pin::new(inner).poll_write_vectored(cx, bufs))
     }
 
