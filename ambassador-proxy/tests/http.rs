@@ -309,3 +309,54 @@ fn the_client_going_away_ends_the_upstream_request() {
     assert_eq!(line["status"], 0);
     eventually("the upstream connection is closed", || (upstream.open_connections() == 0).then_some(()));
 }
+
+/// An upstream of one connection: reads a head, answers `first`, and gives back what came after within half a second.
+fn one_shot(
+    first: &'static [u8],
+    then: &'static [u8],
+) -> (std::net::SocketAddr, std::thread::JoinHandle<Vec<u8>>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
+        while !bytes.ends_with(b"\r\n\r\n") {
+            let n = stream.read(&mut buffer).unwrap();
+            bytes.extend_from_slice(&buffer[..n]);
+        }
+        stream.write_all(first).unwrap();
+        bytes.clear();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            bytes.extend_from_slice(&buffer[..n]);
+            if bytes.len() >= 5 && !then.is_empty() {
+                stream.write_all(then).unwrap();
+                break;
+            }
+        }
+        bytes
+    });
+    (addr, thread)
+}
+
+#[test]
+fn an_upload_waits_for_the_upstreams_word() {
+    let request = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let (upstream, got) =
+        one_shot(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let proxy = start(&["--http", &to(upstream)]);
+    let mut client = Connection::open(proxy.http()).unwrap();
+    client.write(request).unwrap();
+    assert_eq!(client.read(25).unwrap(), b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.write(b"hello").unwrap();
+    assert_eq!(client.read(15).unwrap(), b"HTTP/1.1 200 OK");
+    assert_eq!(got.join().unwrap(), b"hello");
+
+    let (upstream, got) = one_shot(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n", b"");
+    let proxy = start(&["--http", &to(upstream)]);
+    let mut client = Connection::open(proxy.http()).unwrap();
+    client.write(request).unwrap();
+    assert_eq!(client.read(12).unwrap(), b"HTTP/1.1 413", "refused before a byte of the body was sent");
+    assert_eq!(got.join().unwrap(), b"");
+}

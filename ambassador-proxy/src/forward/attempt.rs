@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Relay};
 use super::body::{Exchange, Outgoing, Source};
+use super::expect::Gate;
 use super::fault::Fault;
 use super::finish::Finish;
 use super::send::{self, Sent};
@@ -86,7 +87,7 @@ impl Job {
         let repeatable =
             retry::repeatable(plan, &parts.method) || parts.headers.contains_key("idempotency-key");
         let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body));
-        let source = Source::new(body, true, exchange.clone());
+        let source = Source::new(body, Gate::new(&parts.headers), exchange.clone());
         let mut avoid: Vec<Rc<LocalEndpoint>> = Vec::new();
         // Replays on a new connection do not count as attempts, but there are few of them.
         let (mut attempt, mut fresh, mut replays) = (1, false, 0);
@@ -429,8 +430,14 @@ impl Job {
                 *request.uri_mut() = parts.uri.clone();
                 // hyper keeps the spelling of header names there.
                 *request.extensions_mut() = parts.extensions.clone();
+                if let Some(gate) = source.and_then(|source| source.gate.as_ref()) {
+                    gate.listen(&mut request);
+                }
             }
             Wire::H2(_) => {
+                if let Some(gate) = source.and_then(|source| source.gate.as_ref()) {
+                    gate.open();
+                }
                 let mut uri = parts.uri.clone().into_parts();
                 let scheme = if self.upstream.shared.plan.tls.is_some() { "https" } else { "http" };
                 uri.scheme = scheme.parse().ok();

@@ -11,6 +11,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::expect::Gate;
+
 /// Bytes kept for a replay at most.
 pub const REPLAY: usize = 64 << 10;
 
@@ -55,6 +57,7 @@ pub struct Source {
     state: RefCell<State>,
     exchange: Rc<Exchange>,
     total: Option<u64>,
+    pub(super) gate: Option<Gate>,
 }
 
 struct State {
@@ -83,16 +86,16 @@ impl Piece {
 }
 
 impl Source {
-    /// Wraps a client's body; `keep` says whether a replay may be asked for.
-    pub fn new(incoming: Incoming, keep: bool, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
+    /// Wraps a client's body; nothing of it moves before `gate` opens.
+    pub(super) fn new(incoming: Incoming, gate: Option<Gate>, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
         if incoming.is_end_stream() {
             return None;
         }
         let total = incoming.size_hint().exact();
-        let keep = keep && total.is_none_or(|total| total <= REPLAY as u64);
+        let keep = total.is_none_or(|total| total <= REPLAY as u64);
         let state =
             State { incoming, kept: Vec::new(), kept_bytes: 0, complete: keep, read: 0, ended: false };
-        Some(Rc::new(Self { state: RefCell::new(state), exchange, total }))
+        Some(Rc::new(Self { state: RefCell::new(state), exchange, total, gate }))
     }
 
     /// Whether the body can be sent from its start.
@@ -120,6 +123,9 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self::Stream(source, sent) = self.get_mut() else { return Poll::Ready(None) };
         let exchange = &source.exchange;
+        if let Some(gate) = &source.gate {
+            ready!(gate.poll(cx));
+        }
         let state = &mut *source.state.borrow_mut();
         if state.complete
             && let Some(piece) = state.kept.get(*sent)

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod attempt;
 pub mod body;
+mod expect;
 pub mod fault;
 pub mod finish;
 pub mod grpc;
