@@ -15,7 +15,7 @@ use crate::migration::MigrationConfig;
     name = "init-waitfor",
     subcommand_negates_reqs = true,
     override_usage = "init-waitfor [OPTIONS] TARGET... [-- COMMAND ARG...]\n       init-waitfor [OPTIONS] --config FILE [-- COMMAND ARG...]\n       init-waitfor <SUBCOMMAND>",
-    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n84 authentication refused; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
+    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND\n  postgres://  mysql://  redis(s)://  amqp(s)://  nats://  mqtt(s)://  memcached://  mongodb://  kafka://\n  grpc(s)://host:port[/service]   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n80 failed migration; 81 schema behind; 82 schema ahead; 83 lock timeout; 84 authentication refused;\n86 lock lost; 87 pooler; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
 )]
 pub struct Cli {
     #[command(flatten)]

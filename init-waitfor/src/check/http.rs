@@ -196,7 +196,7 @@ impl Http {
 }
 
 /// Refused by every address is an answer; a timeout or a broken connection is not.
-fn failed(error: &reqwest::Error) -> Verdict {
+pub(super) fn failed(error: &reqwest::Error) -> Verdict {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {

@@ -2,11 +2,19 @@
 //!
 //! Each kind of target is a module with a struct, `parse` (pure) and `check` (one attempt, within its time).
 
+mod amqp;
+mod brokers;
 mod dns;
 mod exec;
 mod file;
+mod grpc;
 mod http;
+mod kafka;
+mod memcached;
 mod migration;
+mod mongodb;
+mod mqtt;
+mod nats;
 mod redis;
 mod sql;
 mod tcp;
@@ -109,9 +117,11 @@ pub enum Check {
     Exec(exec::Exec),
     Sql(Box<sql::Sql>),
     Migration(Box<migration::Migration>),
-    Redis(Box<redis::Redis>),
+    Broker(Box<brokers::Broker>),
+    Grpc(Box<grpc::Grpc>),
 }
 
+/// Those that are not in a table of their own.
 const SCHEMES: [&str; 14] = [
     "dns",
     "tcp",
@@ -121,12 +131,12 @@ const SCHEMES: [&str; 14] = [
     "tls",
     "file",
     "exec",
+    "grpc",
+    "grpcs",
     "postgres",
     "postgresql",
     "mysql",
     "mariadb",
-    "redis",
-    "rediss",
 ];
 
 impl Check {
@@ -146,9 +156,7 @@ impl Check {
             "tls" => Check::Tls(tls::Tls::parse(parts, entry.tls.as_ref()).map_err(at_target)?),
             "file" => Check::File(file::File::parse(parts).map_err(at_target)?),
             "exec" => Check::Exec(exec::Exec::new(parts.rest, &entry.command).map_err(at_target)?),
-            "redis" | "rediss" => {
-                Check::Redis(Box::new(redis::Redis::parse(parts, entry).map_err(at_target)?))
-            }
+            "grpc" | "grpcs" => Check::Grpc(Box::new(grpc::Grpc::parse(parts, entry).map_err(at_target)?)),
             database if crate::sql::Dsn::engine_of(database).is_some() && entry.migration.is_some() => {
                 let config = entry.migration.clone().unwrap_or_default();
                 Check::Migration(Box::new(migration::Migration::new(parts.whole, entry, &config)?))
@@ -156,7 +164,10 @@ impl Check {
             database if crate::sql::Dsn::engine_of(database).is_some() => {
                 Check::Sql(Box::new(sql::Sql::new(parts.whole, entry).map_err(at_target)?))
             }
-            other => return Err(at_target(unknown_scheme(other))),
+            other => match brokers::Broker::parse(parts, entry) {
+                Some(broker) => Check::Broker(Box::new(broker.map_err(at_target)?)),
+                None => return Err(at_target(unknown_scheme(other))),
+            },
         };
         let for_http = matches!(check, Check::Http(_));
         if entry.http.is_some() && !for_http {
@@ -182,7 +193,8 @@ impl Check {
             Check::File(check) => check.check().await,
             Check::Exec(check) => check.check(attempt).await,
             Check::Sql(check) => check.check(attempt).await,
-            Check::Redis(check) => check.check(attempt).await,
+            Check::Broker(check) => check.check(attempt).await,
+            Check::Grpc(check) => check.check(attempt).await,
             Check::Migration(check) => check.check(attempt).await,
         }
     }
@@ -195,7 +207,8 @@ impl Check {
             Check::Tls(check) => Some(check.at.host.clone()),
             Check::Http(check) => check.host(),
             Check::Sql(check) => Some(check.dsn.at.host.clone()),
-            Check::Redis(check) => Some(check.at.host.clone()),
+            Check::Broker(check) => Some(check.login.at.host.clone()),
+            Check::Grpc(check) => Some(check.at.host.clone()),
             Check::Migration(check) => Some(check.dsn.at.host.clone()),
             Check::Unix(_) | Check::File(_) | Check::Exec(_) => None,
         }
@@ -203,10 +216,11 @@ impl Check {
 }
 
 fn unknown_scheme(scheme: &str) -> Wrong {
-    let remedy = match crate::target::closest(scheme, &SCHEMES) {
+    let known: Vec<&str> = SCHEMES.into_iter().chain(brokers::Broker::schemes()).collect();
+    let remedy = match crate::target::closest(scheme, &known) {
         Some("exec") => "did you mean exec:COMMAND?".to_owned(),
         Some(close) => format!("did you mean {close}://?"),
-        None => format!("known are {}", SCHEMES.join(", ")),
+        None => format!("known are {}", known.join(", ")),
     };
     Wrong::new(format!("unknown target {scheme}://"), remedy)
 }

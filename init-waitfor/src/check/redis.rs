@@ -1,137 +1,72 @@
 //! `redis://[user:password@]host:port[/db][?role=master|replica&exists=NAME]`: RESP, PING, AUTH, ROLE.
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-use podkit::secret::Secret;
-use podkit::tls::TlsOptions;
+use super::{Attempt, Verdict};
+use crate::target::{Login, Wrong};
+use crate::wire::{Trouble, Wire};
 
-use super::{Attempt, Verdict, tls};
-use crate::config::TargetConfig;
-use crate::target::{HostPort, Parts, Query, Wrong, host_port};
-use crate::wire::{Reach, Trouble, Wire};
-
-#[derive(Debug)]
-pub struct Redis {
-    pub at: HostPort,
-    user: Option<String>,
-    url_password: Option<Hidden>,
-    secret: Option<Secret>,
+/// What else than a PONG is wanted.
+pub(super) struct Options {
     database: u32,
     role: Option<&'static str>,
-    key: Option<String>,
-    tls: Option<TlsOptions>,
 }
 
-/// A password that no `{:?}` shows.
-struct Hidden(String);
-
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
+pub(super) fn options(login: &Login) -> Result<Options, Wrong> {
+    let database = match login.path.as_deref().unwrap_or_default().trim_end_matches('/') {
+        "" => 0,
+        text => text
+            .parse()
+            .map_err(|_| Wrong::new(format!("{text:?} is no database"), "write a number, or nothing"))?,
+    };
+    let role = match login.query.get("role") {
+        None => None,
+        Some("master" | "primary") => Some("master"),
+        Some("replica" | "slave") => Some("slave"),
+        Some(other) => return Err(Wrong::new(format!("role={other}"), "write role=master or role=replica")),
+    };
+    Ok(Options { database, role })
 }
 
-impl Redis {
-    pub(super) fn parse(parts: &Parts<'_>, entry: &TargetConfig) -> Result<Self, Wrong> {
-        let (before, query) = parts.query();
-        let query = Query::parse(query, &["role", "exists"])?;
-        let (authority, database) = before.split_once('/').unwrap_or((before, ""));
-        let (userinfo, host) = match authority.rsplit_once('@') {
-            Some((userinfo, host)) => (Some(userinfo), host),
-            None => (None, authority),
-        };
-        let (user, password) = match userinfo {
-            None => (None, None),
-            Some(info) => match info.split_once(':') {
-                Some((user, password)) => {
-                    (Some(crate::sql::decode(user)), Some(crate::sql::decode(password)))
-                }
-                None => (Some(crate::sql::decode(info)), None),
-            },
-        };
-        let database = match database.trim_end_matches('/') {
-            "" => 0,
-            text => text
-                .parse()
-                .map_err(|_| Wrong::new(format!("{text:?} is no database"), "write a number, or nothing"))?,
-        };
-        let role = match query.get("role") {
-            None => None,
-            Some("master" | "primary") => Some("master"),
-            Some("replica" | "slave") => Some("slave"),
-            Some(other) => {
-                return Err(Wrong::new(format!("role={other}"), "write role=master or role=replica"));
-            }
-        };
-        Ok(Redis {
-            at: host_port(host, Some(6379))?,
-            user: user.filter(|user| !user.is_empty()),
-            url_password: password.map(Hidden),
-            secret: entry.password.clone(),
-            database,
-            role,
-            key: query.get("exists").map(str::to_owned),
-            tls: (parts.scheme == "rediss").then(|| entry.tls.clone().unwrap_or_default()),
-        })
+pub(super) async fn talk(
+    wire: &mut Wire,
+    login: &Login,
+    password: Option<&str>,
+    attempt: &Attempt<'_>,
+) -> Result<Verdict, Trouble> {
+    let options = options(login).map_err(|wrong| Trouble::unknown("options", wrong.what))?;
+    let from_environment = std::env::var("REDISCLI_AUTH").ok();
+    from_environment.iter().for_each(|password| attempt.redactor.learn(password));
+    if let Some(password) = password.or(from_environment.as_deref()) {
+        let mut words = vec!["AUTH"];
+        words.extend(login.user.as_deref());
+        words.push(password);
+        ask(wire, &words).await?;
     }
-
-    pub(super) async fn check(&self, attempt: &Attempt<'_>) -> Verdict {
-        self.attempt(attempt).await.unwrap_or_else(Verdict::from)
+    match ask(wire, &["PING"]).await? {
+        Value::Text(text) if text == "PONG" => {}
+        _ => return Err(Trouble::unknown("reply", "the answer to PING is not PONG")),
     }
-
-    async fn attempt(&self, attempt: &Attempt<'_>) -> Result<Verdict, Trouble> {
-        let mut wire =
-            Wire::tcp(Reach { resolver: attempt.resolver, until: attempt.until }, &self.at).await?;
-        if let Some(options) = &self.tls {
-            let name =
-                tls::server_name(&self.at.host).map_err(|wrong| Trouble::unknown("handshake", wrong.what))?;
-            wire = wire.into_tls(options, name, &[]).await?;
-        }
-        if let Some(password) = self.password(attempt)? {
-            let mut words = vec!["AUTH"];
-            words.extend(self.user.as_deref());
-            words.push(&password);
-            ask(&mut wire, &words).await?;
-        }
-        match ask(&mut wire, &["PING"]).await? {
-            Value::Text(text) if text == "PONG" => {}
-            other => return Err(Trouble::unknown("reply", format!("PING gives {other:?}"))),
-        }
-        let role = match ask(&mut wire, &["ROLE"]).await {
-            Ok(Value::List(list)) => list.into_iter().next().map(|value| value.text()).unwrap_or_default(),
-            // Renamed or forbidden by an ACL; only a problem when it is asked for.
-            Ok(_) | Err(Trouble { state: Some(_), .. }) if self.role.is_none() => {
-                "of unknown role".to_owned()
-            }
-            Ok(other) => return Err(Trouble::unknown("reply", format!("ROLE gives {other:?}"))),
-            Err(trouble) => return Err(trouble),
-        };
-        if let Some(wanted) = self.role
-            && role != wanted
-        {
-            return Ok(Verdict::no("role", format!("is a {role}, wanted a {wanted}")));
-        }
-        if let Some(key) = &self.key {
-            if self.database > 0 {
-                ask(&mut wire, &["SELECT", &self.database.to_string()]).await?;
-            }
-            if !matches!(ask(&mut wire, &["EXISTS", key]).await?, Value::Number(1..)) {
-                return Ok(Verdict::no("key", format!("no key {key}")));
-            }
-        }
-        Ok(Verdict::ready(format!("PONG, {role}")))
+    let role = match ask(wire, &["ROLE"]).await {
+        Ok(Value::List(list)) => list.into_iter().next().map(|value| value.text()).unwrap_or_default(),
+        // Renamed or forbidden by an ACL; only a problem when it is asked for.
+        Ok(_) | Err(Trouble { state: Some(_), .. }) if options.role.is_none() => "of unknown role".to_owned(),
+        Ok(_) => return Err(Trouble::unknown("reply", "the answer to ROLE is no list")),
+        Err(trouble) => return Err(trouble),
+    };
+    if let Some(wanted) = options.role
+        && role != wanted
+    {
+        return Ok(Verdict::no("role", format!("is a {role}, wanted a {wanted}")));
     }
-
-    fn password(&self, attempt: &Attempt<'_>) -> Result<Option<String>, Trouble> {
-        let password = match (&self.secret, &self.url_password) {
-            (Some(secret), _) => {
-                Some(secret.read().map_err(|error| Trouble::unknown("secret", error.to_string()))?)
-            }
-            (None, Some(password)) => Some(password.0.clone()),
-            (None, None) => std::env::var("REDISCLI_AUTH").ok(),
-        };
-        password.iter().for_each(|password| attempt.redactor.learn(password));
-        Ok(password)
+    if let Some(key) = login.query.get("exists") {
+        if options.database > 0 {
+            ask(wire, &["SELECT", &options.database.to_string()]).await?;
+        }
+        if !matches!(ask(wire, &["EXISTS", key]).await?, Value::Number(1..)) {
+            return Ok(Verdict::no("key", format!("no key {key}")));
+        }
     }
+    Ok(Verdict::ready(format!("PONG, {role}")))
 }
 
 /// A RESP2 reply, as deep as we need.

@@ -106,8 +106,7 @@ fn choose(tables: &Tables, wanted: Option<Tool>, named: bool) -> Found {
         for tool in Tool::ALL {
             let spec = tool.spec();
             let by_name = named || spec.table.eq_ignore_ascii_case(table);
-            let by_columns =
-                spec.columns.iter().all(|name| has(name)) && !spec.without.iter().any(|name| has(name));
+            let by_columns = spec.columns.iter().all(&has) && !spec.without.iter().any(&has);
             // Both read alike; the neighbour tells them apart.
             let twin =
                 wanted.is_none() && matches!((tool, rails), (Tool::Rails, false) | (Tool::Dbmate, true));

@@ -128,10 +128,8 @@ impl Postgres {
         loop {
             match self.message().await? {
                 Message::BackendKeyData(body) => self.backend_pid = body.process_id(),
-                Message::ParameterStatus(body) => {
-                    if body.name().ok() == Some("server_version") {
-                        body.value().unwrap_or_default().clone_into(&mut self.version);
-                    }
+                Message::ParameterStatus(body) if body.name().ok() == Some("server_version") => {
+                    body.value().unwrap_or_default().clone_into(&mut self.version);
                 }
                 Message::ReadyForQuery(_) => return Ok(()),
                 Message::ErrorResponse(body) => return Err(server_error(&body)),

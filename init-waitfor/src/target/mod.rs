@@ -1,5 +1,6 @@
 //! From text to targets: everything is read, and every problem found, before anything is asked.
 
+mod login;
 mod order;
 mod query;
 mod text;
@@ -11,6 +12,7 @@ use crate::check::Check;
 use crate::config::{Config, TargetConfig};
 use crate::report::Redactor;
 
+pub use login::Login;
 pub use query::Query;
 pub(crate) use text::closest;
 pub use text::{HostPort, Parts, host_port, parse_argument, split};

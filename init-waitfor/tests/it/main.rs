@@ -1,5 +1,6 @@
 //! init-waitfor as people run it: the real binary against scripted servers.
 
+mod brokers;
 mod config;
 mod connect;
 mod databases;

@@ -29,9 +29,21 @@ pub(crate) fn program(name: &str, package: &str) -> Option<PathBuf> {
     found
 }
 
-/// A directory that stays until the process ends, owned by `user` when we may give it away.
+/// A directory that stays until the process ends, owned by `user` when we may give it away. A static has no destructor, so the
+/// next process sweeps up.
 pub(crate) fn directory(user: &str) -> PathBuf {
-    let dir = tempfile::Builder::new().prefix("server-").tempdir().unwrap().keep();
+    static SWEEP: std::sync::Once = std::sync::Once::new();
+    SWEEP.call_once(|| {
+        for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix("waitfor-server-").and_then(|rest| rest.split('-').next());
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    });
+    let prefix = format!("waitfor-server-{}-", std::process::id());
+    let dir = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap().keep();
     give(&dir, user);
     dir
 }
