@@ -18,6 +18,9 @@ pub struct Options {
     pub idle_line: Option<Duration>,
     /// Files held open at once. Closed ones are found again by identity.
     pub max_open: usize,
+    /// Also read `.gz` files that a pattern names and that lay there before the first start. Without it, a `.gz` is
+    /// read only when rotation compressed it before it was read.
+    pub packed: bool,
     /// Ask the kernel for changes (inotify). Without it, and on network file systems, directories are looked through
     /// every 50 ms to 1 s.
     pub watch: bool,
@@ -34,6 +37,7 @@ impl Options {
             read_size: 256 << 10,
             idle_line: Some(Duration::from_secs(5)),
             max_open: 256,
+            packed: false,
             watch: true,
         }
     }

@@ -431,3 +431,93 @@ fn permissions_that_come_later_are_noticed() {
     fs::set_permissions(&log, fs::Permissions::from_mode(0o600)).expect("gives rights back");
     reader.until(1);
 }
+
+/// gzip as logrotate calls it: a new file, then the old one goes.
+fn compress(path: &std::path::Path) {
+    use std::io::Write;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&fs::read(path).expect("reads")).expect("packs");
+    fs::write(format!("{}.gz", path.display()), gzip.finish().expect("packs")).expect("writes");
+    fs::remove_file(path).expect("deletes");
+}
+
+fn numbered_lines(from: usize, count: usize) -> String {
+    (from..from + count).map(|n| format!("line {n}\n")).collect()
+}
+
+#[test]
+fn what_was_read_is_not_read_again_when_it_is_compressed() {
+    for options in [exact, glob] {
+        let dir = dir();
+        let log = dir.path().join("app.log");
+        append(&log, numbered_lines(0, 1000));
+        let mut reader = Reader::new(dir.path(), options(dir.path()));
+        reader.until(1000);
+        for round in 1..6 {
+            rename(&log, 1);
+            append(&log, numbered_lines(round * 1000, 1000));
+            reader.until((round + 1) * 1000);
+            let last = numbered(&log, 1);
+            fs::rename(&last, numbered(&log, 10 + round as u32)).expect("renames");
+            compress(&numbered(&log, 10 + round as u32));
+            reader.stalled_for(Duration::from_millis(150));
+        }
+        reader.finish();
+        assert_eq!(reader.lines.len(), 6000);
+        let mut again = Reader::new(dir.path(), options(dir.path()));
+        again.finish();
+        assert_eq!(again.lines, Vec::<String>::new());
+        assert_eq!(again.tail.totals().lost_bytes, 0);
+    }
+}
+
+#[test]
+fn what_was_compressed_before_it_was_read_is_read() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&numbered(&log, 9), "lay there before\n");
+    compress(&numbered(&log, 9));
+    append(&log, numbered_lines(0, 1000));
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.poll(100);
+    let (file, range) = reader.unacknowledged[0].clone();
+    let half = numbered_lines(0, 500).len() as u64;
+    reader.tail.acknowledge(file, range.start..half);
+    reader.save();
+    drop(reader);
+    append(&log, numbered_lines(1000, 1000));
+    rename(&log, 5);
+    compress(&numbered(&log, 1));
+    fs::rename(format!("{}.1.gz", log.display()), format!("{}.3.gz", log.display())).expect("renames");
+    append(&log, numbered_lines(2000, 1000));
+    rename(&log, 5);
+    compress(&numbered(&log, 1));
+    append(&log, numbered_lines(3000, 1000));
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    for _ in 0..5 {
+        reader.stalled_for(Duration::from_millis(60));
+    }
+    reader.finish();
+    let mut expected: Vec<String> = (500..4000).map(|n| format!("line {n}")).collect();
+    expected.sort();
+    reader.lines.sort();
+    assert_eq!(reader.lines, expected);
+    assert_eq!(reader.tail.totals().lost_bytes, 0);
+}
+
+#[test]
+fn compressed_files_are_read_on_request() {
+    let dir = dir();
+    for name in ["a.log", "b.log"] {
+        append(&dir.path().join(name), numbered_lines(0, 100_000));
+        compress(&dir.path().join(name));
+    }
+    let pattern = || [dir.path().join("*.gz").display().to_string()];
+    let mut reader = Reader::new(dir.path(), Options::new(pattern()));
+    reader.finish();
+    assert_eq!(reader.lines.len(), 0);
+    fs::remove_dir_all(dir.path().join(".state")).expect("forgets");
+    let mut reader = Reader::new(dir.path(), Options { packed: true, ..Options::new(pattern()) });
+    reader.finish();
+    assert_eq!(reader.lines.len(), 200_000);
+}

@@ -169,6 +169,7 @@ mod tests {
         Positions {
             patterns: vec!["/var/log/*.log".into()],
             files: vec![position(b"/var/log/a.log", 10)],
+            retired: vec![(1, 2, 3, 4)],
             note: serde_json::json!({"out": 5}),
         }
     }

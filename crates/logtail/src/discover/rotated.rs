@@ -7,10 +7,17 @@ pub(crate) fn is_compressed(name: &str) -> bool {
     COMPRESSED.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// The names this one may be a rotated form of, nearest first. Empty for a name without a number, date or `old`.
+/// By its name, it holds what gzip has compressed.
+pub(crate) fn is_gzip(name: &str) -> bool {
+    name.ends_with(".gz")
+}
+
+/// The names this one may be a rotated form of, nearest first. Empty for a name without a number, a date, `old` or a
+/// compression's suffix.
 pub(crate) fn live_names(name: &str) -> Vec<String> {
-    let plain = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
-    let mut names: Vec<String> = stripped(plain).map(str::to_owned).collect();
+    let unpacked = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(suffix));
+    let plain = unpacked.unwrap_or(name);
+    let mut names: Vec<String> = unpacked.into_iter().chain(stripped(plain)).map(str::to_owned).collect();
     // The number may stand before the extension.
     if let Some((stem, extension)) = plain.rsplit_once('.')
         && !extension.is_empty()
@@ -54,6 +61,7 @@ mod tests {
 
     #[test]
     fn other_names_are_no_rotation() {
+        assert_eq!(live_names("app.log.gz"), ["app.log"]);
         for name in ["app.log", "app.log.bak", "other", ".1", "a.log.tmp", "log-b"] {
             assert_eq!(live_names(name), Vec::<String>::new(), "{name}");
         }

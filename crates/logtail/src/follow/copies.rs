@@ -1,16 +1,15 @@
 //! copytruncate: the file is copied beside itself, then cut. The copy is no new file, unless it is one.
 
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
 use tracing::debug;
 
-use super::prefix::{CONTEXT, read_at};
-use super::read::open_file;
+use super::body::Body;
+use super::prefix::CONTEXT;
 use super::tracked::Tracked;
 use super::{FileKey, Place, Tail};
-use crate::discover::{Found, Stat};
+use crate::discover::Found;
 
 /// A copy that has stopped growing and whose original was not cut for so long is a file of its own.
 const UNCUT: Duration = Duration::from_secs(10);
@@ -35,7 +34,7 @@ impl Tail {
         }
         let Some(original) = self.files.get(&key) else { return Likeness::Other };
         let Some(file) = &original.file else { return Likeness::Other };
-        let cut = Stat::of_fd(file).is_ok_and(|stat| stat.size < original.read)
+        let cut = file.stat().is_ok_and(|stat| stat.size < original.read)
             || !original.prefix.clone().holds(file).unwrap_or(true);
         if cut {
             self.roll_over(key, None);
@@ -44,7 +43,7 @@ impl Tail {
         if original.place == Place::Ignored {
             return Likeness::Other;
         }
-        match open_file(&found.path).and_then(|copy| same_bytes(file, &copy)) {
+        match Body::open(&found.path).and_then(|copy| same_bytes(file, &copy)) {
             Ok(Some(true)) => Likeness::CopyOf(key),
             Ok(None) => Likeness::Undecided,
             Ok(Some(false)) | Err(_) => Likeness::Other,
@@ -64,10 +63,12 @@ impl Tail {
         let Some(lost) = self.files.get(&key) else { return };
         let mut candidates: Vec<&Found> = files
             .iter()
-            .filter(|found| !found.compressed && found.live.iter().any(|live| **live == *lost.origin))
-            .filter(|found| found.stat.size >= lost.read)
+            .filter(|found| found.live.iter().any(|live| **live == *lost.origin))
+            .filter(|found| found.compressed || found.stat.size >= lost.read)
             .collect();
-        candidates.sort_by_key(|found| std::cmp::Reverse((found.stat.identity.birth, found.stat.modified)));
+        candidates.sort_by_key(|found| {
+            (found.compressed, std::cmp::Reverse((found.stat.identity.birth, found.stat.modified)))
+        });
         for found in candidates {
             let inode = found.stat.identity.inode();
             let other = self.by_inode.get(&inode).copied();
@@ -81,7 +82,7 @@ impl Tail {
             let known =
                 other.and_then(|other| self.files.get(&other)).is_some_and(|file| file.copy_of == Some(key));
             let Some(lost) = self.files.get_mut(&key) else { return };
-            let Ok(copy) = open_file(&found.path) else { continue };
+            let Ok(copy) = Body::open(&found.path) else { continue };
             let proved = match lost.is_in(&copy) {
                 Ok(holds) => holds && (known || lost.prefix.len > 0),
                 Err(_) => false,
@@ -97,7 +98,7 @@ impl Tail {
         }
     }
 
-    fn adopt(&mut self, key: FileKey, found: &Found, copy: File) {
+    fn adopt(&mut self, key: FileKey, found: &Found, copy: Body) {
         let Some(lost) = self.files.get_mut(&key) else { return };
         if lost.unverified {
             lost.unverified = false;
@@ -107,7 +108,7 @@ impl Tail {
         lost.identity = found.stat.identity;
         lost.path = found.path.as_path().into();
         lost.place = if found.matched { Place::Matched } else { Place::Rotated };
-        lost.size = found.stat.size;
+        lost.size = copy.stat().map_or(found.stat.size, |stat| stat.size);
         lost.modified = 0;
         lost.seen = self.round;
         lost.file = Some(copy);
@@ -131,7 +132,7 @@ impl Tail {
         for key in copies {
             let Some(copy) = self.files.get(&key) else { continue };
             let original = copy.copy_of.and_then(|original| self.files.get(&original));
-            let differs = match (original.and_then(|original| original.file.as_ref()), open_file(&copy.path))
+            let differs = match (original.and_then(|original| original.file.as_ref()), Body::open(&copy.path))
             {
                 (Some(file), Ok(copy)) => same_bytes(file, &copy).is_ok_and(|same| same == Some(false)),
                 _ => false,
@@ -153,22 +154,22 @@ impl Tail {
 }
 
 /// Whether `copy` holds the beginning of `file`: compared where it begins and where it ends. `None`: it is empty.
-fn same_bytes(file: &File, copy: &File) -> io::Result<Option<bool>> {
+fn same_bytes(file: &Body, copy: &Body) -> io::Result<Option<bool>> {
     const START: usize = 1024;
-    let size = Stat::of_fd(copy)?.size;
+    let size = copy.stat()?.size;
     if size == 0 {
         return Ok(None);
     }
-    if Stat::of_fd(file)?.size < size {
+    if file.stat()?.size < size {
         return Ok(Some(false));
     }
     let (mut a, mut b) = ([0; START], [0; START]);
-    let begins = read_at(copy, &mut b, 0)?;
-    if read_at(file, &mut a[..begins.len()], 0)? != begins {
+    let begins = copy.read_at(&mut b, 0)?;
+    if file.read_at(&mut a[..begins.len()], 0)? != begins {
         return Ok(Some(false));
     }
     let (mut a, mut b) = ([0; CONTEXT], [0; CONTEXT]);
     let at = size.saturating_sub(CONTEXT as u64);
-    let ends = read_at(copy, &mut b, at)?;
-    Ok(Some(read_at(file, &mut a[..ends.len()], at)? == ends))
+    let ends = copy.read_at(&mut b, at)?;
+    Ok(Some(file.read_at(&mut a[..ends.len()], at)? == ends))
 }

@@ -1,6 +1,8 @@
 //! Files by what they are. [`Tail`] is the whole of logtail for its user.
 
+mod body;
 mod copies;
+mod packed;
 mod poll;
 mod prefix;
 mod read;
@@ -74,6 +76,10 @@ pub struct Tail {
     undecided: bool,
     /// Globs that an earlier run followed already.
     known_globs: HashSet<String>,
+    /// Files that are gone, the oldest first.
+    retired: VecDeque<packed::Retired>,
+    /// Compressed files that may not be complete, with their size at the last look.
+    half: HashMap<(u64, u64), u64>,
     problems: HashMap<PathBuf, io::ErrorKind>,
     ending: Ending,
     moved: bool,
@@ -112,6 +118,8 @@ impl Tail {
             look_every: poll::BRISK,
             undecided: false,
             known_globs: HashSet::new(),
+            retired: VecDeque::new(),
+            half: HashMap::new(),
             problems: HashMap::new(),
             ending: Ending::No,
             moved: false,
@@ -197,6 +205,7 @@ impl Tail {
             }
             self.open.retain(|open| *open != key);
             self.partial.remove(&key);
+            self.retire(&tracked);
             self.moved = true;
         }
     }

@@ -1,6 +1,6 @@
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+
+use super::body::Body;
 
 /// Bytes of a file's beginning that are hashed.
 const PREFIX: usize = 1024;
@@ -28,9 +28,9 @@ pub(super) struct Prefix {
 
 impl Prefix {
     /// Whether `file` still begins with it; takes up what was added since.
-    pub(super) fn holds(&mut self, file: &File) -> io::Result<bool> {
+    pub(super) fn holds(&mut self, file: &Body) -> io::Result<bool> {
         let mut buffer = [0; PREFIX];
-        let bytes = read_at(file, &mut buffer, 0)?;
+        let bytes = file.read_at(&mut buffer, 0)?;
         let known = usize::try_from(self.len).unwrap_or(PREFIX).min(PREFIX);
         if bytes.len() < known || (known > 0 && hash(&bytes[..known]) != self.hash) {
             return Ok(false);
@@ -42,26 +42,12 @@ impl Prefix {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-pub(super) fn read_at<'b>(file: &File, buffer: &'b mut [u8], offset: u64) -> io::Result<&'b [u8]> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(&buffer[..filled])
-}
-
 /// The (up to 64) bytes before `offset`.
-pub(super) fn context_at(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+pub(super) fn context_at(file: &Body, offset: u64) -> io::Result<Vec<u8>> {
     let len = offset.min(CONTEXT as u64);
     let mut buffer = [0; CONTEXT];
     let want = usize::try_from(len).unwrap_or(CONTEXT);
-    Ok(read_at(file, &mut buffer[..want], offset - len)?.to_vec())
+    Ok(file.read_at(&mut buffer[..want], offset - len)?.to_vec())
 }
 
 #[cfg(test)]
@@ -74,14 +60,14 @@ mod tests {
         let path = dir.path().join("a");
         std::fs::write(&path, "one\n").expect("writes");
         let mut prefix = Prefix::default();
-        assert!(prefix.holds(&File::open(&path).expect("opens")).expect("reads"));
+        assert!(prefix.holds(&Body::open(&path).expect("opens")).expect("reads"));
         assert_eq!(prefix.len, 4);
         std::fs::write(&path, "one\ntwo\n").expect("writes");
-        assert!(prefix.holds(&File::open(&path).expect("opens")).expect("reads"));
+        assert!(prefix.holds(&Body::open(&path).expect("opens")).expect("reads"));
         assert_eq!(prefix.len, 8);
         for other in ["one\n", "one\ntwx\n", "", "two\none\n and more"] {
             std::fs::write(&path, other).expect("writes");
-            assert!(!prefix.clone().holds(&File::open(&path).expect("opens")).expect("reads"), "{other:?}");
+            assert!(!prefix.clone().holds(&Body::open(&path).expect("opens")).expect("reads"), "{other:?}");
         }
     }
 }

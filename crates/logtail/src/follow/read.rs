@@ -1,13 +1,10 @@
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::prefix::read_at;
+use super::body::Body;
 use super::{FileKey, Place, Tail};
 use crate::discover::Stat;
 use crate::frame::{Block, Cut, Piece, cut};
@@ -54,7 +51,7 @@ impl Tail {
             if self.buffer.len() < want {
                 self.buffer.resize(want, 0);
             }
-            let fresh = read_at(file, &mut self.buffer[..want], tracked.read + tracked.scanned as u64)?;
+            let fresh = file.read_at(&mut self.buffer[..want], tracked.read + tracked.scanned as u64)?;
             if memchr::memchr(b'\n', fresh).is_none() && tracked.scanned + fresh.len() < limit {
                 tracked.scanned += fresh.len();
                 let more = fresh.len() == want;
@@ -72,7 +69,7 @@ impl Tail {
         if buffer.len() < context + there {
             buffer.resize(context + there, 0);
         }
-        let result = read_at(file, &mut buffer[..context + there], tracked.read - context as u64);
+        let result = file.read_at(&mut buffer[..context + there], tracked.read - context as u64);
         let same = result.as_ref().is_ok_and(|bytes| bytes.starts_with(&tracked.context));
         let result = match result {
             Ok(bytes) if same => Ok(self.pass_on(key, &bytes[context..], want, flush, emit)),
@@ -94,7 +91,7 @@ impl Tail {
     pub(super) fn look_at(&mut self, key: FileKey) -> io::Result<Option<Stat>> {
         let Some(tracked) = self.files.get_mut(&key) else { return Ok(None) };
         let Some(file) = &tracked.file else { return Ok(None) };
-        let stat = Stat::of_fd(file)?;
+        let stat = file.stat()?;
         let same = stat.size >= tracked.read
             && (stat.modified == tracked.modified
                 || tracked.prefix.holds(file)?
@@ -200,8 +197,8 @@ impl Tail {
         if matches!(tracked.place, Place::Lost | Place::Deleted) {
             return Ok(false);
         }
-        let file = open_file(&tracked.path)?;
-        let found = Stat::of_fd(&file)?;
+        let file = Body::open(&tracked.path)?;
+        let found = file.stat()?;
         if found.identity.inode() != tracked.identity.inode() || found.identity.contradicts(&tracked.identity)
         {
             // Renamed since it was last seen, and another one has its name.
@@ -259,11 +256,4 @@ impl Tail {
             warn!(path = %tracked.path.display(), error = %e, "cannot be read; tried again until it can");
         }
     }
-}
-
-/// Opens for reading; neither waits for the other end of a FIFO nor takes a terminal.
-pub(super) fn open_file(path: &Path) -> io::Result<File> {
-    #[allow(clippy::cast_possible_wrap, reason = "flags have few bits")]
-    let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

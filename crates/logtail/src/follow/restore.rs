@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::packed::Retired;
 use super::prefix::Prefix;
 use super::tracked::Tracked;
 use super::{FileId, Place, Tail};
@@ -35,17 +36,24 @@ impl Tail {
         files.sort_by_key(|(key, _)| *key);
         let mut patterns: Vec<String> = self.known_globs.iter().cloned().collect();
         patterns.sort();
-        Positions {
-            patterns,
-            files: files.into_iter().map(|(_, file)| file).collect(),
-            note: self.note.clone(),
-        }
+        let files = files.into_iter().map(|(_, file)| file).collect();
+        let retired = self
+            .retired
+            .iter()
+            .map(|gone| (gone.origin, gone.prefix.len, gone.prefix.hash, gone.size))
+            .collect();
+        Positions { patterns, files, retired, note: self.note.clone() }
     }
 
     /// Takes up saved positions; the first look compares them with the files.
     pub(super) fn restore(&mut self, saved: Positions) {
         self.known_globs.extend(saved.patterns);
         self.note = saved.note;
+        self.retired.extend(saved.retired.into_iter().map(|(origin, len, hash, size)| Retired {
+            origin,
+            prefix: Prefix { len, hash },
+            size,
+        }));
         for position in saved.files {
             let identity = Identity { dev: position.dev, ino: position.ino, birth: position.birth };
             let stat = Stat { identity, size: position.size, modified: 0, links: 1, is_file: true };

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 use tracing::info;
 
+use super::body::Body;
 use super::scan::now;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
@@ -33,7 +34,7 @@ impl Tail {
             }
         }
         let stat = match &file {
-            Some(file) => Stat::of_fd(file),
+            Some(file) => file.stat(),
             None => Stat::of_path(&path),
         };
         if let Ok(stat) = stat
@@ -71,14 +72,16 @@ impl Tail {
 
 /// A writer without O_APPEND goes on where it was: the file is cut, and then has a hole up to there. The hole is
 /// nobody's line.
-fn behind_hole(file: &std::fs::File, size: u64) -> u64 {
+fn behind_hole(body: &Body, size: u64) -> u64 {
+    let Some(file) = body.plain() else { return 0 };
     let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(0)) else { return 0 };
     if data == 0 || data >= size {
         return 0;
     }
     // Holes end at a block, not at a line: the rest of it is zeros.
     let mut buffer = [0; 4096];
-    let zeros = super::prefix::read_at(file, &mut buffer, data)
+    let zeros = body
+        .read_at(&mut buffer, data)
         .map_or(0, |bytes| bytes.iter().position(|b| *b != 0).unwrap_or(bytes.len()));
     data + zeros as u64
 }

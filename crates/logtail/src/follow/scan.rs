@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, info};
 
+use super::body::Body;
 use super::copies::Likeness;
-use super::read::open_file;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
-use crate::discover::{Found, Scan, Stat};
+use crate::discover::{Found, Scan};
 
 impl Tail {
     /// Looks through the directories: who is new, who was renamed, who is gone, who has grown.
@@ -20,13 +20,13 @@ impl Tail {
         let Scan { files, dirs, problems } = self.patterns.scan();
         let mut changed = false;
         let mut cut = Vec::new();
-        let mut unknown = Vec::new();
+        let (mut unknown, mut packed) = (Vec::new(), Vec::new());
         self.by_path.clear();
         for found in &files {
             match self.known(found) {
                 Some(key) => changed |= self.meet(key, found, &mut cut),
-                None if !found.compressed => unknown.push(found),
-                None => {}
+                None if found.compressed => packed.push(found),
+                None => unknown.push(found),
             }
         }
         let unseen: Vec<FileKey> =
@@ -41,6 +41,10 @@ impl Tail {
         unknown.sort_by_key(|found| (found.stat.identity.birth, found.stat.modified));
         for found in unknown {
             changed |= self.judge(found);
+        }
+        packed.sort_by_key(|found| (found.stat.identity.birth, found.stat.modified));
+        for found in packed {
+            changed |= self.judge_packed(found, self.is_first_start(found));
         }
         self.reconsider_copies();
         self.report(&problems);
@@ -100,6 +104,16 @@ impl Tail {
             tracked.path = found.path.as_path().into();
         }
         self.by_path.insert(Arc::clone(&tracked.path), key);
+        if found.compressed {
+            // Nobody writes to it; its size on disk is not that of what is inside.
+            if tracked.place != Place::Ignored {
+                tracked.place = if found.matched { Place::Matched } else { Place::Rotated };
+                if tracked.unverified || tracked.troubled {
+                    self.enqueue(key);
+                }
+            }
+            return false;
+        }
         let changed = tracked.size != found.stat.size
             || (tracked.modified != found.stat.modified && tracked.modified != 0);
         if tracked.place == Place::Ignored {
@@ -138,7 +152,7 @@ impl Tail {
                 }
             }
             (Some(file), place) => {
-                let deleted = Stat::of_fd(file).is_ok_and(|stat| stat.links == 0);
+                let deleted = file.stat().is_ok_and(|stat| stat.links == 0);
                 tracked.place = if deleted { Place::Deleted } else { Place::Away };
                 if place != tracked.place {
                     self.moved = true;
@@ -159,8 +173,7 @@ impl Tail {
         if self.by_inode.contains_key(&found.stat.identity.inode()) {
             return false;
         }
-        let first_start = self.round == 1
-            && found.patterns.iter().all(|&p| !self.known_globs.contains(&self.patterns.globs[p]));
+        let first_start = self.is_first_start(found);
         let mut copy_of = None;
         if !first_start || found.matched {
             match self.likeness(found) {
@@ -186,7 +199,12 @@ impl Tail {
         true
     }
 
-    fn track(&mut self, found: &Found, place: Place, start: u64, copy_of: Option<FileKey>) {
+    /// What lies there when a pattern is followed for the very first time is no missed rotation.
+    fn is_first_start(&self, found: &Found) -> bool {
+        self.round == 1 && found.patterns.iter().all(|&p| !self.known_globs.contains(&self.patterns.globs[p]))
+    }
+
+    pub(super) fn track(&mut self, found: &Found, place: Place, start: u64, copy_of: Option<FileKey>) {
         let key = self.new_key();
         // Without a birth time, a number may name two files: then the moment of discovery tells them apart.
         let salt = if found.stat.identity.birth == 0 { now() } else { 0 };
@@ -200,12 +218,23 @@ impl Tail {
         self.moved = true;
         if place == Place::Ignored {
             debug!(path = %found.path.display(), copy = copy_of.is_some(), "not read");
+            self.learn(key);
             return;
         }
         self.totals.files_found += 1;
         info!(path = %found.path.display(), id = %id, from = start, "following");
         self.hold(key);
         self.enqueue(key);
+    }
+
+    /// How a file begins that is not read: to know it again when it is compressed.
+    fn learn(&mut self, key: FileKey) {
+        let Some(tracked) = self.files.get_mut(&key) else { return };
+        let packed = crate::discover::is_compressed(&tracked.path.to_string_lossy());
+        if !packed && let Ok(file) = Body::open(&tracked.path) {
+            // Unreadable ones stay unknown.
+            let _ = tracked.prefix.holds(&file);
+        }
     }
 
     /// Opens a new file at once while there is room, so that no rotation can take it away, and learns how it begins.
@@ -215,8 +244,11 @@ impl Tail {
         if self.open.len() > self.options.max_open {
             return;
         }
-        let Ok(file) = open_file(&tracked.path) else { return };
-        let same = Stat::of_fd(&file).is_ok_and(|stat| stat.identity == tracked.identity);
+        let Ok(file) = Body::open(&tracked.path) else { return };
+        let same = file.stat().is_ok_and(|stat| {
+            tracked.size = stat.size;
+            stat.identity == tracked.identity
+        });
         if same && tracked.prefix.holds(&file).is_ok() {
             if tracked.read > 0 {
                 tracked.context = super::prefix::context_at(&file, tracked.read).unwrap_or_default();

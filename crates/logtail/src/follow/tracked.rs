@@ -1,10 +1,10 @@
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::prefix::{CONTEXT, Prefix, context_at, hash, read_at};
+use super::body::Body;
+use super::prefix::{CONTEXT, Prefix, context_at, hash};
 use super::{FileId, FileKey};
 use crate::checkpoint::Ledger;
 use crate::discover::{Identity, Stat};
@@ -34,7 +34,7 @@ pub(super) struct Tracked {
     pub(super) origin: Arc<Path>,
     pub(super) identity: Identity,
     pub(super) place: Place,
-    pub(super) file: Option<File>,
+    pub(super) file: Option<Body>,
     /// The next byte to pass on.
     pub(super) read: u64,
     /// Bytes after `read` that are known to hold no newline.
@@ -107,12 +107,9 @@ impl Tracked {
 
     /// Whether `file` holds the bytes this position stands in, as far as they are remembered: its beginning, and what
     /// comes before the position.
-    pub(super) fn is_in(&mut self, file: &File) -> io::Result<bool> {
-        let size = Stat::of_fd(file)?.size;
-        if size < self.read {
-            return Ok(false);
-        }
-        if !self.prefix.holds(file)? {
+    pub(super) fn is_in(&mut self, file: &Body) -> io::Result<bool> {
+        // In this order: the size of a packed file costs more than its beginning.
+        if !self.prefix.holds(file)? || file.stat()?.size < self.read {
             return Ok(false);
         }
         if self.unverified {
@@ -125,11 +122,11 @@ impl Tracked {
     }
 
     /// The bytes before the position are still there.
-    pub(super) fn context_holds(&self, file: &File) -> io::Result<bool> {
+    pub(super) fn context_holds(&self, file: &Body) -> io::Result<bool> {
         let mut buffer = [0; CONTEXT];
         let len = self.context.len();
         let at = self.read - len as u64;
-        Ok(read_at(file, &mut buffer[..len], at)? == self.context.as_slice())
+        Ok(file.read_at(&mut buffer[..len], at)? == self.context.as_slice())
     }
 
     /// Notes that `passed` bytes were passed on.

@@ -1,0 +1,104 @@
+//! What rotation has compressed: mostly read already, and then recognized; otherwise the only place where the rest is.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use super::body::{Body, is_unreadable};
+use super::prefix::{Prefix, hash};
+use super::tracked::Tracked;
+use super::{Place, Tail};
+use crate::discover::Found;
+
+/// Files remembered after they are gone.
+const RETIRED: usize = 256;
+
+/// How a file that is gone began, and how long it was: enough to know it again in its compressed form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retired {
+    /// Hash of the path where it was found first.
+    pub(super) origin: u64,
+    pub(super) prefix: Prefix,
+    pub(super) size: u64,
+}
+
+impl Tail {
+    /// Remembers a file that leaves.
+    pub(super) fn retire(&mut self, file: &Tracked) {
+        let retired = Retired::new(file);
+        if file.prefix.len == 0 || self.retired.contains(&retired) {
+            return;
+        }
+        if self.retired.len() >= RETIRED {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(retired);
+    }
+
+    /// An unknown compressed file. True when something changed.
+    pub(super) fn judge_packed(&mut self, found: &Found, first_start: bool) -> bool {
+        let inode = found.stat.identity.inode();
+        let name = found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if is_unreadable(name) || self.by_inode.contains_key(&inode) {
+            return false;
+        }
+        let wanted = self.options.packed && found.matched;
+        if first_start && !wanted {
+            self.track(found, Place::Ignored, 0, None);
+            return true;
+        }
+        // While it grows it is not complete, and unpacking it again and again would be all that is done.
+        if self.half.insert(inode, found.stat.size) != Some(found.stat.size) {
+            self.undecided = true;
+            return false;
+        }
+        match Body::open(&found.path).and_then(|body| self.is_known(found, &body)) {
+            Ok(known) => {
+                self.half.remove(&inode);
+                if !known {
+                    info!(path = %found.path.display(), "compressed before it was read");
+                }
+                let place = match (known, found.matched) {
+                    (true, _) => Place::Ignored,
+                    (false, true) => Place::Matched,
+                    (false, false) => Place::Rotated,
+                };
+                self.track(found, place, 0, None);
+                true
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) => {
+                warn!(path = %found.path.display(), error = %e, "cannot be unpacked; looked at again when it changes");
+                self.track(found, Place::Ignored, 0, None);
+                true
+            }
+        }
+    }
+
+    /// Whether these bytes were read under another name, or are being read.
+    fn is_known(&self, found: &Found, body: &Body) -> io::Result<bool> {
+        let origins: Vec<u64> = found.live.iter().map(|path| origin(path)).collect();
+        let tracked = self.files.values().map(Retired::new);
+        for known in tracked.chain(self.retired.iter().copied()) {
+            let same_name = known.prefix.len > 0 && origins.contains(&known.origin);
+            if same_name && known.prefix.clone().holds(body)? && body.stat()?.size == known.size {
+                return Ok(true);
+            }
+        }
+        // An empty one holds nothing that was not read.
+        Ok(body.stat()?.size == 0)
+    }
+}
+
+impl Retired {
+    fn new(file: &Tracked) -> Self {
+        Self { origin: origin(&file.origin), prefix: file.prefix, size: file.size }
+    }
+}
+
+/// A path as a number.
+fn origin(path: &Path) -> u64 {
+    hash(path.as_os_str().as_bytes())
+}
