@@ -96,10 +96,15 @@ impl Shutdown {
             shutdown.begin();
             let second = next().await;
             warn!(signal = second, "second signal: leaving at once, the drain is not complete");
-            std::process::exit(1);
+            leave();
         });
         Ok(())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a second signal asks to leave without any last words")]
+fn leave() -> ! {
+    std::process::exit(1)
 }
 
 #[cfg(test)]
