@@ -37,7 +37,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     fi; \
     rustup target add "$triple" && \
     PODMATES_COMMIT="$REVISION" PODMATES_COMMIT_DATE="${CREATED%%T*}" \
-    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
+    CFLAGS=-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
+    RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols -C link-arg=-Wl,-z,pack-relative-relocs" \
       cargo build --release --locked --target "$triple" --package "$BIN" && \
     mkdir -p /out/etc/ssl/certs && \
     cp "target/$triple/release/$BIN" "/out/$BIN" && \
