@@ -44,6 +44,9 @@ pub struct ConvertArgs {
     /// Format of the lines, one that `formats` lists; `auto` finds out per file
     #[arg(long, value_name = "FORMAT", global = true)]
     pub from: Option<String>,
+    /// The server's own format string: nginx' log_format with --from nginx, Apache's LogFormat with --from apache
+    #[arg(long, value_name = "STRING", global = true)]
+    pub pattern: Option<String>,
     /// File, glob (in quotes), or - for stdin; may be given several times
     #[arg(long = "in", value_name = "PATH|GLOB|-")]
     pub input: Vec<String>,

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::ConvertArgs,
-    decode::{FORMATS, Format},
+    decode::{Decoder, FORMATS, Format},
     encode::{Original, Schema, reserved},
+    rules::{Filter, Redact, Redactor, Rule},
 };
 
 /// Configuration of adapter-logformat.
@@ -20,6 +21,9 @@ pub struct Config {
     /// Format of the lines, one that `adapter-logformat formats` lists; `auto` finds out per file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The server's own format string, for the formats `nginx` (its `log_format`) and `apache` (its `LogFormat`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// Files and globs to follow, or `-` for stdin (the default).
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
     pub input: Vec<String>,
@@ -49,6 +53,12 @@ pub struct Config {
     /// Fields that every record gets, by their names in the schema; they win over what a line says.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Scalar>,
+    /// What to take out of every line before it is decoded: `emails`, `cards`, `tokens`, `ips`, `{pattern: REGEX}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<Redact>,
+    /// Records to leave out, each counted under the name of its filter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
     /// Several inputs, each with its own format and fields, instead of `in` and `from`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<Stream>,
@@ -64,6 +74,9 @@ pub struct Stream {
     /// Format of the lines; default: the one above, or `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The server's own format string, for the formats `nginx` (its `log_format`) and `apache` (its `LogFormat`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// Time zone of times that name none; default: the one above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
@@ -112,6 +125,7 @@ impl Config {
             (&mut self.out, &flags.out),
             (&mut self.timezone, &flags.timezone),
             (&mut self.multiline, &flags.multiline),
+            (&mut self.pattern, &flags.pattern),
         ] {
             if flag.is_some() {
                 key.clone_from(flag);
@@ -135,7 +149,10 @@ impl Config {
             streams.push(Stream { input, ..Stream::default() });
         }
         for stream in &mut streams {
-            stream.from = stream.from.clone().or_else(|| self.from.clone());
+            if stream.from.is_none() {
+                stream.from.clone_from(&self.from);
+                stream.pattern = stream.pattern.take().or_else(|| self.pattern.clone());
+            }
             stream.timezone = stream.timezone.clone().or_else(|| self.timezone.clone());
             stream.multiline = stream.multiline.clone().or_else(|| self.multiline.clone());
             let mut fields = self.fields.clone();
@@ -185,6 +202,7 @@ impl podkit::Config for Config {
             report.problem("in", "mixes stdin with files", "read stdin alone");
         }
         check_from("from", self.from.as_deref(), report);
+        check_pattern("pattern", self.from.as_deref(), self.pattern.as_deref(), report);
         check_zone("timezone", self.timezone.as_deref(), report);
         check_paths("in", &self.input, report);
         check_multiline("multiline", self.multiline.as_deref(), report);
@@ -199,9 +217,30 @@ impl podkit::Config for Config {
             }
             check_paths(&at("in"), &stream.input, report);
             check_from(&at("from"), stream.from.as_deref(), report);
+            let from = stream.from.as_deref().or(self.from.as_deref());
+            check_pattern(&at("pattern"), from, stream.pattern.as_deref(), report);
             check_zone(&at("timezone"), stream.timezone.as_deref(), report);
             check_multiline(&at("multiline"), stream.multiline.as_deref(), report);
             self.check_fields(&at("fields"), &stream.fields, report);
+        }
+        if let Err(error) = Redactor::compile(&self.redact) {
+            report.problem("redact", error, "correct the pattern");
+        }
+        for (i, filter) in self.filters.iter().enumerate() {
+            if let Err((key, error)) = Rule::compile(filter, self.schema) {
+                report.problem(
+                    format!("filters[{i}].{key}"),
+                    error,
+                    "write for example {name: probes, field: url.original, matches: ^/healthz}",
+                );
+            }
+            if self.filters[..i].iter().any(|other| other.name == filter.name) {
+                report.problem(
+                    format!("filters[{i}].name"),
+                    "is the name of an earlier filter",
+                    "give each its own",
+                );
+            }
         }
         if self.out.as_deref() == Some("") {
             report.problem("out", "is empty", "write a path, or - for stdout");
@@ -269,6 +308,22 @@ fn check_multiline(at: &str, rule: Option<&str>, report: &mut Report) {
             at,
             error,
             "write auto, off, or the pattern of an event's first line such as '^\\d{4}-'",
+        );
+    }
+}
+
+fn check_pattern(at: &str, from: Option<&str>, pattern: Option<&str>, report: &mut Report) {
+    let Some(pattern) = pattern else { return };
+    let problem = match from {
+        None | Some("auto") => Some("stands without a format".to_owned()),
+        Some(name) if Format::by_name(name).is_some() => Decoder::new(name, Some(pattern)).err(),
+        Some(_) => None,
+    };
+    if let Some(problem) = problem {
+        report.problem(
+            at,
+            problem,
+            "write the log_format of nginx with from: nginx, or the LogFormat of Apache with from: apache",
         );
     }
 }

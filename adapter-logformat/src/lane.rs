@@ -8,6 +8,7 @@ use crate::{
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
     record::{Field, Part, Record, Value},
+    rules::{self, Redactor},
     text::{Str, strip_ansi},
     time::{Clock, Time},
 };
@@ -23,6 +24,8 @@ pub struct Stream {
     original: Original,
     fixed: Vec<(String, String)>,
     join: Rule,
+    redact: Redactor,
+    filters: Vec<rules::Rule>,
 }
 
 impl Stream {
@@ -34,8 +37,9 @@ impl Stream {
         let (decoder, format) = match stream.from.as_deref() {
             None | Some("auto") => (None, "auto"),
             Some(name) => {
-                let format = Format::by_name(name).ok_or_else(|| format!("there is no format {name:?}"))?;
-                (Some(Decoder::Fixed(format)), format.name())
+                let decoder = Decoder::new(name, stream.pattern.as_deref())?;
+                let name = decoder.format().name();
+                (Some(decoder), name)
             }
         };
         // Formats of one line per event have no traces behind them, unless the configuration says so.
@@ -48,7 +52,13 @@ impl Stream {
                 _ => Rule::Off,
             },
         };
+        let filters = config
+            .filters
+            .iter()
+            .map(|filter| rules::Rule::compile(filter, config.schema).map_err(|(_, e)| e));
         Ok(Self {
+            filters: filters.collect::<Result<_, _>>()?,
+            redact: Redactor::compile(&config.redact)?,
             join,
             decoder,
             format,
@@ -114,14 +124,29 @@ pub struct Lane {
     cx: Context,
     record: Option<Record<'static>>,
     clean: Vec<u8>,
+    redacted: [Vec<u8>; 2],
+    scratch: Vec<u8>,
+    /// Records left out, by the filter's place in the configuration.
+    filtered: Vec<u64>,
 }
 
 impl Lane {
     /// `path` goes into the records.
     pub fn new(stream: Arc<Stream>, path: Option<&str>) -> Self {
         let encoder = Encoder::new(stream.schema, stream.original, &stream.fixed, path);
+        let filtered = vec![0; stream.filters.len()];
         let cx = Context { clock: Clock::new(stream.zone.clone(), Time::default()) };
-        Self { stream, detector: Detector::default(), encoder, cx, record: None, clean: Vec::new() }
+        Self {
+            stream,
+            detector: Detector::default(),
+            encoder,
+            cx,
+            record: None,
+            clean: Vec::new(),
+            redacted: [Vec::new(), Vec::new()],
+            scratch: Vec::new(),
+            filtered,
+        }
     }
 
     /// What detection knows, to be remembered; `null` where nothing is to be detected.
@@ -197,7 +222,35 @@ impl Lane {
         self.event(&Event { raw: line, text: None, lines: 1 }, part, counts, out)
     }
 
+    /// Records left out since the last time, by the filter's place in the configuration.
+    pub fn take_filtered(&mut self, into: &mut Vec<u64>) {
+        into.resize(self.filtered.len().max(into.len()), 0);
+        for (sum, more) in into.iter_mut().zip(&mut self.filtered) {
+            *sum += std::mem::take(more);
+        }
+    }
+
     fn event(
+        &mut self,
+        event: &Event<'_>,
+        part: Option<Part>,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        if self.stream.redact.is_empty() {
+            return self.decode(event, part, counts, out);
+        }
+        let stream = self.stream.clone();
+        let [mut raw, mut text] = std::mem::take(&mut self.redacted);
+        let clean_raw = if stream.redact.apply(event.raw, &mut raw) { &raw[..] } else { event.raw };
+        let clean_text = event.text.map(|t| if stream.redact.apply(t, &mut text) { &text[..] } else { t });
+        let verdict =
+            self.decode(&Event { raw: clean_raw, text: clean_text, lines: event.lines }, part, counts, out);
+        self.redacted = [raw, text];
+        verdict
+    }
+
+    fn decode(
         &mut self,
         event: &Event<'_>,
         part: Option<Part>,
@@ -250,6 +303,19 @@ impl Lane {
         verdict.partial = record.partial;
         counts.lines += event.lines;
         counts.joined += event.lines - 1;
+        let stream = &self.stream;
+        let left_out = stream.filters.iter().position(|rule| rule.applies(line, &record, &mut self.scratch));
+        if let Some(rule) = left_out {
+            self.filtered[rule] += 1;
+            // The lines that were joined to it go with it.
+            counts.joined -= event.lines - 1;
+            counts.filtered += event.lines;
+            counts.unparsed -= u64::from(record.unparsed.is_some());
+            counts.parts -= u64::from(part.is_some());
+            self.record = Some(record.recycle());
+            self.clean = clean;
+            return verdict;
+        }
         counts.records += 1;
         counts.partial += u64::from(record.partial.is_some());
         counts.formats[found.index()] += u64::from(record.unparsed.is_none());

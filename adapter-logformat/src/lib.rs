@@ -1,4 +1,4 @@
-//! `read → frame → join → decode → record → encode → write`
+//! `read → frame → join → redact → decode → filter → encode → write`
 //!
 //! Any log in, one schema out, every line accounted for.
 //!
@@ -16,6 +16,7 @@ pub mod lane;
 pub mod meter;
 pub mod pipeline;
 pub mod record;
+pub mod rules;
 pub mod severity;
 pub mod text;
 pub mod time;

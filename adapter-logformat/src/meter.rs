@@ -16,6 +16,11 @@ struct FormatLabel {
     format: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FilterLabel {
+    filter: String,
+}
+
 /// All counters; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
@@ -27,6 +32,7 @@ pub struct Meter {
     partial: Counter,
     parts: Counter,
     formats: Family<FormatLabel, Counter>,
+    filters: Family<FilterLabel, Counter>,
     bytes_read: Counter,
     bytes_written: Counter,
     pub output_errors: Counter,
@@ -81,6 +87,11 @@ impl Meter {
             registry.register(name, help, counter.clone());
         }
         registry.register("records_read", "Records by the format of their line", self.formats.clone());
+        registry.register(
+            "records_filtered",
+            "Records left out, by the filter of the configuration",
+            self.filters.clone(),
+        );
         registry.register_with_unit("read", "Bytes of lines read", Unit::Bytes, self.bytes_read.clone());
         registry.register_with_unit(
             "written",
@@ -121,6 +132,13 @@ impl Meter {
             snapshot.bytes_read += bytes_read;
             snapshot.bytes_written += bytes_written;
         });
+    }
+
+    /// Records left out, by the filter's place in the configuration.
+    pub fn filtered(&self, names: &[String], counts: &[u64]) {
+        for (name, count) in names.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            self.filters.get_or_create(&FilterLabel { filter: name.clone() }).inc_by(*count);
+        }
     }
 
     pub fn lag(&self, bytes: u64, files: usize) {

@@ -16,9 +16,14 @@ fn without_clock(record: &str, reference: &str) -> String {
 }
 
 fn convert(from: &str, schema: &str, input: &[u8]) -> String {
+    convert_with(&["--from", from], schema, input)
+}
+
+fn convert_with(from: &[&str], schema: &str, input: &[u8]) -> String {
     let started = jiff_now();
     let running = Proc::new(env!("CARGO_BIN_EXE_adapter-logformat"))
-        .args(["--from", from, "--schema", schema])
+        .args(from)
+        .args(["--schema", schema])
         .with_stdin()
         .spawn();
     running.write_stdin(input);
@@ -77,6 +82,48 @@ fn nginx() {
 }
 
 #[test]
+fn a_log_format_of_nginx() {
+    let pattern = "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\" \"$http_x_forwarded_for\" rt=$request_time uct=\"$upstream_connect_time\" id=$request_id";
+    let input = std::fs::read("tests/golden/nginx-pattern.log").expect("the fixture");
+    let records = convert_with(&["--from", "nginx", "--pattern", pattern], "ecs", &input);
+    assert!(!records.contains("unparsed"));
+    golden("tests/golden/nginx-pattern.ecs.jsonl", &records);
+}
+
+#[test]
+fn a_log_format_of_apache() {
+    let pattern = "%t %a %D %{ms}T %>s %B \\\"%r\\\" \\\"%{User-agent}i\\\" %k %X";
+    let input = std::fs::read("tests/golden/apache-pattern.log").expect("the fixture");
+    let records = convert_with(&["--from", "apache", "--pattern", pattern], "flat", &input);
+    assert!(!records.contains("unparsed"));
+    golden("tests/golden/apache-pattern.flat.jsonl", &records);
+}
+
+#[test]
+fn an_ambiguous_pattern_is_refused_with_its_place() {
+    let check = |from: &str, pattern: &str| {
+        testkit::Proc::new(env!("CARGO_BIN_EXE_adapter-logformat"))
+            .args(["--check", "--from", from, "--pattern", pattern])
+            .run()
+    };
+    check("nginx", "$remote_addr$status").expect_code(78).expect_stderr("at byte 0: nothing separates");
+    check("nginx", "$status $request $bytes_sent").expect_code(78).expect_stderr("at byte 8");
+    check("apache", "%h %y").expect_code(78).expect_stderr("'%y' is no directive");
+    check("json", "x").expect_code(78).expect_stderr("takes no pattern");
+    check("nginx", "$remote_addr [$time_local] $status").expect_code(0);
+}
+
+#[test]
+fn apache() {
+    check("apache");
+}
+
+#[test]
+fn apache_error() {
+    check("apache-error");
+}
+
+#[test]
 fn nginx_error() {
     check("nginx-error");
 }
@@ -113,7 +160,7 @@ fn plain() {
 
 #[test]
 fn auto_reads_each_fixture_as_its_format_does() {
-    for from in ["nginx", "nginx-error", "json", "syslog", "klog", "cri"] {
+    for from in ["nginx", "nginx-error", "apache-error", "json", "syslog", "klog", "cri"] {
         let input = std::fs::read(format!("tests/golden/{from}.log")).expect("the fixture");
         let named = convert(from, "ecs", &input);
         let found = convert("auto", "ecs", &input);
@@ -133,7 +180,19 @@ fn auto_reads_each_fixture_as_its_format_does() {
 fn formats_lists_what_from_takes() {
     let listed = Proc::new(env!("CARGO_BIN_EXE_adapter-logformat")).arg("formats").run();
     listed.expect_code(0);
-    for name in ["auto", "nginx", "nginx-error", "json", "logfmt", "syslog", "klog", "cri", "plain"] {
+    for name in [
+        "auto",
+        "nginx",
+        "nginx-error",
+        "apache",
+        "apache-error",
+        "json",
+        "logfmt",
+        "syslog",
+        "klog",
+        "cri",
+        "plain",
+    ] {
         assert!(listed.stdout_lines().iter().any(|line| line.split(' ').next() == Some(name)), "{name}");
     }
 }

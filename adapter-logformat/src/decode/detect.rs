@@ -96,7 +96,8 @@ fn plausible(format: Format, line: &[u8]) -> bool {
         Format::Cri | Format::NginxError => first.is_ascii_digit(),
         Format::Klog => matches!(first, b'I' | b'W' | b'E' | b'F' | b'D'),
         Format::Syslog => first == b'<' || first.is_ascii_uppercase() || first.is_ascii_digit(),
-        Format::Nginx | Format::Logfmt => first != b'{',
+        Format::Nginx | Format::Logfmt | Format::Apache => first != b'{',
+        Format::ApacheError => first == b'[',
         Format::Plain => true,
     }
 }

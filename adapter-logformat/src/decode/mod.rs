@@ -3,6 +3,8 @@
 //! A decoder is strict where it identifies its format and lenient in each field: a request line from a port scanner does
 //! not cost the status code. What it refuses, it refuses with the place where it stopped.
 
+pub mod apache_error;
+mod apache_pattern;
 pub mod cri;
 pub mod detect;
 pub mod dialect;
@@ -11,7 +13,9 @@ pub mod klog;
 pub mod logfmt;
 pub mod nginx;
 pub mod nginx_error;
+mod nginx_pattern;
 pub mod plain;
+pub mod program;
 mod registry;
 pub mod syslog;
 
@@ -43,20 +47,38 @@ pub struct Context {
 #[derive(Debug)]
 pub enum Decoder {
     Fixed(Format),
+    /// A format string of the configuration; counted as this format.
+    Program(Format, Box<program::Program>),
 }
 
 impl Decoder {
+    /// The decoder for a name of `--from` and, where the format has them, a format string.
+    ///
+    /// # Errors
+    /// What is wrong with either, in a sentence.
+    pub fn new(name: &str, pattern: Option<&str>) -> Result<Self, String> {
+        let format = Format::by_name(name).ok_or_else(|| format!("there is no format {name:?}"))?;
+        let Some(pattern) = pattern else { return Ok(Decoder::Fixed(format)) };
+        let program = match format {
+            Format::Nginx => program::Program::nginx(pattern),
+            Format::Apache => program::Program::apache(pattern),
+            _ => return Err(format!("the format {name} takes no pattern; nginx and apache do")),
+        };
+        program.map(|program| Decoder::Program(format, Box::new(program))).map_err(|error| error.to_string())
+    }
+
     /// What its records count as.
     pub fn format(&self) -> Format {
         match self {
-            Decoder::Fixed(format) => *format,
+            Decoder::Fixed(format) | Decoder::Program(format, _) => *format,
         }
     }
 
     /// Fills `record` from `line` (no newline, no carriage return, no colours).
-    pub fn decode<'a>(&self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    pub fn decode<'a>(&'a self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
         match self {
             Decoder::Fixed(format) => format.decode(line, cx, record),
+            Decoder::Program(_, program) => program.decode(line, cx, record),
         }
     }
 }

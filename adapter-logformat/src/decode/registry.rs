@@ -1,12 +1,14 @@
 //! The table of formats: what `--from` accepts and `adapter-logformat formats` lists.
 
-use super::{Context, Decoded, cri, json, klog, logfmt, nginx, nginx_error, plain, syslog};
+use super::{Context, Decoded, apache_error, cri, json, klog, logfmt, nginx, nginx_error, plain, syslog};
 use crate::record::Record;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Format {
     Nginx,
     NginxError,
+    Apache,
+    ApacheError,
     Json,
     Logfmt,
     Syslog,
@@ -47,7 +49,7 @@ pub const FORMATS: &[Entry] = &[
     Entry {
         format: Format::Nginx,
         name: "nginx",
-        about: "nginx access log, combined (also the fields behind it that many set-ups add)",
+        about: "nginx access log: combined (also with fields behind it), or any log_format string given as the pattern",
         example: "192.0.2.7 - - [21/Nov/2026:12:24:10 +0000] \"GET /orders HTTP/1.1\" 200 512 \"-\" \"curl/8.5.0\"",
         detect: true,
     },
@@ -56,6 +58,13 @@ pub const FORMATS: &[Entry] = &[
         name: "nginx-error",
         about: "nginx error log",
         example: "2026/11/21 12:24:10 [error] 31#31: *7 open() \"/srv/x\" failed (2: No such file or directory), client: 192.0.2.7, server: shop",
+        detect: true,
+    },
+    Entry {
+        format: Format::ApacheError,
+        name: "apache-error",
+        about: "Apache httpd error log, 2.2 and 2.4",
+        example: "[Sat Nov 21 12:24:10.123456 2026] [core:error] [pid 31:tid 32] [client 192.0.2.7:5000] AH00126: Invalid URI in request",
         detect: true,
     },
     Entry {
@@ -78,6 +87,13 @@ pub const FORMATS: &[Entry] = &[
         about: "key=value pairs (go-kit, logrus text, Heroku)",
         example: "ts=2026-11-21T12:24:10.123Z level=info msg=\"listening\" addr=:8080",
         detect: true,
+    },
+    Entry {
+        format: Format::Apache,
+        name: "apache",
+        about: "Apache httpd access log: common, combined, vhost_combined, or any LogFormat string given as the pattern (auto calls it nginx)",
+        example: "192.0.2.7 - bob [21/Nov/2026:12:24:10 +0000] \"GET /orders HTTP/1.1\" 200 512",
+        detect: false,
     },
     Entry {
         format: Format::Plain,
@@ -109,7 +125,8 @@ impl Format {
 
     pub fn decode<'a>(self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
         match self {
-            Format::Nginx => nginx::decode(line, cx, record),
+            Format::Nginx | Format::Apache => nginx::decode(line, cx, record),
+            Format::ApacheError => apache_error::decode(line, cx, record),
             Format::NginxError => nginx_error::decode(line, cx, record),
             Format::Json => json::decode(line, cx, record),
             Format::Logfmt => logfmt::decode(line, cx, record),
@@ -145,6 +162,9 @@ mod tests {
             assert!(record.time.is_some(), "{} has a time", entry.name);
             assert_eq!(record.partial, None, "{}", entry.name);
             let mut record = Record::default();
+            if entry.format == Format::Apache {
+                continue;
+            }
             let (found, _) = detect::first(entry.example.as_bytes(), &mut cx, &mut record);
             assert_eq!(found, entry.format, "{}", entry.name);
         }

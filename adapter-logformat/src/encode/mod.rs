@@ -31,6 +31,17 @@ pub enum Schema {
     Flat,
 }
 
+impl Schema {
+    /// Its column in the table of names.
+    pub fn column(self) -> usize {
+        match self {
+            Schema::Ecs => 0,
+            Schema::Otel => 1,
+            Schema::Flat => 2,
+        }
+    }
+}
+
 /// When the raw line goes along with what was read from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -78,11 +89,7 @@ pub struct Encoder {
 impl Encoder {
     /// `fixed`: name and JSON text of what every record gets; `path`: the file the stream is read from.
     pub fn new(schema: Schema, original: Original, fixed: &[(String, String)], path: Option<&str>) -> Self {
-        let column = match schema {
-            Schema::Ecs => 0,
-            Schema::Otel => 1,
-            Schema::Flat => 2,
-        };
+        let column = schema.column();
         let layout = &LAYOUTS[column];
         let mut encoder = Self {
             schema,

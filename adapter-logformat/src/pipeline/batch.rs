@@ -16,6 +16,8 @@ pub struct Batch {
     /// Encoded records.
     pub out: Vec<u8>,
     pub counts: Counts,
+    /// Records left out, by the filter's place in the configuration.
+    pub filtered: Vec<u64>,
     pub bytes_read: u64,
     /// When they were read.
     pub now: Time,
@@ -31,6 +33,7 @@ impl Batch {
         // A burst of long records must not be paid for in memory for ever.
         self.out.shrink_to(8 << 20);
         self.counts = Counts::default();
+        self.filtered.clear();
         self.bytes_read = 0;
         self.runs.clear();
         self.done.clear();
@@ -42,6 +45,7 @@ impl Batch {
         let part = match piece {
             Piece::Lines => {
                 let used = lane.lines(bytes, flush, &mut self.counts, &mut self.out);
+                lane.take_filtered(&mut self.filtered);
                 self.bytes_read += used as u64;
                 return used;
             }
@@ -51,6 +55,7 @@ impl Batch {
         };
         let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         lane.line(line, part, &mut self.counts, &mut self.out);
+        lane.take_filtered(&mut self.filtered);
         self.bytes_read += bytes.len() as u64;
         bytes.len()
     }

@@ -188,7 +188,7 @@ impl Worker {
 
     /// Writes the batch, exactly once where the output is a file with a state directory.
     fn deliver(&mut self) -> Result<(), Stop> {
-        let Self { sink, tail, patience, batch, state, meter, seq, .. } = self;
+        let Self { sink, tail, patience, batch, state, meter, seq, streams, .. } = self;
         let idle = |tail: &mut Tail| {
             let _ = tail.poll(0, |_| ());
         };
@@ -218,6 +218,7 @@ impl Worker {
             tail.acknowledge(file, range);
         }
         meter.delivered(&batch.counts, batch.bytes_read, batch.out.len() as u64);
+        meter.filtered(&streams.filters, &batch.filtered);
         if let (Sink::Stdout, Some(state)) = (&sink, state.as_mut()) {
             tail.set_note(
                 serde_json::to_value(Intent { seq: *seq, ..Intent::default() }).unwrap_or_default(),

@@ -46,7 +46,7 @@ pub fn run(
             Some(count) => feed.take(&buffer[..count], &mut lane, count == 0),
             None => feed.flush(&mut lane),
         }
-        match feed.deliver(&mut patience, meter) {
+        match feed.deliver(&mut patience, meter, &streams.filters) {
             Ok(()) => {}
             Err(Stop::Closed) => return Ok(()),
             Err(Stop::Overdue) => {
@@ -169,9 +169,9 @@ impl Feed {
         self.batch.convert(lane, &lines, Piece::Lines, true);
     }
 
-    fn deliver(&mut self, patience: &mut Patience, meter: &Meter) -> Result<(), Stop> {
+    fn deliver(&mut self, patience: &mut Patience, meter: &Meter, filters: &[String]) -> Result<(), Stop> {
         let Self { sink, batch, .. } = self;
-        if batch.out.is_empty() {
+        if batch.counts.lines == 0 {
             return Ok(());
         }
         loop {
@@ -183,6 +183,7 @@ impl Feed {
             }
         }
         meter.delivered(&batch.counts, batch.bytes_read, batch.out.len() as u64);
+        meter.filtered(filters, &batch.filtered);
         if let Sink::File(output) = sink {
             meter.rotations.inc_by(std::mem::take(&mut output.rotations));
         }

@@ -15,6 +15,8 @@ pub struct Streams {
     streams: Vec<(GlobSet, Arc<Stream>)>,
     /// Every glob of every stream.
     pub globs: Vec<String>,
+    /// The names of the filters, in their order.
+    pub filters: Vec<String>,
 }
 
 impl Streams {
@@ -32,7 +34,8 @@ impl Streams {
             let set = set.build().map_err(|e| e.to_string())?;
             streams.push((set, Arc::new(Stream::compile(&stream, config)?)));
         }
-        Ok(Self { streams, globs })
+        let filters = config.filters.iter().map(|filter| filter.name.clone()).collect();
+        Ok(Self { streams, globs, filters })
     }
 
     /// The first stream: stdin's.
