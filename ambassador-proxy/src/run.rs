@@ -64,6 +64,8 @@ struct Control {
     refreshers: HashMap<u64, JoinHandle<()>>,
     resolver: Resolver,
     ids: AtomicU64,
+    /// What only a start takes over.
+    fixed: (Option<String>, Option<usize>, Option<Dur>),
 }
 
 impl Control {
@@ -82,6 +84,7 @@ impl Control {
             listening: HashMap::new(),
             refreshers: HashMap::new(),
             ids: AtomicU64::new(1),
+            fixed: (config.admin.clone(), config.workers, config.shutdown_grace),
             upstreams,
             workers,
             writer,
@@ -148,6 +151,10 @@ impl Control {
     }
 
     async fn reload(&mut self, config: &Config) {
+        let fixed = (config.admin.clone(), config.workers, config.shutdown_grace);
+        if fixed != self.fixed {
+            tracing::warn!("admin, workers and shutdown_grace change at the next start");
+        }
         match plan(config) {
             Ok(plan) => {
                 if let Err(error) = self.apply(&plan).await {

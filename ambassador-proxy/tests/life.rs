@@ -246,6 +246,11 @@ fn wrong_flags_and_keys_say_what_to_write() {
         exited.expect_stderr(part);
     }
     assert!(!exited.stderr().contains("secret@"), "a password is never shown");
+    for (form, code) in [("off", 0), ("'off'", 0), ("text", 0), ("true", 78), ("jsn", 78)] {
+        let text =
+            format!("access_log: {form}\nlisteners:\n  - {{http: '127.0.0.1:8080', to: 'http://x'}}\n");
+        command().args(["--check", "--config"]).arg(pod.write("log.yaml", text)).run().expect_code(code);
+    }
     let good =
         pod.write("good.yaml", "listeners:\n  - {http: '127.0.0.1:8080', to: 'https://api.example.com'}\n");
     command().args(["--check", "--config"]).arg(&good).run().expect_code(0);

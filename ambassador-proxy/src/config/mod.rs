@@ -33,7 +33,7 @@ pub struct Config {
 }
 
 /// The form of the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessLog {
     /// Nothing is written.
@@ -42,6 +42,38 @@ pub enum AccessLog {
     Json,
     /// One line for people.
     Text,
+}
+
+/// YAML reads a bare `off` as `false`, and nobody should have to know that.
+impl<'de> Deserialize<'de> for AccessLog {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Flag(bool),
+            Word(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Flag(false) => Ok(Self::Off),
+            Written::Word(word) if word == "off" => Ok(Self::Off),
+            Written::Word(word) if word == "json" => Ok(Self::Json),
+            Written::Word(word) if word == "text" => Ok(Self::Text),
+            _ => Err(serde::de::Error::custom("is no form of the access log; write off, json or text")),
+        }
+    }
+}
+
+impl JsonSchema for AccessLog {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AccessLog".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "The form of the access log: off, json or text.",
+            "anyOf": [{ "enum": ["off", "json", "text"] }, { "type": "boolean" }]
+        })
+    }
 }
 
 /// One local address. Exactly one of `http` and `tcp` is given.
@@ -273,7 +305,7 @@ pub struct Pool {
     /// An unused connection is closed after this; below the upstream's own limit. Default: 4s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Dur>,
-    /// Unused connections kept per endpoint and worker. Default: 128.
+    /// Unused connections kept per endpoint and worker. Default: 512.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_idle: Option<usize>,
     /// A connection takes no new request after this (± 10 %). Default: 5m.

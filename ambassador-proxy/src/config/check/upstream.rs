@@ -276,7 +276,7 @@ fn pool(written: &Upstream) -> PoolPlan {
     let pool = written.pool.clone().unwrap_or_default();
     PoolPlan {
         idle: pool.idle.map_or(Duration::from_secs(4), Dur::get),
-        max_idle: pool.max_idle.unwrap_or(128),
+        max_idle: pool.max_idle.unwrap_or(512),
         max_age: pool.max_age.map_or(Duration::from_secs(300), Dur::get),
         max_requests: pool.max_requests.unwrap_or(0),
     }
