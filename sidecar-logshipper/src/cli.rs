@@ -51,6 +51,9 @@ pub struct ReadArgs {
     /// Files that are there at the very first start are read from their end
     #[arg(long)]
     pub from_end: bool,
+    /// Also read .gz files that a pattern names and that were there before the first start
+    #[arg(long)]
+    pub packed: bool,
     /// Read all there is, deliver it, and end
     #[arg(long)]
     pub once: bool,
@@ -157,6 +160,7 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
     }
     config.fields.extend(send.field.iter().cloned());
     config.from_end |= read.from_end;
+    config.packed |= read.packed;
     config.once |= read.once;
     set(&mut config.state, &read.state);
     set(&mut config.until_file, &read.until_file);

@@ -66,6 +66,18 @@ fn once_reads_all_there_is_and_ends() {
 }
 
 #[test]
+fn compressed_files_are_read_on_request() {
+    let pod = Pod::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, b"one\ntwo\n").expect("packs");
+    pod.append("a.log.gz", gzip.finish().expect("packs"));
+    let run =
+        shipper().arg("--read").arg(pod.log("*.gz")).args(["--to", "stdout", "--once", "--packed"]).run();
+    run.expect_code(0);
+    assert_eq!(run.stdout_lines(), ["one", "two"]);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let pod = Pod::new();
     pod.append("a.log", lines(0, 500_000));

@@ -30,11 +30,16 @@ pub struct Config {
     /// Sinks with settings of their own.
     pub sinks: Vec<SinkConfig>,
     /// Directory for positions and dead letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<PathBuf>,
     /// Where lines go that a sink refuses for good; `dead-letter.ndjson` in `state` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<PathBuf>,
     /// Files that are there at the very first start are read from their end.
     pub from_end: bool,
+    /// Also read `.gz` files that a pattern names and that were there before the first start. What rotation compresses
+    /// later is recognized, and read where it was not read before.
+    pub packed: bool,
     /// Read all there is, deliver it, and end.
     pub once: bool,
     /// How long a last line without its newline waits for the rest; 0 waits for ever.
@@ -42,14 +47,18 @@ pub struct Config {
     /// Longer lines are sent in numbered parts.
     pub max_line: Size,
     /// After SIGTERM, go on until nothing was written for so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_quiet: Option<Dur>,
     /// Drain and end when this file appears.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub until_file: Option<PathBuf>,
     /// Fields added to every line that is wrapped.
     pub fields: BTreeMap<String, String>,
     /// Address of the admin port; `off` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
     /// Time for the drain after SIGTERM.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_grace: Option<Dur>,
     #[serde(flatten)]
     pub delivery: Delivery,
@@ -65,6 +74,7 @@ impl Default for Config {
             state: None,
             dead_letter: None,
             from_end: false,
+            packed: false,
             once: false,
             idle_line: Dur::secs(5),
             max_line: Size::mib(1),
@@ -83,20 +93,28 @@ impl Default for Config {
 #[serde(default)]
 pub struct Delivery {
     /// How a line is rendered: `raw` for stdout and file, otherwise `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Compression of requests (none).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// A batch is sent when it has so many bytes (1MiB) …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_bytes: Option<Size>,
     /// … or so many lines (5000) …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_lines: Option<usize>,
     /// … or when its first line has waited so long (200ms).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_age: Option<Dur>,
     /// Bytes in memory per sink, from reading to acknowledgement (8MiB).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<Size>,
     /// Requests under way at once (2).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<usize>,
     /// Time for one request (30s).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Dur>,
 }
 
@@ -107,12 +125,14 @@ pub struct SinkConfig {
     /// Its URL, as with `--to`.
     pub to: String,
     /// Names its positions and its metrics; made from the URL by default. Change it, and it starts from the beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Headers of every request.
     pub headers: BTreeMap<String, String>,
     /// Loki's stream labels; namespace, pod, container, node and filename by default. At most 15.
     pub labels: BTreeMap<String, String>,
     /// Credentials of every request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// Whom to trust and who we are, for https.
     pub tls: TlsOptions,

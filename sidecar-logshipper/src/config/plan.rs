@@ -48,6 +48,7 @@ impl Plan {
             tail: logtail::Options {
                 exclude: config.exclude.clone(),
                 from_end: config.from_end,
+                packed: config.packed,
                 max_line: config.max_line.len(),
                 idle_line: config.idle_line.limit(),
                 ..logtail::Options::new(config.read.clone())
