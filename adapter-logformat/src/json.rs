@@ -3,7 +3,7 @@
 //! Values are copied as written, so 64-bit and longer numbers, exponents and key order survive. What loggers get wrong but
 //! means something clear (nginx `\x22`, raw control bytes, `NaN`, a key given twice) is accepted and marked for repair.
 
-use crate::text::{Str, escape_any};
+use crate::text::{Str, escape_any, first_special};
 
 /// Containers nested deeper than this are refused, so that no line can exhaust the stack.
 const MAX_DEPTH: usize = 64;
@@ -163,7 +163,9 @@ impl<'a> Scan<'a> {
             self.space();
             self.expect(b'"', "a key in quotes is missing")?;
             let key = self.string()?;
-            clean &= matches!(key, Str::Json(_)) && key.is_plain() && !seen.twice(key.bytes());
+            // At the top the record itself keeps keys apart.
+            clean &=
+                depth == 0 || (matches!(key, Str::Json(_)) && key.is_plain() && !seen.twice(key.bytes()));
             self.space();
             self.expect(b':', "no ':' after a key")?;
             self.space();
@@ -294,7 +296,7 @@ impl<'a> Scan<'a> {
         let mut clean = true;
         loop {
             let rest = &self.text[self.at..];
-            let Some(step) = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20) else {
+            let Some(step) = first_special(rest) else {
                 self.at = self.text.len();
                 return self.fault("a string without its closing quote");
             };

@@ -135,7 +135,7 @@ impl Lane {
     pub fn new(stream: Arc<Stream>, path: Option<&str>) -> Self {
         let encoder = Encoder::new(stream.schema, stream.original, &stream.fixed, path);
         let filtered = vec![0; stream.filters.len()];
-        let cx = Context { clock: Clock::new(stream.zone.clone(), Time::default()) };
+        let cx = Context::new(Clock::new(stream.zone.clone(), Time::default()));
         Self {
             stream,
             detector: Detector::default(),

@@ -59,34 +59,54 @@ impl<'a> Str<'a> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
+/// The high bit of each byte that a JSON string may not hold as it is: below 0x20, `"`, `\`. Exact for every byte of the word.
+fn specials(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    let quote = low ^ (ONES * u64::from(b'"'));
+    let slash = low ^ (ONES * u64::from(b'\\'));
+    // Per byte, without carries: 0x60 + b reaches 0x80 from 0x20 on, 0x7f + x from 1 on.
+    let plain = (low + ONES * 0x60) & (quote + ONES * 0x7f) & (slash + ONES * 0x7f);
+    !(plain | word) & HIGHS
+}
+
 /// Index of the first byte that a JSON string may not hold as it is.
-fn first_special(bytes: &[u8]) -> usize {
+pub fn first_special(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
-        let x = u64::from_le_bytes(*word);
-        let quote = x ^ (ONES * u64::from(b'"'));
-        let slash = x ^ (ONES * u64::from(b'\\'));
-        let hit = (x.wrapping_sub(ONES * 0x20) & !x)
-            | (quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash);
-        let hit = hit & HIGHS;
+        let hit = specials(u64::from_le_bytes(*word));
         if hit != 0 {
-            return i * 8 + (hit.trailing_zeros() / 8) as usize;
+            return Some(i * 8 + (hit.trailing_zeros() / 8) as usize);
         }
     }
     let done = words.len() * 8;
-    rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\').map_or(bytes.len(), |p| done + p)
+    rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\').map(|p| done + p)
 }
 
 /// Appends valid UTF-8 as a JSON string body.
-pub fn escape_valid(out: &mut Vec<u8>, mut bytes: &[u8]) {
-    loop {
-        let at = first_special(bytes);
-        out.extend_from_slice(&bytes[..at]);
-        let Some(&byte) = bytes.get(at) else { return };
-        push_escape(out, byte);
-        bytes = &bytes[at + 1..];
+pub fn escape_valid(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Room for a quote in every fourth byte, as JSON inside of JSON has.
+    out.reserve(bytes.len() + bytes.len() / 4 + 8);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut start = 0;
+    for (i, word) in words.iter().enumerate() {
+        let mut hits = specials(u64::from_le_bytes(*word));
+        while hits != 0 {
+            let at = i * 8 + (hits.trailing_zeros() / 8) as usize;
+            out.extend_from_slice(&bytes[start..at]);
+            push_escape(out, bytes[at]);
+            start = at + 1;
+            hits &= hits - 1;
+        }
     }
+    let done = words.len() * 8;
+    for (i, &byte) in rest.iter().enumerate() {
+        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+            out.extend_from_slice(&bytes[start..done + i]);
+            push_escape(out, byte);
+            start = done + i + 1;
+        }
+    }
+    out.extend_from_slice(&bytes[start..]);
 }
 
 /// Appends any bytes as a JSON string body; a byte that is no UTF-8 becomes the four characters `\xHH`.

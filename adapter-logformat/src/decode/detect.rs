@@ -108,7 +108,7 @@ mod tests {
     use crate::time::{Clock, Time};
 
     fn run(detector: &mut Detector, line: &str, times: usize) -> Format {
-        let mut cx = Context { clock: Clock::new(jiff::tz::TimeZone::UTC, Time::now()) };
+        let mut cx = Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::now()));
         let mut last = Format::Plain;
         for _ in 0..times {
             last = detector.decode(line.as_bytes(), &mut cx, &mut Record::default());

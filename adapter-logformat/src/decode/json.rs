@@ -2,23 +2,33 @@
 
 use super::{Context, Decoded, Refusal, dialect};
 use crate::{
-    json::{self, Member},
+    json::{self, Member, Token},
     record::Record,
+    text::Str,
 };
 
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
-    let mut members: [Option<Member<'a>>; 64] = [None; 64];
-    let mut count = 0;
-    json::object(line, |member| {
-        if count < members.len() {
-            members[count] = Some(member);
-            count += 1;
+    let mut members: Vec<Member<'a>> = recycle(std::mem::take(&mut cx.members));
+    let scanned = json::object(line, |member| {
+        if members.len() < WIDE {
+            members.push(member);
         } else {
             // A wide object: the keys loggers use come early, the rest is kept as it is.
             record.push(member.key, dialect::value(&member.value));
         }
-    })
-    .map_err(|fault| Refusal { at: fault.at, reason: fault.reason })?;
-    dialect::map(members[..count].iter().flatten(), cx, record);
-    Ok(())
+    });
+    if scanned.is_ok() {
+        dialect::map(members.iter(), cx, record);
+    }
+    cx.members = recycle(members);
+    scanned.map_err(|fault| Refusal { at: fault.at, reason: fault.reason })
+}
+
+/// Members whose meaning is looked for.
+const WIDE: usize = 64;
+
+/// The same memory for another line.
+fn recycle<'b>(mut members: Vec<Member<'_>>) -> Vec<Member<'b>> {
+    members.clear();
+    members.into_iter().map(|_| Member { key: Str::Raw(b""), value: Token::Word(b"null") }).collect()
 }

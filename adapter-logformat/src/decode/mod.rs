@@ -21,7 +21,7 @@ pub mod syslog;
 
 pub use registry::{FORMATS, Format};
 
-use crate::{record::Record, time::Clock};
+use crate::{json::Member, record::Record, time::Clock};
 
 /// Why and where a line is not of a format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +41,14 @@ pub fn refuse(at: usize, reason: &'static str) -> Decoded {
 #[derive(Debug)]
 pub struct Context {
     pub clock: Clock,
+    /// Memory of the JSON decoder.
+    members: Vec<Member<'static>>,
+}
+
+impl Context {
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, members: Vec::new() }
+    }
 }
 
 /// A format ready to decode.

@@ -7,7 +7,7 @@ pub(super) fn tokens(pattern: &str) -> Result<Vec<Token>, Ambiguous> {
     let mut tokens = Vec::new();
     let mut rest = pattern;
     while let Some(dollar) = rest.find('$') {
-        tokens.push(Token::Literal(rest[..dollar].as_bytes().to_vec()));
+        tokens.push(Token::Literal(rest.as_bytes()[..dollar].to_vec()));
         let at = pattern.len() - rest.len() + dollar;
         let behind = &rest[dollar + 1..];
         let (name, used) = match behind.strip_prefix('{') {

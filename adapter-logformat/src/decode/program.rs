@@ -271,7 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn cx() -> Context {
-        Context { clock: Clock::new(jiff::tz::TimeZone::UTC, Time::default()) }
+        Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::default()))
     }
 
     const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;

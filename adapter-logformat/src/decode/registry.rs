@@ -151,7 +151,7 @@ mod tests {
         for entry in FORMATS {
             assert_eq!(entry.format.name(), entry.name);
             assert_eq!(Format::by_name(entry.name), Some(entry.format));
-            let mut cx = Context { clock: Clock::new(jiff::tz::TimeZone::UTC, Time::now()) };
+            let mut cx = Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::now()));
             let mut record = Record::default();
             assert_eq!(
                 entry.format.decode(entry.example.as_bytes(), &mut cx, &mut record),

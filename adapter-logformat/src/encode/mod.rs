@@ -73,6 +73,8 @@ pub struct Encoder {
     original: Original,
     layout: &'static Layout,
     column: usize,
+    /// The shared fields' keys as they are written: `,"name":`.
+    keys: Vec<String>,
     /// Rendered `"key":value` pairs that every record of the stream gets, each with a comma in front.
     fixed: Vec<u8>,
     /// Shared fields that `fixed` sets instead.
@@ -96,6 +98,7 @@ impl Encoder {
             original,
             layout,
             column,
+            keys: FIELDS.iter().map(|(_, row)| format!(",\"{}\":", row[column])).collect(),
             fixed: Vec::new(),
             fixed_known: 0,
             fixed_app: fixed.iter().any(|(name, _)| name.starts_with(layout.app)),
@@ -252,10 +255,10 @@ fn write_value(value: &Value<'_>, valid: bool, seconds: bool, out: &mut Vec<u8>,
 
 /// Whether the raw line must go along, and how.
 fn raw_needed(source: &Source<'_>, record: &Record<'_>, original: Original, valid: bool) -> Raw {
-    if !valid || simdutf8::basic::from_utf8(source.line).is_err() {
+    let same = std::ptr::eq(source.line, source.text);
+    if !valid || (!same && simdutf8::basic::from_utf8(source.line).is_err()) {
         return Raw::Base64;
     }
-    let same = source.line.len() == source.text.len();
     let whole = match record.message {
         None => true,
         Some(Value::Text(crate::text::Str::Raw(text))) => text.len() == source.line.len(),

@@ -122,7 +122,7 @@ impl Object<'_, '_, '_> {
                 Name::Known(field) => {
                     let key = FIELDS[*field as usize].1[column];
                     if !key.is_empty() && self.encoder.fixed_known & (1 << *field as u64) == 0 {
-                        self.key(key.as_bytes());
+                        self.out.extend_from_slice(self.encoder.keys[*field as usize].as_bytes());
                         self.value(value);
                     }
                 }

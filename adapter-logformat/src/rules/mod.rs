@@ -179,7 +179,7 @@ mod tests {
 
     fn applies(filter: &Filter, format: Format, line: &str) -> bool {
         let rule = Rule::compile(filter, Schema::Ecs).expect("compiles");
-        let mut cx = Context { clock: Clock::new(jiff::tz::TimeZone::UTC, Time::default()) };
+        let mut cx = Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::default()));
         let mut record = Record::default();
         format.decode(line.as_bytes(), &mut cx, &mut record).expect("reads");
         rule.applies(line.as_bytes(), &record, &mut Vec::new())

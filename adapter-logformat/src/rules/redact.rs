@@ -83,10 +83,9 @@ impl Redactor {
         };
         to.clear();
         to.extend_from_slice(line);
-        if memchr::memchr(b'@', line).is_some() {
-            if let Some(done) = self.emails.as_ref().and_then(|regex| replaced(regex, to, b"***@***")) {
-                step(done, to);
-            }
+        let mail = self.emails.as_ref().filter(|_| memchr::memchr(b'@', line).is_some());
+        if let Some(done) = mail.and_then(|regex| replaced(regex, to, b"***@***")) {
+            step(done, to);
         }
         if let Some(done) = self.tokens.as_ref().and_then(|regex| replaced(regex, to, b"${1}***")) {
             step(done, to);
