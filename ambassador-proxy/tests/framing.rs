@@ -192,19 +192,22 @@ fn requests(mut bytes: &[u8]) -> Result<Vec<String>, String> {
 }
 
 /// Sends bytes, then reads until the proxy closes or is silent. Gives back the statuses.
-fn send(addr: std::net::SocketAddr, bytes: &[u8]) -> Vec<String> {
+fn send(addr: std::net::SocketAddr, bytes: &[u8], first: Duration) -> Vec<String> {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    stream.set_read_timeout(Some(first)).unwrap();
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
         answer.extend_from_slice(&buffer[..n]);
+        stream.set_read_timeout(Some(SILENCE)).unwrap();
     }
     let text = String::from_utf8_lossy(&answer).into_owned();
     text.lines().filter_map(|line| line.strip_prefix("HTTP/1.")?.get(2..5).map(str::to_owned)).collect()
 }
 
+/// Nothing more is to be expected after this.
+const SILENCE: Duration = Duration::from_millis(400);
 const PROBE: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
@@ -214,7 +217,9 @@ fn what_is_malformed_never_reaches_the_upstream() {
     let addr = proxy.http();
     let work: Vec<_> = BAD
         .iter()
-        .map(|(what, bytes)| std::thread::spawn(move || (what, send(addr, &[bytes, PROBE].concat()))))
+        .map(|(what, bytes)| {
+            std::thread::spawn(move || (what, send(addr, &[bytes, PROBE].concat(), SILENCE)))
+        })
         .collect();
     for thread in work {
         let (what, statuses) = thread.join().unwrap();
@@ -233,7 +238,7 @@ fn what_is_odd_goes_on_well_framed() {
     for (what, bytes) in ODD {
         let (upstream, connections) = recorder();
         let proxy = start(&["--http", &format!("127.0.0.1:0=http://{upstream}"), "--access-log", "off"]);
-        let statuses = send(proxy.http(), &[bytes, PROBE].concat());
+        let statuses = send(proxy.http(), &[bytes, PROBE].concat(), testkit::timeout());
         let mut seen = Vec::new();
         for connection in connections.lock().unwrap().iter() {
             let bytes = connection.lock().unwrap();

@@ -327,7 +327,9 @@ fn one_shot(
         }
         stream.write_all(first).unwrap();
         bytes.clear();
-        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // What has to come may take its time; what must not come is waited for only a little.
+        let wait = if then.is_empty() { Duration::from_millis(500) } else { testkit::timeout() };
+        stream.set_read_timeout(Some(wait)).unwrap();
         while let Ok(n @ 1..) = stream.read(&mut buffer) {
             bytes.extend_from_slice(&buffer[..n]);
             if bytes.len() >= 5 && !then.is_empty() {
