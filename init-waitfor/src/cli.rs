@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use podkit::cli::CommonArgs;
-use podkit::units::Dur;
+use podkit::units::{Dur, Size};
 
 use crate::migration::MigrationConfig;
 
@@ -15,7 +15,7 @@ use crate::migration::MigrationConfig;
     name = "init-waitfor",
     subcommand_negates_reqs = true,
     override_usage = "init-waitfor [OPTIONS] TARGET... [-- COMMAND ARG...]\n       init-waitfor [OPTIONS] --config FILE [-- COMMAND ARG...]\n       init-waitfor <SUBCOMMAND>",
-    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND\n  postgres://  mysql://  redis(s)://  amqp(s)://  nats://  mqtt(s)://  memcached://  mongodb://  kafka://\n  grpc(s)://host:port[/service]   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n80 failed migration; 81 schema behind; 82 schema ahead; 83 lock timeout; 84 authentication refused;\n86 lock lost; 87 pooler; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
+    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND\n  postgres://  mysql://  redis(s)://  amqp(s)://  nats://  mqtt(s)://  memcached://  mongodb://  kafka://\n  grpc(s)://host:port[/service]   k8s:KIND/NAME   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n80 failed migration; 81 schema behind; 82 schema ahead; 83 lock timeout; 84 authentication refused;\n86 lock lost; 87 pooler; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -155,6 +155,8 @@ pub enum Tool {
     Migration(MigrationArgs),
     /// Run a migration command once, however many replicas start: gate, lock, run, gate
     Migrate(MigrateArgs),
+    /// Fetch a file over HTTP: whole and checked, or not at all
+    Fetch(FetchArgs),
     /// Copy this binary, for the next container's image
     Install {
         /// File, or directory that gets a file of the same name
@@ -234,6 +236,25 @@ pub struct MigrateArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// http:// or https://; redirects are followed
+    #[arg(value_name = "URL", value_parser = http_url)]
+    pub url: String,
+    /// File to write (atomically)
+    #[arg(value_name = "DEST")]
+    pub dest: PathBuf,
+    /// SHA-256 that the file must have
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub sha256: Option<String>,
+    /// Largest file that is taken
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub max_size: Size,
+    /// Permissions in octal
+    #[arg(long, value_name = "MODE", default_value = "0644", value_parser = octal)]
+    pub mode: u32,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct WriteArgs {
     /// Template with ${VAR}, ${VAR:-default}, ${VAR:?message} and $${literal}; - is stdin
     #[arg(value_name = "TEMPLATE")]
@@ -250,6 +271,19 @@ pub struct WriteArgs {
 fn explained(text: &str) -> Result<String, String> {
     let bare = !text.contains("://") && !text.starts_with("exec:") && !text.contains(':');
     crate::target::parse_argument(&if bare { format!("dns://{text}") } else { text.to_owned() })
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.to_owned()),
+        _ => Err("is no http:// or https:// URL; write for example https://host/file".to_owned()),
+    }
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    let text = text.trim_start_matches("sha256:").to_ascii_lowercase();
+    let good = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if good { Ok(text) } else { Err("is no SHA-256; write its 64 hexadecimal digits".to_owned()) }
 }
 
 fn octal(text: &str) -> Result<u32, String> {

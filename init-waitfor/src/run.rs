@@ -42,6 +42,11 @@ pub fn main() -> Result<(), Exit> {
         let resolver = resolver(&config);
         return on_runtime(async { migrate::migrate(&plan, &config, &resolver, stop()?).await });
     }
+    if let Some(Tool::Fetch(args)) = &cli.tool {
+        let resolver = resolver(&config);
+        let tls = config::tls(&cli.http);
+        return on_runtime(async { tools::fetch::fetch(args, tls, &config, &resolver, stop()?).await });
+    }
     let targets = Targets::compile(&config).map_err(|problems| {
         // The same code has found nothing in `Config::check`; only a change in between could.
         Exit::config(

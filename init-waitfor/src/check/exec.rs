@@ -1,7 +1,9 @@
 //! `exec:COMMAND`: a command that ends with 0. Its whole process group ends with the attempt.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -11,6 +13,8 @@ use crate::target::{Wrong, words};
 
 /// Output kept for the message: the last line of it.
 const KEEP: usize = 4096;
+/// For output that is still in the pipes when the command has ended.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exec {
@@ -49,12 +53,23 @@ impl Exec {
         let group = Group::of(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let watch = async {
-            // The command may leave a daemon behind that holds the pipes, so its exit is what counts.
             let mut out = Tail::default();
             let mut err = Tail::default();
-            let status = tokio::select! {
-                status = child.wait() => status,
-                () = async { tokio::join!(out.fill(stdout), err.fill(stderr)); std::future::pending().await } => unreachable!(),
+            let status = {
+                let mut read = pin!(async { tokio::join!(out.fill(stdout), err.fill(stderr)) });
+                let mut all_read = false;
+                let status = tokio::select! {
+                    status = child.wait() => status,
+                    _ = &mut read => {
+                        all_read = true;
+                        child.wait().await
+                    }
+                };
+                // The command may have left a daemon behind that holds the pipes, so its last words get a moment, not more.
+                if !all_read {
+                    let _ = tokio::time::timeout(LAST_WORDS, &mut read).await;
+                }
+                status
             };
             (status, err.last_line().or_else(|| out.last_line()))
         };

@@ -9,6 +9,7 @@ mod exec;
 mod file;
 mod grpc;
 mod http;
+mod k8s;
 mod kafka;
 mod memcached;
 mod migration;
@@ -119,10 +120,11 @@ pub enum Check {
     Migration(Box<migration::Migration>),
     Broker(Box<brokers::Broker>),
     Grpc(Box<grpc::Grpc>),
+    K8s(Box<k8s::K8s>),
 }
 
 /// Those that are not in a table of their own.
-const SCHEMES: [&str; 14] = [
+const SCHEMES: [&str; 15] = [
     "dns",
     "tcp",
     "unix",
@@ -131,6 +133,7 @@ const SCHEMES: [&str; 14] = [
     "tls",
     "file",
     "exec",
+    "k8s",
     "grpc",
     "grpcs",
     "postgres",
@@ -156,6 +159,7 @@ impl Check {
             "tls" => Check::Tls(tls::Tls::parse(parts, entry.tls.as_ref()).map_err(at_target)?),
             "file" => Check::File(file::File::parse(parts).map_err(at_target)?),
             "exec" => Check::Exec(exec::Exec::new(parts.rest, &entry.command).map_err(at_target)?),
+            "k8s" => Check::K8s(Box::new(k8s::K8s::parse(parts).map_err(at_target)?)),
             "grpc" | "grpcs" => Check::Grpc(Box::new(grpc::Grpc::parse(parts, entry).map_err(at_target)?)),
             database if crate::sql::Dsn::engine_of(database).is_some() && entry.migration.is_some() => {
                 let config = entry.migration.clone().unwrap_or_default();
@@ -195,6 +199,7 @@ impl Check {
             Check::Sql(check) => check.check(attempt).await,
             Check::Broker(check) => check.check(attempt).await,
             Check::Grpc(check) => check.check(attempt).await,
+            Check::K8s(check) => check.check(attempt).await,
             Check::Migration(check) => check.check(attempt).await,
         }
     }
@@ -210,7 +215,7 @@ impl Check {
             Check::Broker(check) => Some(check.login.at.host.clone()),
             Check::Grpc(check) => Some(check.at.host.clone()),
             Check::Migration(check) => Some(check.dsn.at.host.clone()),
-            Check::Unix(_) | Check::File(_) | Check::Exec(_) => None,
+            Check::Unix(_) | Check::File(_) | Check::Exec(_) | Check::K8s(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The subcommands beside waiting.
 
 pub mod explain;
+pub mod fetch;
 pub mod install;
 pub mod place;
 pub mod status;

@@ -8,11 +8,13 @@ mod dns;
 mod files;
 mod gate;
 mod http;
+mod k8s;
 mod migrate;
 mod migration;
 mod output;
 mod secrets;
 mod servers;
+mod tls;
 mod tools;
 
 use testkit::Proc;

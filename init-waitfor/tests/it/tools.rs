@@ -1,7 +1,8 @@
-//! install, write.
+//! install, write, fetch.
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use testkit::fake::{Answer, FakeHttp, Reply};
 use testkit::{PodDir, Proc};
 
 use crate::waitfor;
@@ -46,4 +47,36 @@ fn write_fills_a_template() {
         .run()
         .expect_code(0)
         .expect_stdout("host=x");
+}
+
+#[test]
+fn fetch_brings_a_whole_and_checked_file() {
+    let (pod, http) = (PodDir::new(), FakeHttp::start());
+    let dest = pod.join("data/model.bin");
+    let fetch = |args: &[&str]| {
+        let url = http.url("/model.bin").replace("http://", "http://u:s3cret-pw@");
+        let done = waitfor()
+            .args(["fetch", "--timeout", "20s", "--max-interval", "200ms", &url])
+            .arg(&dest)
+            .args(args)
+            .run();
+        assert!(!done.stderr().contains("s3cret-pw"), "{}", done.stderr());
+        done
+    };
+    http.next([Answer::Status(503), Answer::Reset]);
+    http.always(Reply::new(200, "hello\n"));
+    // echo hello | sha256sum
+    let sum = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    fetch(&["--sha256", sum, "--mode", "0600"]).expect_code(0);
+    assert_eq!(pod.read("data/model.bin").unwrap(), b"hello\n");
+    assert_eq!(dest.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // What is refused leaves the old file whole, and nothing beside it.
+    http.always(Reply::new(200, "other\n"));
+    fetch(&["--sha256", sum]).expect_code(1).expect_stderr("has SHA-256");
+    fetch(&["--max-size", "3"]).expect_code(1).expect_stderr("--max-size 3");
+    http.always(Answer::Status(404));
+    fetch(&[]).expect_code(1).expect_stderr("404");
+    assert_eq!(pod.read("data/model.bin").unwrap(), b"hello\n");
+    assert_eq!(std::fs::read_dir(pod.join("data")).unwrap().count(), 1);
+    fetch(&["--sha256", "abc"]).expect_code(2).expect_stderr("64 hexadecimal digits");
 }
