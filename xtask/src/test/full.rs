@@ -31,6 +31,14 @@ pub(crate) fn checkov() -> anyhow::Result<Done> {
     Ok(Done::Passed(format!("{} checks skipped, each with a reason", CHECKOV_SKIPS.len())))
 }
 
+/// Everything that the default build leaves out.
+pub(crate) fn features() -> anyhow::Result<Done> {
+    let args =
+        ["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"];
+    sh::run(sh::cargo(&args))?;
+    Ok(Done::Passed("every cargo feature".to_owned()))
+}
+
 pub(crate) fn zizmor() -> anyhow::Result<Done> {
     if !sh::root().join(".github/workflows").is_dir() {
         return Ok(Done::Passed("there are no workflows".to_owned()));

@@ -55,7 +55,8 @@ const STEPS: [(&str, Step); 14] = [
     ("compose", examples::compose),
 ];
 
-const FULL: [(&str, Step); 4] = [
+const FULL: [(&str, Step); 5] = [
+    ("features", full::features),
     ("checkov", full::checkov),
     ("zizmor", full::zizmor),
     ("long-demo", full::long_demo),
