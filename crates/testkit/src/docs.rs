@@ -6,9 +6,25 @@ use serde_json::Value;
 
 use crate::{PodDir, Proc};
 
+/// What every binary has; the README of the workspace tells about these once.
+const COMMON: [&str; 12] = [
+    "--admin",
+    "--check",
+    "--completions",
+    "--config",
+    "--log-format",
+    "--log-level",
+    "--print-config",
+    "--print-schema",
+    "--ready",
+    "--shutdown-grace",
+    "--termination-log",
+    "--version",
+];
+
 /// Compares what `binary` prints about itself with its README. Panics with everything that differs.
 ///
-/// - each flag of `--help` (and of each of `subcommands`) is in the README, and each flag that heads a row of an option table exists;
+/// - each flag of `--help` (and of each of `subcommands`) that not every binary has is in the README, and each flag that heads a row of an option table exists;
 /// - each key of `--print-schema` has a description;
 /// - each fenced `yaml` block of the README that is no manifest passes `--check`.
 pub fn agree(binary: &str, readme: &str, subcommands: &[&str]) {
@@ -17,7 +33,8 @@ pub fn agree(binary: &str, readme: &str, subcommands: &[&str]) {
     for subcommand in subcommands {
         known.extend(flags(&help(binary, &[subcommand, "--help"])));
     }
-    let mentioned = all_flags(readme);
+    let mut mentioned = all_flags(readme);
+    mentioned.extend(COMMON.map(str::to_owned));
     wrong.extend(known.difference(&mentioned).map(|flag| format!("--help has {flag}, the README has not")));
     let rows: BTreeSet<String> = readme
         .lines()
