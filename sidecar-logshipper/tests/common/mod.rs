@@ -84,12 +84,20 @@ pub fn wait_docs(sink: &FakeBulk, count: usize) {
     eventually(&format!("{count} documents"), || (sink.doc_count() >= count).then_some(()));
 }
 
+/// Where to ask; one that has ended is shown with its last words.
+fn admin(running: &Running) -> std::net::SocketAddr {
+    if !running.is_running() {
+        running.fail("it has ended before it was asked");
+    }
+    running.wait_ready().addr("admin")
+}
+
 pub fn count(running: &Running, name: &str) -> f64 {
-    metrics(running.wait_ready().addr("admin")).sum(&format!("sidecar_logshipper_{name}"))
+    metrics(admin(running)).sum(&format!("sidecar_logshipper_{name}"))
 }
 
 pub fn status(running: &Running) -> Value {
-    http::get(running.wait_ready().addr("admin"), "/statusz").json()
+    http::get(admin(running), "/statusz").json()
 }
 
 /// SIGTERM, and the end as it should be.

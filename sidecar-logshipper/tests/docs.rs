@@ -1,0 +1,7 @@
+//! Help, schema and README say the same.
+
+#[test]
+fn help_schema_and_readme_agree() {
+    let readme = include_str!("../README.md");
+    testkit::docs::agree(env!("CARGO_BIN_EXE_sidecar-logshipper"), readme, &["positions", "drain", "probe"]);
+}
