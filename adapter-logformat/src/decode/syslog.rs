@@ -187,6 +187,10 @@ fn rfc3164<'a>(mut cursor: Cursor<'a>, cx: &mut Context, record: &mut Record<'a>
             None => return refuse(tag_at + end, "the process id has no closing bracket"),
         }
     }
+    // macOS names the caller between the process and the colon: `com.apple.xpc.launchd[1] (com.apple.x): …`
+    if rest[after..].starts_with(b" (") {
+        after = memchr::memmem::find(&rest[after..], b"):").map_or(after, |close| after + close + 1);
+    }
     record.time = Some(time);
     if rest.get(after) == Some(&b':') && !tag.is_empty() {
         record.text(Field::Host, host);
