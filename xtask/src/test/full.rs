@@ -6,12 +6,16 @@ use super::{Done, setup};
 use crate::{demo, sh};
 
 /// Findings that do not apply, each with its reason.
-const CHECKOV_SKIPS: [(&str, &str); 6] = [
+const CHECKOV_SKIPS: [(&str, &str); 7] = [
     ("CKV_K8S_11", "no CPU limits: throttling a proxy costs latency and saves nothing; memory is limited"),
     ("CKV_K8S_15", "imagePullPolicy IfNotPresent: tags are pinned and never moved"),
     ("CKV_K8S_21", "the default namespace: an example does not decide where it lives"),
     ("CKV_K8S_43", "tags and not digests: the digests are in the release notes"),
     ("CKV2_K8S_6", "no NetworkPolicy: it belongs to the namespace, not to the pod"),
+    (
+        "CKV_DOCKER_7",
+        "no tag on `FROM ${BINARY_FROM}`: it names a stage of the same file, the one base image is pinned",
+    ),
     ("CKV_DOCKER_2", "no HEALTHCHECK in the images: Kubernetes ignores it, compose.yaml has its own"),
 ];
 
