@@ -82,11 +82,33 @@ fn memcached() {
     status(&format!("memcached://127.0.0.1:{port}"), 0, "memcached 1.");
 }
 
+/// A shell, a virtual machine and a port mapper: the first one's death does not end the others.
+struct Erlang {
+    group: u32,
+    epmd_port: u16,
+}
+
+impl Drop for Erlang {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_raw(i32::try_from(self.group).unwrap()).unwrap();
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        // It refuses while a node is registered, which ends with its connection.
+        testkit::eventually("the port mapper ends", || {
+            let mut kill = std::process::Command::new("epmd");
+            let done = kill.args(["-port", &self.epmd_port.to_string(), "-kill"]).output().ok()?;
+            let text =
+                String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+            (text.contains("Killed") || text.contains("Cannot connect")).then_some(())
+        });
+    }
+}
+
 #[test]
 fn rabbitmq() {
     let Some(server) = program("rabbitmq-server", "rabbitmq-server") else { return };
     let (port, dir) = (free_port(), directory("rabbitmq"));
     let config = dir.join("rabbitmq.conf");
+    let epmd_port = free_port();
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\ndefault_pass = rabbit-pw\ndefault_user = app\nloopback_users = none\n")).unwrap();
     give(&config, "rabbitmq");
     let variables = [
@@ -98,10 +120,12 @@ fn rabbitmq() {
         format!("RABBITMQ_ENABLED_PLUGINS_FILE={}", dir.join("plugins").display()),
         format!("HOME={}", dir.display()),
         "ERL_EPMD_ADDRESS=127.0.0.1".to_owned(),
+        format!("ERL_EPMD_PORT={epmd_port}"),
     ];
     let mut args: Vec<std::ffi::OsString> = variables.iter().map(Into::into).collect();
     args.push(server.into_os_string());
-    start("rabbitmq", std::path::Path::new("/usr/bin/env"), &dir, args);
+    let _ends =
+        Erlang { group: start("rabbitmq", std::path::Path::new("/usr/bin/env"), &dir, args), epmd_port };
     // The gate itself waits for it: an open port is minutes away from readiness on a slow machine.
     let done = waitfor().args(["--timeout", "120s", &format!("amqp://app:rabbit-pw@127.0.0.1:{port}")]).run();
     if done.code() != Some(0) {

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -95,7 +96,7 @@ pub(crate) fn start<A: Into<OsString>>(
     let log = std::fs::File::create(dir.join("log")).unwrap();
     let mut command = as_user(user, program);
     command.args(args.into_iter().map(Into::into)).current_dir(dir);
-    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
     // The signal comes when the thread that started the child ends, so that is one which never does.
     let (give, take) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
