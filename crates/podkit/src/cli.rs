@@ -87,8 +87,14 @@ pub enum LogFormat {
 /// The clap definition of `C` with the environment twins added: `--log-level` of a tool with prefix `PROXY_` is also
 /// `PROXY_LOG_LEVEL`. Every flag with a single value has one; lists and actions have none.
 pub fn command<C: Parser>(app: &App) -> Command {
-    let prefix = app.env_prefix;
-    C::command().name(app.name).version(VERSION).max_term_width(100).mut_args(|arg| with_twin(prefix, arg))
+    with_twins(app.env_prefix, C::command().name(app.name).version(VERSION).max_term_width(100))
+}
+
+/// The flags of subcommands have twins of the same names.
+fn with_twins(prefix: &'static str, command: Command) -> Command {
+    command
+        .mut_args(|arg| with_twin(prefix, arg))
+        .mut_subcommands(|subcommand| with_twins(prefix, subcommand))
 }
 
 fn with_twin(prefix: &str, arg: Arg) -> Arg {
@@ -163,6 +169,16 @@ mod tests {
         serve: ServeArgs,
         #[arg(long)]
         read: Vec<String>,
+        #[command(subcommand)]
+        command: Option<Sub>,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Sub {
+        Wait {
+            #[arg(long)]
+            patience: Option<Dur>,
+        },
     }
 
     const APP: App = App { name: "some-tool", env_prefix: "PODKIT_TEST_" };
@@ -182,6 +198,10 @@ mod tests {
         assert_eq!(twin("shutdown-grace").as_deref(), Some("PODKIT_TEST_SHUTDOWN_GRACE"));
         assert_eq!(twin("read"), None);
         assert_eq!(twin("check"), None);
+        let wait = command.find_subcommand("wait").unwrap();
+        let patience = wait.get_arguments().find(|a| a.get_long() == Some("patience")).unwrap();
+        assert_eq!(patience.get_env().unwrap(), "PODKIT_TEST_PATIENCE");
+        assert!(parse_args(&["wait", "--patience", "3s"]).unwrap().command.is_some());
     }
 
     #[test]
