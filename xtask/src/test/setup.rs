@@ -14,7 +14,7 @@ use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
 /// init-waitfor is tested against.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
@@ -25,6 +25,14 @@ const PACKAGES: [(&str, &str); 10] = [
     ("mysqld", "mariadb-server"),
     ("mysql", "mariadb-client"),
     ("redis-server", "redis-server"),
+    ("pgbouncer", "pgbouncer"),
+    ("rabbitmq-server", "rabbitmq-server"),
+    ("nats-server", "nats-server"),
+    ("mosquitto", "mosquitto"),
+    ("mosquitto_passwd", "mosquitto"),
+    ("memcached", "memcached"),
+    ("unshare", "util-linux"),
+    ("script", "bsdutils"),
 ];
 /// The Debian release whose Docker plug-ins work with old engines, too (buildx 0.13, compose 2.26).
 const PLUGIN_RELEASE: &str = "trixie";
