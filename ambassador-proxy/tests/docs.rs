@@ -3,5 +3,9 @@
 #[test]
 fn help_schema_and_readme_agree() {
     let readme = include_str!("../README.md");
-    testkit::docs::agree(env!("CARGO_BIN_EXE_ambassador-proxy"), readme, &["probe", "wait", "quit", "explain", "tap"]);
+    testkit::docs::agree(
+        env!("CARGO_BIN_EXE_ambassador-proxy"),
+        readme,
+        &["probe", "wait", "quit", "explain", "tap"],
+    );
 }
