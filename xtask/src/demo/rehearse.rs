@@ -27,7 +27,7 @@ pub(crate) fn as_a_docker_test(length: &str) -> anyhow::Result<Done> {
 }
 
 fn rehearse(args: &[&str]) -> anyhow::Result<Done> {
-    let mut command = this_program(args)?;
+    let mut command = this_program(args);
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run the demo")?;
     let stdout = child.stdout.take().context("the demo has a stdout")?;
     let mut lines = Vec::new();
@@ -46,7 +46,7 @@ fn rehearse(args: &[&str]) -> anyhow::Result<Done> {
 
 /// Starts the demo, calls `visit` with the name and address of each page it offers, and ends the demo.
 pub(crate) fn with_pages(mut visit: impl FnMut(&str, &str) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut child = this_program(&["demo", "--for", "3m", "--no-build"])?
+    let mut child = this_program(&["demo", "--for", "3m", "--no-build"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run the demo")?;
@@ -76,7 +76,7 @@ pub(crate) fn with_pages(mut visit: impl FnMut(&str, &str) -> anyhow::Result<()>
     Ok(())
 }
 
-fn this_program(args: &[&str]) -> anyhow::Result<Command> {
-    let program = std::env::current_exe().context("where is this program?")?;
-    Ok(sh::command(&program.to_string_lossy(), args))
+/// This very program, also when a build has put another one in its place meanwhile.
+fn this_program(args: &[&str]) -> Command {
+    sh::command("/proc/self/exe", args)
 }
