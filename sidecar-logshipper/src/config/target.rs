@@ -53,8 +53,7 @@ pub struct Wrong {
 /// Elasticsearch's built-in template for `logs-*-*` makes this a data stream.
 const DEFAULT_INDEX: &str = "logs-generic-default";
 
-const SINKS: &str =
-    "write stdout, file:///path, http(s)://host/path or elasticsearch+http(s)://host:port/index";
+const SINKS: &str = "write stdout, file:///path, http(s)://host/path, elasticsearch+http(s)://host:port/index, or one of the others in --help";
 
 impl Target {
     /// Reads a URL as given with `--to`.

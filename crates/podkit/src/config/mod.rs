@@ -7,6 +7,7 @@ mod report;
 mod shape;
 mod tree;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -43,9 +44,44 @@ fn schema_value<C: Config>() -> Value {
     SchemaSettings::draft07().into_generator().into_root_schema_for::<C>().to_value()
 }
 
-/// `config` as YAML, as `--print-config` shows it. Secrets show where they come from, which is all that the configuration knows.
+/// `config` as YAML, as `--print-config` shows it. Secrets show where they come from; a password in a URL's userinfo, and a text under a key that
+/// names a secret (such as a header `authorization`), show as `***`.
 pub fn to_yaml<C: Config>(config: &C) -> String {
-    serde_saphyr::to_string(config).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    let masked = serde_json::to_value(config).map(|mut value| {
+        mask(&mut value);
+        value
+    });
+    let shown = masked.map_err(|error| error.to_string());
+    shown
+        .and_then(|value| serde_saphyr::to_string(&value).map_err(|error| error.to_string()))
+        .unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = crate::secret::mask_url(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                match value {
+                    Value::String(text) if names_a_secret(key) => "***".clone_into(text),
+                    other => mask(other),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    ["authorization", "cookie", "password", "secret", "token", "api_key"]
+        .iter()
+        .any(|word| key.ends_with(word))
 }
 
 /// Reads `path` (nothing: the default configuration), lays `overlay` over it and checks the result. `env` answers `${VAR}`.
@@ -232,6 +268,16 @@ mod tests {
         assert_eq!(config.mode, Mode::Quiet);
         let again = parse::<Sample>(&to_yaml(&config), &env, |_| {}).unwrap();
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn what_is_shown_holds_no_password() {
+        let text = "sinks:\n  - to: http://app:s3cret@x/\n    token: {file: /run/t}\n";
+        let shown = to_yaml(&parse::<Sample>(text, &env, |_| {}).unwrap());
+        assert!(shown.contains("http://app:***@x/") && shown.contains("/run/t"), "{shown}");
+        let mut header = serde_json::json!({"headers": {"Authorization": "Bearer s3cret", "x-team": "shop"}});
+        mask(&mut header);
+        assert_eq!(header, serde_json::json!({"headers": {"Authorization": "***", "x-team": "shop"}}));
     }
 
     #[test]
