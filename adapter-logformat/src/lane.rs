@@ -535,7 +535,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn any_bytes_become_one_valid_record_that_holds_them(line in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -52,6 +52,26 @@ pub(crate) fn zizmor() -> anyhow::Result<Done> {
     Ok(Done::Passed(String::new()))
 }
 
+/// The property tests of everything that reads foreign bytes (DNS answers, log lines, format strings, acknowledgements), with many
+/// more random inputs than usual.
+pub(crate) fn fuzz() -> anyhow::Result<Done> {
+    const CASES: &str = "20000";
+    let mut command = sh::cargo(&["test", "--locked", "--lib"]);
+    command.args(["--package", "podkit", "--package", "logtail", "--package", "adapter-logformat"]);
+    command.env("PROPTEST_CASES", CASES);
+    sh::run(command)?;
+    Ok(Done::Passed(format!("{CASES} cases for each property that does not set its own number")))
+}
+
+/// Rotations, rates and backlogs in every combination against the shipper: each cell exact.
+pub(crate) fn probes() -> anyhow::Result<Done> {
+    let args = ["test", "--locked", "--package", "sidecar-logshipper", "--test", "probes"];
+    let mut command = sh::cargo(&args);
+    command.args(["--", "--ignored", "--test-threads", "1"]);
+    sh::run(command)?;
+    Ok(Done::Passed("every cell exact".to_owned()))
+}
+
 /// Random sidecars die every few seconds; the seed is shown, so that a failure can be repeated.
 pub(crate) fn long_demo() -> anyhow::Result<Done> {
     demo::as_a_storm("5m")

@@ -16,7 +16,7 @@ use summary::Summary;
 
 #[derive(clap::Args, Clone, Default)]
 pub(crate) struct Options {
-    /// Adds what is slow: checkov, zizmor, a long demo under SIGKILL, pictures of the pages
+    /// Adds what is slow: checkov, zizmor, fuzzing, probes, a long demo under SIGKILL, pictures of the pages
     #[arg(long)]
     full: bool,
     /// Runs only the steps whose names contain one of these words
@@ -55,8 +55,10 @@ const STEPS: [(&str, Step); 14] = [
     ("compose", examples::compose),
 ];
 
-const FULL: [(&str, Step); 5] = [
+const FULL: [(&str, Step); 7] = [
     ("features", full::features),
+    ("fuzz", full::fuzz),
+    ("probes", full::probes),
     ("checkov", full::checkov),
     ("zizmor", full::zizmor),
     ("long-demo", full::long_demo),
