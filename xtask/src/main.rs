@@ -1,11 +1,13 @@
 //! The project's own commands: `cargo xtask demo`, `cargo xtask test`, and what they are made of.
 
+mod bench;
 mod demo;
 mod dist;
 mod docker;
 mod images;
 mod schemas;
 mod sh;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +28,12 @@ enum Command {
     Demo(demo::Options),
     /// Sets up what the tests need, then runs every check there is
     Test(test::Options),
+    /// Measures ours and a peer in turn, under the same load, and prints the ratios
+    Bench(bench::Options),
+    /// Random schedules of everything that goes wrong, for as long as wanted
+    Soak(soak::SoakOptions),
+    /// Behaviour that peers were measured with, in every combination
+    Probe(soak::ProbeOptions),
     /// Builds the static binaries that ship, into dist/
     Dist,
     /// Builds the container images
@@ -38,6 +46,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => soak::soak(&options),
+        Command::Probe(options) => soak::probe(&options),
         Command::Dist => dist::build().map(|_| true),
         Command::Images(options) => images::build(&options).map(|_| true),
         Command::Schemas(options) => schemas::run(&options),

@@ -1,0 +1,54 @@
+//! The peers: Debian packages, installed when that is allowed, left out of the table when not.
+
+use std::fs;
+
+use crate::sh;
+
+/// What has to be there for a benchmark: (program, its packages).
+pub(crate) const PROXY: [(&str, &str); 4] = [
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx-light libnginx-mod-stream"),
+    ("wrk", "wrk"),
+    ("h2load", "nghttp2-client"),
+];
+pub(crate) const SHIPPER: [(&str, &str); 2] = [("rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng-core")];
+
+/// Whether the program is there, after an attempt to install what is missing.
+pub(crate) fn ready(wanted: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(program, _)| !is_there(program))
+        .flat_map(|(_, packages)| packages.split(' '))
+        .collect();
+    if !missing.is_empty() && rustix::process::geteuid().is_root() {
+        let mut install = sh::command("apt-get", &["install", "--yes", "--no-install-recommends"]);
+        // Installed to be measured, not to serve: a policy of 101 keeps the packages from starting their services.
+        install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        if let Err(error) = sh::output(install) {
+            eprintln!("  could not install {}: {error:#}", missing.join(" "));
+        }
+    }
+    let (there, gone): (Vec<&str>, Vec<&str>) =
+        wanted.iter().map(|(program, _)| *program).partition(|program| is_there(program));
+    if !gone.is_empty() {
+        eprintln!("  not here, and left out: {}", gone.join(" "));
+    }
+    there
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = std::env::split_paths(&path).collect();
+    folders.push("/usr/sbin".into());
+    folders.iter().any(|folder| folder.join(program).exists())
+}
+
+/// Cores and load, without which no figure means anything.
+pub(crate) fn say_machine() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?");
+    super::table::say(&format!(
+        "{cores} cores, load {load} before the start; processor time is user and system together"
+    ));
+}
