@@ -6,7 +6,7 @@
 
 use regex::bytes::Regex;
 
-use crate::decode::cri;
+use crate::decode::{Join, cri, envelope};
 
 /// Most lines of one event.
 const MAX_LINES: u64 = 512;
@@ -28,6 +28,12 @@ pub enum Rule {
     Auto,
     /// It does not match the pattern that starts an event.
     Start(Box<Regex>),
+    /// It begins with a tab or a blank.
+    Indented,
+    /// A quote of the lines before is still open.
+    Quotes,
+    /// MySQL's slow log: neither `# Time` nor the first `# User@Host` behind it.
+    Slow,
 }
 
 impl Rule {
@@ -47,12 +53,32 @@ impl Rule {
         }
     }
 
+    /// What a format asks for.
+    ///
+    /// # Errors
+    /// What is wrong with its pattern, which a test has tried.
+    pub fn default_of(join: Join) -> Result<Self, String> {
+        Ok(match join {
+            Join::Off => Rule::Off,
+            Join::Traces => Rule::Traces,
+            Join::Partial => Rule::Cri,
+            Join::Indented => Rule::Indented,
+            Join::Quotes => Rule::Quotes,
+            Join::Slow => Rule::Slow,
+            Join::Start(pattern) => Rule::parse(pattern)?,
+        })
+    }
+
     /// The rule for a run of lines.
     pub fn of(&self, bytes: &[u8]) -> &Self {
         match self {
             Rule::Auto => {
                 let first = &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(bytes.len())];
-                if cri::envelope(first).is_ok() { &Rule::Cri } else { &Rule::Traces }
+                if cri::envelope(first).is_ok() || envelope::docker(first).is_some() {
+                    &Rule::Cri
+                } else {
+                    &Rule::Traces
+                }
             }
             other => other,
         }
@@ -82,6 +108,10 @@ enum Trace {
     Go,
     /// Rust: numbered frames.
     Rust,
+    /// CSV: within quotes.
+    Quote,
+    /// A slow query's `# Time`, before its `# User@Host`.
+    SlowHead,
 }
 
 /// Cuts `bytes` (whole lines) into events. `open(line)` says whether a line may have continuations; `flush`: nothing comes behind. Gives the
@@ -112,8 +142,9 @@ pub fn cut<'a>(
         if let Some(done) = pending.take() {
             emit(&mut each, done);
         }
-        let begun = (at, end, 1, begins(line));
-        if open(line) {
+        let begun = (at, end, 1, begins_with(rule, line));
+        let closed = matches!(rule, Rule::Quotes) && begun.3 != Trace::Quote;
+        if !closed && open(line) {
             pending = Some(begun);
         } else {
             emit(&mut each, begun);
@@ -135,9 +166,9 @@ pub fn settled_cri(bytes: &[u8]) -> usize {
     let mut at = 0;
     while at < bytes.len() {
         let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
-        if let Ok(envelope) = cri::envelope(&bytes[at..end]) {
-            let slot = &mut open[usize::from(envelope.stream == b"stderr")];
-            match (*slot, envelope.partial) {
+        if let Some((stderr, partial)) = piece(&bytes[at..end]) {
+            let slot = &mut open[usize::from(stderr)];
+            match (*slot, partial) {
                 (Some(start), false) => {
                     spans.push((start, end));
                     *slot = None;
@@ -157,6 +188,14 @@ pub fn settled_cri(bytes: &[u8]) -> usize {
     settled
 }
 
+/// Of a container runtime's line: whether it comes from stderr, and whether more of it follows.
+fn piece(line: &[u8]) -> Option<(bool, bool)> {
+    match cri::envelope(line) {
+        Ok(envelope) => Some((envelope.stream == b"stderr", envelope.partial)),
+        Err(_) => envelope::docker(line).map(|docker| (docker.stream == b"stderr", docker.partial())),
+    }
+}
+
 /// Joins the partial lines of a container runtime, per stream: the raw lines, and the joined one to decode.
 pub fn cut_cri(bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
     let mut waiting: [Option<Partial>; 2] = [None, None];
@@ -165,20 +204,20 @@ pub fn cut_cri(bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
         let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
         let line = &bytes[at..end];
         at = end + 1;
-        let Ok(envelope) = cri::envelope(line) else {
+        let Some((stderr, more)) = piece(line) else {
             each(Event { raw: line, text: None, lines: 1 });
             continue;
         };
-        let slot = &mut waiting[usize::from(envelope.stream == b"stderr")];
+        let slot = &mut waiting[usize::from(stderr)];
         match slot {
             Some(partial) => {
-                partial.add(line, &line[envelope.content..]);
-                if !envelope.partial || partial.raw.len() > MAX_PARTIAL {
+                partial.add(line);
+                if !more || partial.raw.len() > MAX_PARTIAL {
                     each(partial.event());
                     *slot = None;
                 }
             }
-            None if envelope.partial => *slot = Some(Partial::new(line, &envelope)),
+            None if more => *slot = Some(Partial::new(line)),
             None => each(Event { raw: line, text: None, lines: 1 }),
         }
     }
@@ -194,17 +233,33 @@ struct Partial {
 }
 
 impl Partial {
-    fn new(line: &[u8], envelope: &cri::Envelope<'_>) -> Self {
-        let mut text = [envelope.time, b" ", envelope.stream, b" F "].concat();
-        text.extend_from_slice(&line[envelope.content..]);
-        Self { raw: line.to_vec(), text, lines: 1 }
+    /// The joined line has the container runtimes' notation, whichever of them cut it.
+    fn new(line: &[u8]) -> Self {
+        let mut text = Vec::new();
+        if let Ok(envelope) = cri::envelope(line) {
+            text.extend([envelope.time, b" ", envelope.stream, b" F "].concat());
+        } else if let Some(docker) = envelope::docker(line) {
+            text.extend([docker.time, b" ", docker.stream, b" F "].concat());
+        }
+        let mut partial = Self { raw: Vec::new(), text, lines: 0 };
+        partial.add(line);
+        partial
     }
 
-    fn add(&mut self, line: &[u8], content: &[u8]) {
-        self.raw.push(b'\n');
+    fn add(&mut self, line: &[u8]) {
+        if self.lines > 0 {
+            self.raw.push(b'\n');
+        }
         self.raw.extend_from_slice(line);
-        self.text.extend_from_slice(content);
         self.lines += 1;
+        if let Ok(envelope) = cri::envelope(line) {
+            self.text.extend_from_slice(&line[envelope.content..]);
+        } else if let Some(docker) = envelope::docker(line) {
+            docker.log.resolve(&mut self.text);
+            if self.text.last() == Some(&b'\n') {
+                self.text.pop();
+            }
+        }
     }
 
     fn event(&self) -> Event<'_> {
@@ -233,11 +288,31 @@ fn begins(line: &[u8]) -> Trace {
     }
 }
 
+fn begins_with(rule: &Rule, line: &[u8]) -> Trace {
+    match rule {
+        Rule::Quotes if odd_quotes(line) => Trace::Quote,
+        Rule::Slow if line.starts_with(b"# Time:") => Trace::SlowHead,
+        Rule::Quotes | Rule::Slow | Rule::Indented => Trace::None,
+        _ => begins(line),
+    }
+}
+
+fn odd_quotes(line: &[u8]) -> bool {
+    memchr::memchr_iter(b'"', line).count() % 2 == 1
+}
+
 /// `Some` when `line` goes on with the event, and where the trace stands then.
 fn continues(rule: &Rule, line: &[u8], trace: Trace) -> Option<Trace> {
     match rule {
         Rule::Off | Rule::Cri | Rule::Auto => None,
         Rule::Start(pattern) => (!pattern.is_match(line)).then_some(Trace::None),
+        Rule::Indented => matches!(line.first(), Some(b'\t' | b' ')).then_some(Trace::None),
+        Rule::Quotes => {
+            (trace == Trace::Quote).then(|| if odd_quotes(line) { Trace::None } else { Trace::Quote })
+        }
+        Rule::Slow if line.starts_with(b"# Time:") => None,
+        Rule::Slow if line.starts_with(b"# User@Host:") => (trace == Trace::SlowHead).then_some(Trace::None),
+        Rule::Slow => Some(trace),
         Rule::Traces => trace_line(line, trace),
     }
 }

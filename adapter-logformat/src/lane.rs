@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, Config, timezone},
-    decode::{Context, Decoder, FORMATS, Format, detect::Detector},
+    decode::{Context, Decoder, FORMATS, Format, detect::Detector, envelope},
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
     record::{Field, Part, Record, Value},
@@ -46,11 +46,7 @@ impl Stream {
         let join = match (stream.multiline.as_deref(), &decoder) {
             (Some(rule), _) => Rule::parse(rule)?,
             (None, None) => Rule::Auto,
-            (None, Some(decoder)) => match decoder.format() {
-                Format::Plain => Rule::Traces,
-                Format::Cri => Rule::Cri,
-                _ => Rule::Off,
-            },
+            (None, Some(decoder)) => Rule::default_of(decoder.join())?,
         };
         let filters = config
             .filters
@@ -71,7 +67,7 @@ impl Stream {
 }
 
 /// What became of the lines. Lines = records + joined + filtered, always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     pub lines: u64,
     pub records: u64,
@@ -86,6 +82,21 @@ pub struct Counts {
     /// Records that are a part of a line too long for one.
     pub parts: u64,
     pub formats: [u64; FORMATS.len()],
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            lines: 0,
+            records: 0,
+            joined: 0,
+            filtered: 0,
+            unparsed: 0,
+            partial: 0,
+            parts: 0,
+            formats: [0; FORMATS.len()],
+        }
+    }
 }
 
 impl Counts {
@@ -125,6 +136,8 @@ pub struct Lane {
     record: Option<Record<'static>>,
     clean: Vec<u8>,
     redacted: [Vec<u8>; 2],
+    /// A line that was inside of an envelope.
+    content: Vec<u8>,
     scratch: Vec<u8>,
     /// Records left out, by the filter's place in the configuration.
     filtered: Vec<u64>,
@@ -144,6 +157,7 @@ impl Lane {
             record: None,
             clean: Vec::new(),
             redacted: [Vec::new(), Vec::new()],
+            content: Vec::new(),
             scratch: Vec::new(),
             filtered,
         }
@@ -151,15 +165,30 @@ impl Lane {
 
     /// What detection knows, to be remembered; `null` where nothing is to be detected.
     pub fn detector(&self) -> serde_json::Value {
-        match self.stream.decoder {
+        let mut state = match self.stream.decoder {
             Some(_) => serde_json::Value::Null,
-            None => serde_json::to_value(self.detector).unwrap_or_default(),
+            None => serde_json::to_value(&self.detector).unwrap_or_default(),
+        };
+        if !self.cx.header.columns().is_empty() {
+            if state.is_null() {
+                state = serde_json::json!({});
+            }
+            state["header"] = serde_json::json!(self.cx.header.save());
         }
+        state
     }
 
     /// What [`Self::detector`] said before.
     pub fn remember(&mut self, detector: &serde_json::Value) {
         self.detector = serde_json::from_value(detector.clone()).unwrap_or_default();
+        if let Some(header) = detector.get("header").and_then(|h| serde_json::from_value(h.clone()).ok()) {
+            self.cx.header.restore(header);
+        }
+    }
+
+    /// Whether what comes may be syslog.
+    pub fn is_syslog(&self) -> bool {
+        matches!(self.stream.decoder.as_ref().map(Decoder::format), None | Some(Format::Syslog))
     }
 
     /// The format as people call it.
@@ -271,10 +300,15 @@ impl Lane {
         let mut verdict = Verdict { format: self.stream.format, unparsed: None, partial: None };
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
-        let first = match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none()) {
-            Some(end) => &text[..end],
-            None => text,
-        };
+        let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
+        let first =
+            match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none() && !whole) {
+                Some(end) => &text[..end],
+                None => text,
+            };
+        let opens = self.stream.decoder.as_ref().is_none_or(Decoder::wrapped) && part.is_none();
+        let mut content = std::mem::take(&mut self.content);
+        let wrapped = if opens { envelope::unwrap(first, &mut content) } else { None };
         if part.is_some() {
             // A piece of a line is no line of any format; it goes out as the text it is.
             record.part = part;
@@ -282,6 +316,18 @@ impl Lane {
             verdict.format = Format::Plain.name();
         } else {
             match &self.stream.decoder {
+                _ if let Some(wrapped) = wrapped => {
+                    found = wrapped.format();
+                    verdict.format = found.name();
+                    if let Err(refusal) =
+                        envelope::decode(wrapped, first, &content, &mut self.cx, &mut record)
+                    {
+                        record.clear();
+                        record.unparsed = Some(refusal.reason);
+                        verdict.unparsed = Some(refusal);
+                        counts.unparsed += 1;
+                    }
+                }
                 None => {
                     found = self.detector.decode(first, &mut self.cx, &mut record);
                     verdict.format = found.name();
@@ -314,6 +360,7 @@ impl Lane {
             counts.parts -= u64::from(part.is_some());
             self.record = Some(record.recycle());
             self.clean = clean;
+            self.content = content;
             return verdict;
         }
         counts.records += 1;
@@ -323,6 +370,7 @@ impl Lane {
         self.encoder.encode(&source, &record, out);
         self.record = Some(record.recycle());
         self.clean = clean;
+        self.content = content;
         verdict
     }
 }

@@ -12,13 +12,15 @@ pub enum Str<'a> {
     Json(&'a [u8]),
     /// Bytes with C-like escapes (`\xHH`, `\"`, `\n`, `\u00e9`), as nginx, Apache, Go and sloppy JSON write them.
     Escaped(&'a [u8]),
+    /// The inside of a quoted value in which a quote is written twice: CSV (RFC 4180) and its relatives.
+    Doubled(&'a [u8]),
 }
 
 impl<'a> Str<'a> {
     /// The bytes as written, escapes included.
     pub fn bytes(&self) -> &'a [u8] {
         match self {
-            Str::Raw(b) | Str::Json(b) | Str::Escaped(b) => b,
+            Str::Raw(b) | Str::Json(b) | Str::Escaped(b) | Str::Doubled(b) => b,
         }
     }
 
@@ -27,6 +29,7 @@ impl<'a> Str<'a> {
         match self {
             Str::Raw(_) => true,
             Str::Json(b) | Str::Escaped(b) => memchr::memchr(b'\\', b).is_none(),
+            Str::Doubled(b) => memchr::memchr(b'"', b).is_none(),
         }
     }
 
@@ -35,6 +38,7 @@ impl<'a> Str<'a> {
         match self {
             Str::Raw(b) => to.extend_from_slice(b),
             Str::Json(b) | Str::Escaped(b) => unescape(b, to),
+            Str::Doubled(b) => undouble(b, to),
         }
     }
 
@@ -43,6 +47,11 @@ impl<'a> Str<'a> {
         match self {
             Str::Raw(b) if valid => escape_valid(out, b),
             Str::Raw(b) => escape_any(out, b),
+            Str::Doubled(b) => {
+                scratch.clear();
+                undouble(b, scratch);
+                escape_any(out, scratch);
+            }
             Str::Json(b) if valid => out.extend_from_slice(b),
             Str::Json(b) | Str::Escaped(b) => {
                 if memchr::memchr(b'\\', b).is_none() {
@@ -54,6 +63,15 @@ impl<'a> Str<'a> {
             }
         }
     }
+}
+
+/// Every second quote of a run goes.
+fn undouble(mut from: &[u8], to: &mut Vec<u8>) {
+    while let Some(at) = memchr::memmem::find(from, b"\"\"") {
+        to.extend_from_slice(&from[..=at]);
+        from = &from[at + 2..];
+    }
+    to.extend_from_slice(from);
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

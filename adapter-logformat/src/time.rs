@@ -93,18 +93,52 @@ impl Clock {
         Some(Time { seconds, nanos: 0 })
     }
 
+    /// `21/Nov/2026:12:24:10.123`: the same without a zone, with a fraction (HAProxy).
+    fn clf_short(&mut self, text: &[u8]) -> Option<(Time, usize)> {
+        let date = (number(text.get(7..11)?)?, month(text.get(3..6)?)?, number(text.get(..2)?)?);
+        let clock = clock_time(text.get(12..20)?)?;
+        let (nanos, at) = fraction(text, 20);
+        Some((Time { seconds: self.resolve(date, clock, None)?, nanos }, at))
+    }
+
+    fn day_first(&mut self, text: &[u8]) -> Option<(Time, usize)> {
+        let date = (number(text.get(7..11)?)?, month(text.get(3..6)?)?, number(text.get(..2)?)?);
+        let clock = clock_time(text.get(12..20)?)?;
+        let (nanos, mut at) = fraction(text, 20);
+        let mut zone = None;
+        if let Some((offset, length)) = text.get(at + 1..).filter(|_| text[at] == b' ').and_then(zone_prefix)
+        {
+            zone = Some(offset);
+            at += 1 + length;
+        }
+        Some((Time { seconds: self.resolve(date, clock, zone)?, nanos }, at))
+    }
+
     /// Any of the notations in use: ISO 8601 and its relatives, CLF, RFC 3164, RFC 1123, a Unix time as digits.
     pub fn parse(&mut self, text: &[u8]) -> Option<Time> {
         let (time, used) = self.prefix(text)?;
         (used == text.len()).then_some(time)
     }
 
+    /// The same for formats whose times are in UTC and do not say so.
+    pub fn utc(&mut self, text: &[u8]) -> Option<Time> {
+        let zone = std::mem::replace(&mut self.zone, TimeZone::UTC);
+        let time = self.parse(text);
+        self.zone = zone;
+        time
+    }
+
     /// The time at the start of `text` and how many bytes it takes.
     pub fn prefix(&mut self, text: &[u8]) -> Option<(Time, usize)> {
         match text {
-            [b'0'..=b'9', b'0'..=b'9', b'/', b'A'..=b'Z', ..] if text.len() >= 26 && text[11] == b':' => {
-                Some((self.clf(&text[..26])?, 26))
+            [b'0'..=b'9', b'0'..=b'9', b'/', b'A'..=b'Z', ..] if text.len() >= 20 && text[11] == b':' => {
+                if text.len() >= 26 && text[20] == b' ' && matches!(text[21], b'+' | b'-') {
+                    return Some((self.clf(&text[..26])?, 26));
+                }
+                self.clf_short(text)
             }
+            // 21-Nov-2026 12:24:10.123, as Tomcat, PHP and BIND write it.
+            [_, _, b'-', b'A'..=b'Z', _, _, b'-', _, _, _, _, b' ' | b'T', ..] => self.day_first(text),
             [_, _, _, _, b'-' | b'/' | b'.', _, _, b'-' | b'/' | b'.', _, _, ..] => self.iso(text),
             [b'A'..=b'Z', _, _, b' ', ..] => self.bsd(text),
             [b'A'..=b'Z', _, _, b',', b' ', ..] => self.rfc1123(text),
@@ -122,7 +156,8 @@ impl Clock {
         let (nanos, mut at) = fraction(text, 19);
         let zone_at = if text.get(at) == Some(&b' ') { at + 1 } else { at };
         let mut zone = None;
-        if let Some((offset, length)) = zone_prefix(&text[zone_at..]) {
+        if let Some((offset, length)) = zone_prefix(&text[zone_at..]).or_else(|| zone_word(&text[zone_at..]))
+        {
             zone = Some(offset);
             at = zone_at + length;
         }
@@ -170,6 +205,15 @@ impl Clock {
         let (this, _, _) = civil_from_days(now.div_euclid(86_400));
         (this - 1..=this + 1)
             .filter_map(|year| self.resolve((year, month, day), clock, None))
+            .min_by_key(|seconds| (seconds - now).abs())
+    }
+
+    /// A time of day without its date means the nearest such moment.
+    pub fn nearest_day(&mut self, of_day: i64, offset: Option<i64>) -> Option<i64> {
+        let now = self.now.seconds;
+        let today = now.div_euclid(86_400);
+        (today - 1..=today + 1)
+            .filter_map(|day| self.resolve(civil_from_days(day), of_day, offset))
             .min_by_key(|seconds| (seconds - now).abs())
     }
 
@@ -286,7 +330,7 @@ fn fraction(text: &[u8], at: usize) -> (u32, usize) {
 }
 
 /// `Z`, `UTC`, `GMT`, `+02`, `+0200`, `+02:00` → seconds east, and the bytes used.
-fn zone_prefix(text: &[u8]) -> Option<(i64, usize)> {
+pub(crate) fn zone_prefix(text: &[u8]) -> Option<(i64, usize)> {
     match text {
         [b'Z' | b'z', ..] => Some((0, 1)),
         [b'U', b'T', b'C', ..] | [b'G', b'M', b'T', ..] => Some((0, 3)),
@@ -302,6 +346,29 @@ fn zone_prefix(text: &[u8]) -> Option<(i64, usize)> {
         }
         _ => None,
     }
+}
+
+/// `EST`, `CEST`: what PostgreSQL and `date` write behind a time. Only names that mean one thing to most; others are left to the
+/// configured zone.
+fn zone_word(text: &[u8]) -> Option<(i64, usize)> {
+    let length = text.iter().take(6).take_while(|b| b.is_ascii_alphanumeric()).count();
+    let quarter_hours = match &text[..length] {
+        b"EST" | b"CDT" => -20,
+        b"EDT" => -16,
+        b"CST" | b"MDT" => -24,
+        b"MST" | b"PDT" => -28,
+        b"PST" => -32,
+        b"WET" => 0,
+        b"CET" | b"BST" | b"WEST" => 4,
+        b"CEST" | b"EET" => 8,
+        b"EEST" | b"MSK" => 12,
+        b"HKT" | b"SGT" => 32,
+        b"JST" | b"KST" => 36,
+        b"AEST" => 40,
+        b"AEDT" => 44,
+        _ => return None,
+    };
+    Some((quarter_hours * 900, length))
 }
 
 fn offset(text: &[u8]) -> Option<i64> {

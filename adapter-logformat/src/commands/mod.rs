@@ -17,7 +17,7 @@ pub fn formats() -> Result<(), Exit> {
         "FORMAT        DETECTED  WHAT IT IS\nauto          -         finds out per file, and reads each line as what it is\n",
     );
     for entry in FORMATS {
-        let detected = if entry.detect { "yes" } else { "-" };
+        let detected = if entry.detect.is_some() { "yes" } else { "-" };
         text.push_str(&format!(
             "{:<13} {:<9} {}\n{:24}{}\n",
             entry.name, detected, entry.about, "", entry.example

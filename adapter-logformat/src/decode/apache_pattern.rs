@@ -1,9 +1,16 @@
 //! Apache's `LogFormat` strings → tokens (mod_log_config, mod_logio).
 
-use super::program::{Ambiguous, Meaning, Token, Variable};
+use super::program::{Ambiguous, Meaning, Program, Token, Variable};
+use super::time_pattern::TimePattern;
 use crate::record::Field;
 
-pub(super) fn tokens(pattern: &str) -> Result<Vec<Token>, Ambiguous> {
+/// # Errors
+/// [`Ambiguous`]
+pub fn compile(pattern: &str) -> Result<Program, Ambiguous> {
+    Program::compile(tokens(pattern)?, "apache")
+}
+
+fn tokens(pattern: &str) -> Result<Vec<Token>, Ambiguous> {
     let bytes = pattern.as_bytes();
     let mut tokens = Vec::new();
     let mut literal = Vec::new();
@@ -63,14 +70,19 @@ fn directive(letter: &str, argument: &str, at: usize, tokens: &mut Vec<Token>) -
         "u" => Meaning::Text(Field::User),
         "t" if argument.is_empty() => {
             tokens.push(Token::Literal(b"[".to_vec()));
-            tokens.push(Token::Variable(Variable { meaning: Meaning::Time, blanks: false, list: false, at }));
+            tokens.push(Token::Variable(Variable::new(Meaning::Time(None), at)));
             tokens.push(Token::Literal(b"]".to_vec()));
             return Ok(());
         }
-        "t" if matches!(argument, "sec" | "msec" | "usec") => Meaning::Time,
+        "t" if matches!(argument, "sec" | "msec" | "usec") => Meaning::Time(None),
+        "t" if argument.ends_with("sec_frac") => Meaning::Ignored,
         "t" => {
-            blanks = true;
-            Meaning::Time
+            let notation =
+                argument.strip_prefix("begin:").or(argument.strip_prefix("end:")).unwrap_or(argument);
+            match TimePattern::strftime(notation) {
+                Ok(pattern) => Meaning::Time(Some(pattern)),
+                Err(error) => return Ambiguous::new(at, format!("'%{{{argument}}}t': {error}")),
+            }
         }
         "r" => {
             blanks = true;
@@ -125,6 +137,6 @@ fn directive(letter: &str, argument: &str, at: usize, tokens: &mut Vec<Token>) -
         }
         other => return Err(Ambiguous { at, reason: format!("'%{other}' is no directive of LogFormat") }),
     };
-    tokens.push(Token::Variable(Variable { meaning, blanks, list: false, at }));
+    tokens.push(Token::Variable(Variable { blanks, ..Variable::new(meaning, at) }));
     Ok(())
 }

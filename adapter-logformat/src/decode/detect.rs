@@ -11,11 +11,12 @@ const SAMPLE: u32 = 32;
 const REOPEN: u32 = 16;
 
 /// The state of one stream.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Detector {
     locked: Option<Format>,
     seen: u32,
-    hits: [u32; FORMATS.len()],
+    /// By the format's place in the table; as long as it had to be so far.
+    hits: Vec<u32>,
     refused: u32,
 }
 
@@ -53,9 +54,8 @@ impl Detector {
 
     fn count(&mut self, found: Format) {
         self.seen += 1;
-        if let Some(place) = FORMATS.iter().position(|e| e.format == found) {
-            self.hits[place] += 1;
-        }
+        self.hits.resize(FORMATS.len(), 0);
+        self.hits[found.index()] += 1;
         if self.seen < SAMPLE {
             return;
         }
@@ -67,39 +67,39 @@ impl Detector {
 
 /// The first candidate that reads the line; plain text always does. True when a strict one did.
 pub fn first<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> (Format, bool) {
-    for entry in FORMATS.iter().filter(|e| e.detect && plausible(e.format, line)) {
-        if entry.format.decode(line, cx, record).is_ok() {
-            return (entry.format, true);
+    match candidate(line, cx, record, None) {
+        Some(format) => (format, true),
+        None => {
+            let _ = plain::decode(line, cx, record);
+            (Format::Plain, false)
         }
-        record.clear();
     }
-    let _ = plain::decode(line, cx, record);
-    (Format::Plain, false)
 }
 
 /// The content of an envelope: anything but another envelope of the same kind.
 pub fn content<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) {
-    for entry in FORMATS.iter().filter(|e| e.detect && e.format != Format::Cri && plausible(e.format, line)) {
-        if entry.format.decode(line, cx, record).is_ok() {
-            return;
-        }
-        record.clear();
+    if candidate(line, cx, record, Some(Format::Cri)).is_none() {
+        let _ = plain::decode(line, cx, record);
     }
-    let _ = plain::decode(line, cx, record);
 }
 
-/// One look at the first byte spares most candidates.
-fn plausible(format: Format, line: &[u8]) -> bool {
-    let Some(&first) = line.first() else { return false };
-    match format {
-        Format::Json => matches!(first, b'{' | b' ' | b'\t'),
-        Format::Cri | Format::NginxError => first.is_ascii_digit(),
-        Format::Klog => matches!(first, b'I' | b'W' | b'E' | b'F' | b'D'),
-        Format::Syslog => first == b'<' || first.is_ascii_uppercase() || first.is_ascii_digit(),
-        Format::Nginx | Format::Logfmt | Format::Apache => first != b'{',
-        Format::ApacheError => first == b'[',
-        Format::Plain => true,
+/// The first format that reads the line; one look at the first byte spares most of them.
+fn candidate<'a>(
+    line: &'a [u8],
+    cx: &mut Context,
+    record: &mut Record<'a>,
+    but: Option<Format>,
+) -> Option<Format> {
+    let first = *line.first()?;
+    for entry in FORMATS {
+        if entry.detect.is_some_and(|fits| fits(first)) && Some(entry.format) != but {
+            if (entry.decode)(line, cx, record).is_ok() {
+                return Some(entry.format);
+            }
+            record.clear();
+        }
     }
+    None
 }
 
 #[cfg(test)]

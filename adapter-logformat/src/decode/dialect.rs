@@ -278,6 +278,7 @@ pub fn origin<'a>(text: Str<'a>, record: &mut Record<'a>) {
         Str::Raw(_) => Str::Raw(part),
         Str::Json(_) => Str::Json(part),
         Str::Escaped(_) => Str::Escaped(part),
+        Str::Doubled(_) => Str::Doubled(part),
     };
     let line = memchr::memrchr(b':', bytes).and_then(|at| Some((at, number(&bytes[at + 1..])?)));
     match line {
@@ -344,4 +345,15 @@ fn tracing_fields<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
         });
     }
     found
+}
+
+/// The same where a line may be one of an access log with names of its own choice: LTSV and the like.
+pub fn access<'a, 'm>(
+    members: impl Iterator<Item = &'m Member<'a>> + Clone,
+    cx: &mut Context,
+    record: &mut Record<'a>,
+) where
+    'a: 'm,
+{
+    map(members, cx, record);
 }

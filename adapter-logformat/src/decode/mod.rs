@@ -4,22 +4,39 @@
 //! not cost the status code. What it refuses, it refuses with the place where it stopped.
 
 pub mod apache_error;
-mod apache_pattern;
+pub mod apache_pattern;
+pub mod aws;
+pub mod cef;
 pub mod cri;
+pub mod csv;
 pub mod detect;
 pub mod dialect;
+pub mod envelope;
+pub mod envoy;
+pub mod haproxy;
+pub mod haproxy_pattern;
+pub mod header;
 pub mod json;
+pub mod key_value;
 pub mod klog;
 pub mod logfmt;
+pub mod meaning;
+pub mod names;
 pub mod nginx;
 pub mod nginx_error;
-mod nginx_pattern;
+pub mod nginx_pattern;
 pub mod plain;
 pub mod program;
-mod registry;
+pub mod proxies;
+pub mod registry;
 pub mod syslog;
+pub mod table;
+pub mod template;
+pub mod time_pattern;
+pub mod w3c;
 
-pub use registry::{FORMATS, Format};
+pub use registry::{Entry, Format, Join};
+pub use table::FORMATS;
 
 use crate::{json::Member, record::Record, time::Clock};
 
@@ -41,13 +58,15 @@ pub fn refuse(at: usize, reason: &'static str) -> Decoded {
 #[derive(Debug)]
 pub struct Context {
     pub clock: Clock,
+    /// The columns that a line of the stream has named.
+    pub header: header::Header,
     /// Memory of the JSON decoder.
     members: Vec<Member<'static>>,
 }
 
 impl Context {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, members: Vec::new() }
+        Self { clock, header: header::Header::default(), members: Vec::new() }
     }
 }
 
@@ -67,11 +86,11 @@ impl Decoder {
     pub fn new(name: &str, pattern: Option<&str>) -> Result<Self, String> {
         let format = Format::by_name(name).ok_or_else(|| format!("there is no format {name:?}"))?;
         let Some(pattern) = pattern else { return Ok(Decoder::Fixed(format)) };
-        let program = match format {
-            Format::Nginx => program::Program::nginx(pattern),
-            Format::Apache => program::Program::apache(pattern),
-            _ => return Err(format!("the format {name} takes no pattern; nginx and apache do")),
+        let Some(compile) = format.entry().compile else {
+            let with: Vec<_> = FORMATS.iter().filter(|e| e.compile.is_some()).map(|e| e.name).collect();
+            return Err(format!("the format {name} takes no pattern; {} do", with.join(", ")));
         };
+        let program = compile(pattern);
         program.map(|program| Decoder::Program(format, Box::new(program))).map_err(|error| error.to_string())
     }
 
@@ -80,6 +99,21 @@ impl Decoder {
         match self {
             Decoder::Fixed(format) | Decoder::Program(format, _) => *format,
         }
+    }
+
+    /// Which lines belong together when the configuration does not say.
+    pub fn join(&self) -> Join {
+        self.format().entry().join
+    }
+
+    /// True when it reads all lines of an event, not only the first.
+    pub fn whole(&self) -> bool {
+        self.format().entry().whole
+    }
+
+    /// True when its lines may come in an envelope of JSON.
+    pub fn wrapped(&self) -> bool {
+        matches!(self.format(), Format::Docker | Format::Journald | Format::Cri)
     }
 
     /// Fills `record` from `line` (no newline, no carriage return, no colours).

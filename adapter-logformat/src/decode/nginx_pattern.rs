@@ -1,9 +1,15 @@
 //! nginx' `log_format` strings → tokens (ngx_http_log_module, and the variables of the core, proxy and upstream modules).
 
-use super::program::{Ambiguous, Meaning, Token, Variable};
+use super::program::{Ambiguous, Meaning, Program, Token, Variable};
 use crate::record::Field;
 
-pub(super) fn tokens(pattern: &str) -> Result<Vec<Token>, Ambiguous> {
+/// # Errors
+/// [`Ambiguous`]
+pub fn compile(pattern: &str) -> Result<Program, Ambiguous> {
+    Program::compile(tokens(pattern)?, "nginx")
+}
+
+fn tokens(pattern: &str) -> Result<Vec<Token>, Ambiguous> {
     let mut tokens = Vec::new();
     let mut rest = pattern;
     while let Some(dollar) = rest.find('$') {
@@ -33,7 +39,7 @@ pub(super) fn tokens(pattern: &str) -> Result<Vec<Token>, Ambiguous> {
 
 fn variable(name: &str, at: usize) -> Variable {
     let meaning = match name {
-        "time_local" | "time_iso8601" | "msec" => Meaning::Time,
+        "time_local" | "time_iso8601" | "msec" => Meaning::Time(None),
         "request" => Meaning::Request,
         "remote_addr" => Meaning::Client,
         "remote_user" => Meaning::Text(Field::User),
@@ -49,7 +55,7 @@ fn variable(name: &str, at: usize) -> Variable {
         "request_time" => Meaning::Duration(1_000_000_000),
         "host" | "http_host" | "server_name" => Meaning::Text(Field::ServerAddress),
         "server_port" => Meaning::Number(Field::ServerPort),
-        "request_id" => Meaning::Text(Field::RequestId),
+        "request_id" | "req_id" => Meaning::Text(Field::RequestId),
         other => Meaning::Named(other.to_owned()),
     };
     let header = name.starts_with("http_")
@@ -58,5 +64,5 @@ fn variable(name: &str, at: usize) -> Variable {
         || name.starts_with("arg_");
     let blanks = header && name != "http_host"
         || matches!(name, "request" | "uri" | "document_uri" | "request_body" | "request_filename");
-    Variable { meaning, blanks, list: name.starts_with("upstream_"), at }
+    Variable { blanks, list: name.starts_with("upstream_"), ..Variable::new(meaning, at) }
 }

@@ -1,51 +1,44 @@
 //! A server's own format string as the configuration: compiled once to a list of steps, run over borrowed spans.
 //!
 //! What a step takes has to end somewhere: at the literal behind it, at its closing quote or bracket, or by its own grammar (a time, a list of
-//! upstreams). A string in which that is not so is refused when it is compiled, with the place.
+//! upstreams). A string in which that is not so is refused when it is compiled, with the place. The formats that servers have out of the
+//! box are such programs, too, only strict: a line whose time or level is none is not of the format.
 
-use super::{Context, Cursor, Decoded, apache_pattern, nginx, nginx_pattern, refuse};
+use super::{Context, Cursor, Decoded, Refusal, meaning, refuse, time_pattern::TimePattern};
 use crate::{
-    record::{Field, Record, Value},
-    text::Str,
-    time::number,
+    record::{Field, Record},
+    severity::Severity,
 };
 
-/// What a value means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    Ignored,
-    /// Parsed by [`crate::time::Clock`].
-    Time,
-    /// `GET /path HTTP/1.1`
-    Request,
-    Client,
-    /// `HTTP/1.1`
-    Protocol,
-    Text(Field),
-    Number(Field),
-    /// So many nanoseconds are one unit.
-    Duration(i64),
-    /// Kept under this name in the namespace.
-    Named(String),
-}
+pub use meaning::Meaning;
 
 /// How a value ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+enum End {
     /// At the literal behind it, or the end of the line.
     Literal,
+    /// At the last place where the literal behind it stands.
+    LastLiteral,
     /// At the quote that no backslash escapes.
     Quote,
     /// Words joined by `, ` or ` : `, as nginx lists upstreams.
     List,
     /// A time says itself how long it is.
     Time,
+    /// At the closing brace, where there is an opening one: HAProxy's captures. Otherwise it is not there at all.
+    Braces,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+#[derive(Clone, Debug)]
+enum Step {
     Literal(Vec<u8>),
-    Value { meaning: Meaning, end: End },
+    Value {
+        meaning: Meaning,
+        end: End,
+        padded: bool,
+    },
+    /// From here on the line may end, or hold more than the format knows.
+    Open,
 }
 
 /// A value as a pattern's syntax knows it, before it is known how it ends.
@@ -56,8 +49,18 @@ pub struct Variable {
     pub blanks: bool,
     /// nginx' lists of upstreams.
     pub list: bool,
+    /// Filled up with blanks to a width.
+    pub padded: bool,
+    /// In braces, or not there.
+    pub braces: bool,
     /// Where it stands in the pattern.
     pub at: usize,
+}
+
+impl Variable {
+    pub fn new(meaning: Meaning, at: usize) -> Self {
+        Self { meaning, blanks: false, list: false, padded: false, braces: false, at }
+    }
 }
 
 /// Literals and variables in turns, as parsed.
@@ -65,6 +68,7 @@ pub struct Variable {
 pub enum Token {
     Literal(Vec<u8>),
     Variable(Variable),
+    Open,
 }
 
 /// Where and why a pattern is refused.
@@ -75,41 +79,30 @@ pub struct Ambiguous {
     pub reason: String,
 }
 
+impl Ambiguous {
+    pub fn new<T>(at: usize, reason: impl Into<String>) -> Result<T, Self> {
+        Err(Self { at, reason: reason.into() })
+    }
+}
+
 /// A compiled format string.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Program {
     steps: Vec<Step>,
     space: &'static str,
+    /// A time or a level that cannot be read means that the line is of another format.
+    strict: bool,
 }
 
 impl Program {
-    /// nginx' `log_format` string (with its variables, without the directive).
+    /// From what a pattern's syntax gave. `space`: the namespace of values without a field of their own.
     ///
     /// # Errors
     /// [`Ambiguous`]
-    pub fn nginx(pattern: &str) -> Result<Self, Ambiguous> {
-        Self::compile(nginx_pattern::tokens(pattern)?, "nginx")
-    }
-
-    /// Apache's `LogFormat` string.
-    ///
-    /// # Errors
-    /// [`Ambiguous`]
-    pub fn apache(pattern: &str) -> Result<Self, Ambiguous> {
-        Self::compile(apache_pattern::tokens(pattern)?, "apache")
-    }
-
-    fn compile(tokens: Vec<Token>, space: &'static str) -> Result<Self, Ambiguous> {
-        let mut merged: Vec<Token> = Vec::new();
-        for token in tokens {
-            match (merged.last_mut(), token) {
-                (Some(Token::Literal(before)), Token::Literal(more)) => before.extend_from_slice(&more),
-                (_, Token::Literal(text)) if text.is_empty() => {}
-                (_, token) => merged.push(token),
-            }
-        }
+    pub fn compile(tokens: Vec<Token>, space: &'static str) -> Result<Self, Ambiguous> {
+        let merged = merge(tokens);
         if !merged.iter().any(|token| matches!(token, Token::Variable(_))) {
-            return Err(Ambiguous { at: 0, reason: "it has no variables".to_owned() });
+            return Ambiguous::new(0, "it has no variables");
         }
         let mut steps = Vec::new();
         for (i, token) in merged.iter().enumerate() {
@@ -118,136 +111,199 @@ impl Program {
                     steps.push(Step::Literal(text.clone()));
                     continue;
                 }
+                Token::Open => {
+                    steps.push(Step::Open);
+                    continue;
+                }
                 Token::Variable(variable) => variable,
             };
-            let quoted =
-                matches!(i.checked_sub(1).map(|p| &merged[p]), Some(Token::Literal(t)) if t.ends_with(b"\""));
-            let next = match merged.get(i + 1) {
-                Some(Token::Literal(text)) => Some(text.as_slice()),
-                Some(Token::Variable(_)) if variable.meaning != Meaning::Time => {
-                    let reason =
-                        "nothing separates this variable from the next; put a blank or quotes between them"
-                            .to_owned();
-                    return Err(Ambiguous { at: variable.at, reason });
-                }
-                _ => None,
-            };
-            let end = match next {
-                Some(text) if quoted && text.starts_with(b"\"") => End::Quote,
-                _ if variable.meaning == Meaning::Time => End::Time,
-                Some(text) if variable.list && text.starts_with(b" ") => End::List,
-                Some(text) if variable.blanks && text.starts_with(b" ") => {
-                    let reason =
-                        "this variable may hold blanks and a blank follows it; put it in quotes".to_owned();
-                    return Err(Ambiguous { at: variable.at, reason });
-                }
-                _ => End::Literal,
-            };
-            steps.push(Step::Value { meaning: variable.meaning.clone(), end });
+            let end = end_of(variable, &merged, i)?;
+            steps.push(Step::Value { meaning: variable.meaning.clone(), end, padded: variable.padded });
         }
-        Ok(Self { steps, space })
+        Ok(Self { steps, space, strict: false })
+    }
+
+    /// The same, refusing lines whose time or level is none.
+    pub fn strict(self) -> Self {
+        Self { strict: true, ..self }
     }
 
     /// Fills `record`. The structure has to fit; a value that is not what it should be costs only itself.
     pub fn decode<'a>(&'a self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
         let mut cursor = Cursor::new(line);
+        let mut open = false;
+        // A value that is not there takes the blank behind it along.
+        let mut skip_blank = false;
         for (i, step) in self.steps.iter().enumerate() {
             match step {
+                Step::Open => open = true,
                 Step::Literal(text) => {
+                    let mut text = text.as_slice();
+                    if std::mem::take(&mut skip_blank) {
+                        text = text.strip_prefix(b" ").unwrap_or(text);
+                    }
                     if !cursor.literal(text) {
+                        if open && cursor.rest().is_empty() {
+                            return Ok(());
+                        }
                         return refuse(cursor.at, "not what the pattern has here");
                     }
                 }
-                Step::Value { meaning, end } => {
+                Step::Value { meaning, end, padded } => {
                     let next = match self.steps.get(i + 1) {
                         Some(Step::Literal(text)) => Some(text.as_slice()),
+                        Some(Step::Open) => match self.steps.get(i + 2) {
+                            Some(Step::Literal(text)) => Some(text.as_slice()),
+                            _ => None,
+                        },
                         _ => None,
                     };
+                    let may_end = matches!(self.steps.get(i + 1), Some(Step::Open)) || open;
+                    if *padded {
+                        while cursor.literal(b" ") {}
+                    }
                     let start = cursor.at;
-                    let value = match end {
-                        End::Quote => super::closing_quote(cursor.rest()),
-                        End::Literal => match next {
-                            Some(text) => memchr::memmem::find(cursor.rest(), text),
-                            None => Some(cursor.rest().len()),
-                        },
-                        End::List => Some(list(cursor.rest())),
-                        End::Time => match cx.clock.prefix(cursor.rest()) {
-                            Some((time, used)) => {
-                                record.time = Some(time);
-                                cursor.at += used;
-                                continue;
-                            }
-                            // Not a time that is known: it ends like any other value.
-                            None => match next {
-                                Some(text) => memchr::memmem::find(cursor.rest(), text),
-                                None => Some(cursor.rest().len()),
-                            },
-                        },
-                    };
-                    let Some(length) = value else {
+                    if let (End::Time, Meaning::Time(pattern)) = (end, meaning)
+                        && let Some((time, used)) = time_prefix(pattern.as_ref(), cursor.rest(), cx)
+                    {
+                        record.time = Some(time);
+                        cursor.at += used;
+                        continue;
+                    }
+                    if *end == End::Braces && !cursor.rest().starts_with(b"{") {
+                        skip_blank = true;
+                        continue;
+                    }
+                    let Some(length) = length(*end, cursor.rest(), next, may_end) else {
                         return refuse(start, "the value that the pattern has here has no end");
                     };
                     cursor.at += length;
-                    self.value(meaning, &line[start..start + length], cx, record);
+                    let mut text = &line[start..start + length];
+                    if *padded {
+                        text = text.trim_ascii_end();
+                        if next.is_some_and(|next| next.starts_with(b" ")) {
+                            while cursor.rest().starts_with(b"  ") {
+                                cursor.at += 1;
+                            }
+                        }
+                    }
+                    let read = meaning.read(self.space, text, cx, record);
+                    if let (Err(reason), true) = (read, self.strict) {
+                        return Err(Refusal { at: start, reason });
+                    }
                 }
             }
         }
         if cursor.rest().is_empty() {
-            Ok(())
-        } else {
-            refuse(cursor.at, "the line is longer than the pattern")
+            return Ok(());
         }
-    }
-
-    fn value<'a>(&'a self, meaning: &'a Meaning, text: &'a [u8], cx: &mut Context, record: &mut Record<'a>) {
-        if matches!(text, b"-" | b"") {
-            return;
+        if open {
+            meaning::named(self.space, b"extra", cursor.rest().trim_ascii_start(), record);
+            return Ok(());
         }
-        match meaning {
-            Meaning::Ignored => {}
-            Meaning::Time => match cx.clock.parse(text) {
-                Some(time) => record.time = Some(time),
-                None => record.note("time"),
-            },
-            Meaning::Request => nginx::request(text, record),
-            Meaning::Client => nginx::client(text, record),
-            Meaning::Protocol => record.text(Field::HttpVersion, text.strip_prefix(b"HTTP/").unwrap_or(text)),
-            Meaning::Text(field) => record.set(*field, Value::Text(Str::Escaped(text))),
-            Meaning::Number(field) => match number(text) {
-                Some(number) => record.set(*field, Value::Int(number)),
-                None => record.note("number"),
-            },
-            // Of a pattern that has the duration twice, the finer one is kept.
-            Meaning::Duration(unit) if record.has(Field::Duration) && *unit >= 1_000_000 => {}
-            Meaning::Duration(unit) => match nanos(text, *unit) {
-                Some(nanos) => record.set(Field::Duration, Value::Duration(nanos)),
-                None => record.note("duration"),
-            },
-            Meaning::Named(name) => {
-                let value = if super::logfmt::is_number(text) {
-                    Value::Json(text)
-                } else {
-                    Value::Text(Str::Escaped(text))
-                };
-                record.push_sub(self.space, Str::Raw(name.as_bytes()), value);
-            }
-        }
+        refuse(cursor.at, "the line is longer than the pattern")
     }
 }
 
-/// `0.005` units → nanoseconds.
-fn nanos(text: &[u8], unit: i64) -> Option<i64> {
-    let (whole, fraction) = match memchr::memchr(b'.', text) {
-        Some(dot) => (&text[..dot], &text[dot + 1..]),
-        None => (text, &b""[..]),
-    };
-    let mut total = number(whole)?.checked_mul(unit)?;
-    let mut place = unit;
-    for digit in fraction {
-        place /= 10;
-        total = total.checked_add(i64::from(char::from(*digit).to_digit(10)?) * place)?;
+fn merge(tokens: Vec<Token>) -> Vec<Token> {
+    let mut merged: Vec<Token> = Vec::new();
+    for token in tokens {
+        match (merged.last_mut(), token) {
+            (Some(Token::Literal(before)), Token::Literal(more)) => before.extend_from_slice(&more),
+            (_, Token::Literal(text)) if text.is_empty() => {}
+            (_, token) => merged.push(token),
+        }
     }
-    Some(total)
+    merged
+}
+
+fn end_of(variable: &Variable, tokens: &[Token], i: usize) -> Result<End, Ambiguous> {
+    let before = match i.checked_sub(1).map(|p| &tokens[p]) {
+        Some(Token::Literal(text)) => text.as_slice(),
+        _ => b"",
+    };
+    let is_time = matches!(variable.meaning, Meaning::Time(_));
+    let next = match tokens.get(i + 1) {
+        Some(Token::Literal(text)) => Some(text.as_slice()),
+        Some(Token::Open) => match tokens.get(i + 2) {
+            Some(Token::Literal(text)) => Some(text.as_slice()),
+            _ => None,
+        },
+        Some(Token::Variable(next)) if !is_time && !next.braces => {
+            return Ambiguous::new(
+                variable.at,
+                "nothing separates this variable from the next; put a blank or quotes between them",
+            );
+        }
+        _ => None,
+    };
+    if variable.braces {
+        return Ok(End::Braces);
+    }
+    let quoted = before.ends_with(b"\"");
+    let closing = match before.last() {
+        Some(b'[') => b']',
+        Some(b'(') => b')',
+        Some(b'{') => b'}',
+        Some(b'<') => b'>',
+        Some(b'|') => b'|',
+        _ => 0,
+    };
+    Ok(match next {
+        Some(text) if quoted && text.starts_with(b"\"") => End::Quote,
+        _ if is_time => End::Time,
+        Some(text) if variable.list && text.starts_with(b" ") => End::List,
+        Some(text) if closing != 0 && text.first() == Some(&closing) => End::Literal,
+        Some(_) if matches!(variable.meaning, Meaning::Message) => {
+            // From its end the line can be read backwards when nothing behind the message holds blanks.
+            let plain = tokens[i + 1..].iter().all(|t| match t {
+                Token::Variable(v) => !v.blanks && !matches!(v.meaning, Meaning::Message),
+                _ => true,
+            });
+            if !plain {
+                return Ambiguous::new(
+                    variable.at,
+                    "the message ends at no certain place: values behind it may hold blanks, too; put it last",
+                );
+            }
+            End::LastLiteral
+        }
+        Some(text) if variable.blanks && text.starts_with(b" ") => {
+            return Ambiguous::new(
+                variable.at,
+                "this variable may hold blanks and a blank follows it; put it in quotes",
+            );
+        }
+        _ => End::Literal,
+    })
+}
+
+fn length(end: End, rest: &[u8], next: Option<&[u8]>, may_end: bool) -> Option<usize> {
+    match end {
+        End::Quote => super::closing_quote(rest),
+        End::List => Some(list(rest)),
+        End::Braces => {
+            let close =
+                memchr::memmem::find(rest, b"} ").or_else(|| rest.ends_with(b"}").then(|| rest.len() - 1));
+            close.map(|at| at + 1)
+        }
+        End::LastLiteral => memchr::memmem::rfind(rest, next.unwrap_or_default()),
+        End::Literal | End::Time => match next {
+            Some(text) => memchr::memmem::find(rest, text).or_else(|| may_end.then_some(rest.len())),
+            None => Some(rest.len()),
+        },
+    }
+}
+
+fn time_prefix(
+    pattern: Option<&TimePattern>,
+    text: &[u8],
+    cx: &mut Context,
+) -> Option<(crate::time::Time, usize)> {
+    match pattern {
+        None => cx.clock.prefix(text),
+        Some(pattern) => pattern.prefix(text, &mut cx.clock),
+    }
 }
 
 /// The length of `0.001, 0.002 : 0.003`.
@@ -264,78 +320,16 @@ fn list(text: &[u8]) -> usize {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::{Clock, Time};
-    use proptest::prelude::*;
-
-    fn cx() -> Context {
-        Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::default()))
-    }
-
-    const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
-
-    fn shown(record: &Record<'_>) -> String {
-        format!("{:?} {:?} {:?}", record.time, record.partial, record.fields())
-    }
-
-    #[test]
-    fn combined_as_a_pattern_reads_what_the_hand_made_decoder_reads() {
-        let program = Program::nginx(COMBINED).expect("compiles");
-        for line in include_str!("../../tests/golden/nginx.log").lines() {
-            let (mut by_hand, mut by_program) = (Record::default(), Record::default());
-            nginx::decode(line.as_bytes(), &mut cx(), &mut by_hand).expect("reads");
-            program.decode(line.as_bytes(), &mut cx(), &mut by_program).expect("reads");
-            let sorted = |record: &Record<'_>| {
-                let mut fields: Vec<_> = record.fields().iter().map(|f| format!("{f:?}")).collect();
-                fields.sort();
-                (record.time, record.partial, fields)
-            };
-            assert_eq!(sorted(&by_hand), sorted(&by_program), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_told_apart_is_refused_with_its_place() {
-        for (pattern, at) in [
-            ("$remote_addr$status", 0),
-            ("$status $request $body_bytes_sent", 8),
-            ("$status $http_user_agent $body_bytes_sent", 8),
-            ("no variables", 0),
-            ("$status ${open", 8),
-            ("$status $ x", 8),
-        ] {
-            assert_eq!(Program::nginx(pattern).map_err(|e| e.at), Err(at), "{pattern}");
-        }
-        for (pattern, at) in [("%h%u", 0), ("%h %r %b", 3), ("%{Referer", 0), ("%", 0), ("%h %y", 3)] {
-            assert_eq!(Program::apache(pattern).map_err(|e| e.at), Err(at), "{pattern}");
-        }
-    }
-
-    #[test]
-    fn lists_of_upstreams_hold_blanks() {
-        let program =
-            Program::nginx("$upstream_response_time $upstream_addr $request_time").expect("compiles");
-        let line = b"0.001, 0.002 : 0.003 192.0.2.1:80, 192.0.2.2:80 : 192.0.2.3:80 0.250";
-        let mut record = Record::default();
-        program.decode(line, &mut cx(), &mut record).expect("reads");
-        assert!(shown(&record).contains("Duration(250000000)"), "{}", shown(&record));
-        assert_eq!(record.fields().len(), 3);
-    }
-
-    proptest! {
-        #[test]
-        fn patterns_never_panic(pattern in "[$%a-z_{}\" \\[\\]>!,0-9\\\\]{0,40}", line in prop::collection::vec(any::<u8>(), 0..80)) {
-            for program in [Program::nginx(&pattern), Program::apache(&pattern)].into_iter().flatten() {
-                let _ = program.decode(&line, &mut cx(), &mut Record::default());
-            }
-        }
-
-        #[test]
-        fn lines_never_panic(line in "[-0-9a-z \"\\[\\]:/+,.\\\\]{0,120}") {
-            let program = Program::nginx(COMBINED).expect("compiles");
-            let _ = program.decode(line.as_bytes(), &mut cx(), &mut Record::default());
-        }
-    }
+/// A level in a line that has one.
+pub fn level(text: &[u8]) -> Option<Severity> {
+    Severity::from_name(text.trim_ascii())
 }
+
+/// True when a record has got what an access log is about.
+pub fn has_request(record: &Record<'_>) -> bool {
+    record.has(Field::Status) || record.has(Field::Method)
+}
+
+#[cfg(test)]
+#[path = "program_tests.rs"]
+mod tests;

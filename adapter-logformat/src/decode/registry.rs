@@ -1,20 +1,32 @@
-//! The table of formats: what `--from` accepts and `adapter-logformat formats` lists.
+//! What a row of the table of formats holds; the rows are in [`super::table`].
 
-use super::{Context, Decoded, apache_error, cri, json, klog, logfmt, nginx, nginx_error, plain, syslog};
+use super::{Context, Decoded, program, table::FORMATS};
 use crate::record::Record;
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
-pub enum Format {
-    Nginx,
-    NginxError,
-    Apache,
-    ApacheError,
-    Json,
-    Logfmt,
-    Syslog,
-    Klog,
-    Cri,
-    Plain,
+pub use super::table::Format;
+
+/// Reads one line.
+pub type DecodeFn = for<'a> fn(&'a [u8], &mut Context, &mut Record<'a>) -> Decoded;
+/// Compiles a format string.
+pub type CompileFn = fn(&str) -> Result<program::Program, program::Ambiguous>;
+
+/// Which lines of a format belong together when the configuration does not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Join {
+    /// One line, one event.
+    Off,
+    /// Stack traces behind the line that reports them.
+    Traces,
+    /// Partial lines of a container runtime.
+    Partial,
+    /// Lines that begin with a tab or a blank go on (PostgreSQL).
+    Indented,
+    /// Until the quotes are even (CSV).
+    Quotes,
+    /// `# Time` and `# User@Host` begin an event (MySQL's slow log).
+    Slow,
+    /// A line that this pattern matches begins an event.
+    Start(&'static str),
 }
 
 /// One row of `adapter-logformat formats`.
@@ -26,89 +38,62 @@ pub struct Entry {
     pub about: &'static str,
     /// A line of this format.
     pub example: &'static str,
-    /// Strict enough to be tried by `--from auto`, in this order.
-    pub detect: bool,
+    /// Strict enough to be tried by `--from auto`: the first bytes that a line of it can have.
+    pub detect: Option<fn(u8) -> bool>,
+    /// Where the format takes a pattern.
+    pub compile: Option<CompileFn>,
+    pub join: Join,
+    /// It reads all lines of an event, not only the first.
+    pub whole: bool,
+    pub decode: DecodeFn,
 }
 
-/// In the order of detection: the most specific first.
-pub const FORMATS: &[Entry] = &[
-    Entry {
-        format: Format::Cri,
-        name: "cri",
-        about: "container runtime lines (containerd, CRI-O); partial lines are joined, the content is read as auto",
-        example: "2026-11-21T12:24:10.123456789Z stdout F {\"level\":\"info\",\"msg\":\"started\"}",
-        detect: true,
-    },
-    Entry {
-        format: Format::Json,
-        name: "json",
-        about: "one object per line: pino, bunyan, winston, zap, logrus, zerolog, slog, log4j2, logback, python, structlog, Serilog, tracing, ECS",
-        example: "{\"level\":\"info\",\"ts\":1795263850.123,\"msg\":\"started\",\"port\":8080}",
-        detect: true,
-    },
-    Entry {
-        format: Format::Nginx,
-        name: "nginx",
-        about: "nginx access log: combined (also with fields behind it), or any log_format string given as the pattern",
-        example: "192.0.2.7 - - [21/Nov/2026:12:24:10 +0000] \"GET /orders HTTP/1.1\" 200 512 \"-\" \"curl/8.5.0\"",
-        detect: true,
-    },
-    Entry {
-        format: Format::NginxError,
-        name: "nginx-error",
-        about: "nginx error log",
-        example: "2026/11/21 12:24:10 [error] 31#31: *7 open() \"/srv/x\" failed (2: No such file or directory), client: 192.0.2.7, server: shop",
-        detect: true,
-    },
-    Entry {
-        format: Format::ApacheError,
-        name: "apache-error",
-        about: "Apache httpd error log, 2.2 and 2.4",
-        example: "[Sat Nov 21 12:24:10.123456 2026] [core:error] [pid 31:tid 32] [client 192.0.2.7:5000] AH00126: Invalid URI in request",
-        detect: true,
-    },
-    Entry {
-        format: Format::Syslog,
-        name: "syslog",
-        about: "syslog lines, RFC 5424 and RFC 3164, with or without priority",
-        example: "<34>1 2026-11-21T12:24:10.003Z web1 sshd 711 ID47 - Accepted publickey for root",
-        detect: true,
-    },
-    Entry {
-        format: Format::Klog,
-        name: "klog",
-        about: "klog and glog, with structured pairs (Kubernetes components)",
-        example: "I1121 12:24:10.123456    1234 server.go:79] \"Starting\" port=10250",
-        detect: true,
-    },
-    Entry {
-        format: Format::Logfmt,
-        name: "logfmt",
-        about: "key=value pairs (go-kit, logrus text, Heroku)",
-        example: "ts=2026-11-21T12:24:10.123Z level=info msg=\"listening\" addr=:8080",
-        detect: true,
-    },
-    Entry {
-        format: Format::Apache,
-        name: "apache",
-        about: "Apache httpd access log: common, combined, vhost_combined, or any LogFormat string given as the pattern (auto calls it nginx)",
-        example: "192.0.2.7 - bob [21/Nov/2026:12:24:10 +0000] \"GET /orders HTTP/1.1\" 200 512",
-        detect: false,
-    },
-    Entry {
-        format: Format::Plain,
-        name: "plain",
-        about: "text; a time and a level at its start are taken over when they are there",
-        example: "2026-11-21 12:24:10,123 INFO listening on 8080",
-        detect: false,
-    },
-];
+impl Entry {
+    pub(super) const fn new(
+        format: Format,
+        name: &'static str,
+        decode: DecodeFn,
+        about: &'static str,
+        example: &'static str,
+    ) -> Self {
+        Self {
+            format,
+            name,
+            about,
+            example,
+            detect: None,
+            compile: None,
+            join: Join::Off,
+            whole: false,
+            decode,
+        }
+    }
+
+    pub(super) const fn detect(mut self, first: fn(u8) -> bool) -> Self {
+        self.detect = Some(first);
+        self
+    }
+
+    pub(super) const fn pattern(mut self, compile: CompileFn) -> Self {
+        self.compile = Some(compile);
+        self
+    }
+
+    pub(super) const fn join(mut self, join: Join) -> Self {
+        self.join = join;
+        self
+    }
+
+    pub(super) const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+}
 
 impl Format {
     /// Its place in [`FORMATS`].
     pub fn index(self) -> usize {
-        // Every variant has a row: the test below holds that.
-        FORMATS.iter().position(|e| e.format == self).unwrap_or(FORMATS.len() - 1)
+        self as usize
     }
 
     pub fn entry(self) -> &'static Entry {
@@ -124,17 +109,7 @@ impl Format {
     }
 
     pub fn decode<'a>(self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
-        match self {
-            Format::Nginx | Format::Apache => nginx::decode(line, cx, record),
-            Format::ApacheError => apache_error::decode(line, cx, record),
-            Format::NginxError => nginx_error::decode(line, cx, record),
-            Format::Json => json::decode(line, cx, record),
-            Format::Logfmt => logfmt::decode(line, cx, record),
-            Format::Syslog => syslog::decode(line, cx, record),
-            Format::Klog => klog::decode(line, cx, record),
-            Format::Cri => cri::decode(line, cx, record),
-            Format::Plain => plain::decode(line, cx, record),
-        }
+        (self.entry().decode)(line, cx, record)
     }
 }
 
@@ -148,24 +123,32 @@ mod tests {
 
     #[test]
     fn each_example_is_read_by_its_own_format_and_detected_as_it() {
-        for entry in FORMATS {
-            assert_eq!(entry.format.name(), entry.name);
+        for (place, entry) in FORMATS.iter().enumerate() {
+            assert_eq!(entry.format.index(), place, "{} stands in the order of the formats", entry.name);
             assert_eq!(Format::by_name(entry.name), Some(entry.format));
             let mut cx = Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::now()));
             let mut record = Record::default();
-            assert_eq!(
-                entry.format.decode(entry.example.as_bytes(), &mut cx, &mut record),
-                Ok(()),
-                "{}",
+            let mut decoded = Ok(());
+            // A header line, where the format has one, stands in front.
+            for line in entry.example.lines() {
+                record.clear();
+                decoded = entry.format.decode(line.as_bytes(), &mut cx, &mut record);
+            }
+            assert_eq!(decoded, Ok(()), "{}", entry.name);
+            assert!(
+                record.time.is_some() || matches!(entry.format, Format::Regex | Format::Grok),
+                "{} has a time",
                 entry.name
             );
-            assert!(record.time.is_some(), "{} has a time", entry.name);
             assert_eq!(record.partial, None, "{}", entry.name);
-            let mut record = Record::default();
-            if entry.format == Format::Apache {
+            if entry.detect.is_none() {
                 continue;
             }
-            let (found, _) = detect::first(entry.example.as_bytes(), &mut cx, &mut record);
+            let mut cx = Context::new(Clock::new(jiff::tz::TimeZone::UTC, Time::now()));
+            let mut found = Format::Plain;
+            for line in entry.example.lines() {
+                found = detect::first(line.as_bytes(), &mut cx, &mut Record::default()).0;
+            }
             assert_eq!(found, entry.format, "{}", entry.name);
         }
     }
