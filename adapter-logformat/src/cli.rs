@@ -47,11 +47,12 @@ pub struct ConvertArgs {
     /// The server's own format string: nginx' log_format with --from nginx, Apache's LogFormat with --from apache
     #[arg(long, value_name = "STRING", global = true)]
     pub pattern: Option<String>,
-    /// File, glob (in quotes), or - for stdin; may be given several times
-    #[arg(long = "in", value_name = "PATH|GLOB|-")]
+    /// File, glob (in quotes), tcp://:PORT, udp://:PORT, unix:///PATH, unixgram:///PATH, fifo:///PATH, or - for stdin; may be given several
+    /// times
+    #[arg(long = "in", value_name = "PATH|GLOB|URL|-")]
     pub input: Vec<String>,
-    /// File to append to, or - for stdout
-    #[arg(long, value_name = "PATH|-")]
+    /// File to append to, tcp://HOST:PORT, unix:///PATH, fifo:///PATH, or - for stdout
+    #[arg(long, value_name = "PATH|URL|-")]
     pub out: Option<String>,
     /// Schema of the records
     #[arg(long, value_name = "SCHEMA", value_enum, global = true)]

@@ -11,6 +11,8 @@ use crate::{
     cli::ConvertArgs,
     decode::{Decoder, FORMATS, Format},
     encode::{Original, Schema, reserved},
+    listen::address,
+    pipeline::remote::Target,
     rules::{Filter, Redact, Redactor, Rule},
 };
 
@@ -24,10 +26,11 @@ pub struct Config {
     /// The server's own format string, for the formats `nginx` (its `log_format`) and `apache` (its `LogFormat`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Files and globs to follow, or `-` for stdin (the default).
+    /// Files and globs to follow, sockets and FIFOs to listen on (`tcp://`, `udp://`, `unix://`, `unixgram://`, `fifo://`), or `-` for stdin (the
+    /// default).
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
     pub input: Vec<String>,
-    /// File to append to, or `-` for stdout (the default).
+    /// File to append to, `tcp://HOST:PORT`, `unix:///PATH`, `fifo:///PATH`, or `-` for stdout (the default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
     /// Schema of the records: `ecs` (the default), `otel` or `flat`.
@@ -68,7 +71,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stream {
-    /// Files and globs to follow.
+    /// Files and globs to follow, sockets and FIFOs to listen on.
     #[serde(rename = "in")]
     pub input: Vec<String>,
     /// Format of the lines; default: the one above, or `auto`.
@@ -111,6 +114,7 @@ impl Scalar {
 pub enum Output {
     Stdout,
     File { path: PathBuf, max_size: u64, keep: u32 },
+    Remote(Target),
 }
 
 impl Config {
@@ -165,6 +169,7 @@ impl Config {
     pub fn output(&self) -> Output {
         match self.out.as_deref() {
             None | Some("-") => Output::Stdout,
+            Some(text) if let Some(Ok(target)) = Target::parse(text) => Output::Remote(target),
             Some(path) => Output::File {
                 path: PathBuf::from(path),
                 max_size: self.out_max_size.map_or(64 << 20, |s| s.bytes()),
@@ -180,7 +185,7 @@ impl Config {
                 let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 Some(dir.join(".adapter-logformat"))
             }
-            Output::Stdout => None,
+            Output::Stdout | Output::Remote(_) => None,
         })
     }
 }
@@ -242,13 +247,16 @@ impl podkit::Config for Config {
                 );
             }
         }
+        if let Some(Err(problem)) = self.out.as_deref().and_then(Target::parse) {
+            report.problem("out", problem, "write a path, -, tcp://HOST:PORT, unix:///PATH or fifo:///PATH");
+        }
         if self.out.as_deref() == Some("") {
             report.problem("out", "is empty", "write a path, or - for stdout");
         }
         let files = !self.streams.is_empty() || self.input.iter().any(|i| i != "-");
         if let (Output::File { path, .. }, true) = (self.output(), files) {
             let inputs = self.inputs();
-            let globs = inputs.iter().flat_map(|s| &s.input);
+            let globs = inputs.iter().flat_map(|s| &s.input).filter(|text| address::parse(text).is_none());
             if globs.filter_map(|g| globset::Glob::new(g).ok()).any(|g| g.compile_matcher().is_match(&path)) {
                 report.problem("out", "is itself one of the inputs", "write to another directory");
             }
@@ -290,6 +298,16 @@ fn check_zone(at: &str, zone: Option<&str>, report: &mut Report) {
 
 fn check_paths(at: &str, paths: &[String], report: &mut Report) {
     for path in paths.iter().filter(|p| *p != "-") {
+        if let Some(listener) = address::parse(path) {
+            if let Err(problem) = listener {
+                report.problem(
+                    at,
+                    problem,
+                    "write for example tcp://127.0.0.1:5170, unix:///run/app/log.sock or fifo:///run/app/log",
+                );
+            }
+            continue;
+        }
         if let Err(error) = globset::Glob::new(path) {
             report.problem(
                 at,

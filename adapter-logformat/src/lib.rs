@@ -13,6 +13,7 @@ pub mod encode;
 pub mod join;
 pub mod json;
 pub mod lane;
+pub mod listen;
 pub mod meter;
 pub mod pipeline;
 pub mod record;

@@ -1,6 +1,9 @@
 //! What is counted: metrics for machines, a snapshot for `/statusz` and the page.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -9,7 +12,7 @@ use prometheus_client::{
 };
 use serde_json::{Value, json};
 
-use crate::{decode::FORMATS, lane::Counts};
+use crate::{decode::FORMATS, lane::Counts, pipeline::sink::Sink};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FormatLabel {
@@ -41,6 +44,12 @@ pub struct Meter {
     pub state_errors: Counter,
     pub checkpoints_damaged: Counter,
     pub torn_records: Counter,
+    pub output_connections: Counter,
+    /// Connections that are open.
+    pub connections: Gauge,
+    pub connections_held: Counter,
+    pub datagrams_dropped: Counter,
+    connection: Arc<AtomicU64>,
     lag: Gauge<f64, AtomicU64>,
     files: Gauge,
     snapshot: Arc<Mutex<Snapshot>>,
@@ -55,6 +64,7 @@ pub struct Snapshot {
     pub lag: u64,
     pub files: Vec<Value>,
     pub problems: Vec<Value>,
+    pub listeners: Vec<Value>,
     /// Why nothing can be written at the moment.
     pub blocked: Option<String>,
     pub output: String,
@@ -83,6 +93,17 @@ impl Meter {
                 "Fragments of records left by a kill that could not be completed",
                 &self.torn_records,
             ),
+            ("output_connections", "Connections made to the output", &self.output_connections),
+            (
+                "connections_held",
+                "Times that a listener had as many connections as allowed, so that further ones waited",
+                &self.connections_held,
+            ),
+            (
+                "datagrams_dropped",
+                "UDP datagrams that the kernel dropped because they came faster than they were taken; not among the lines read",
+                &self.datagrams_dropped,
+            ),
         ] {
             registry.register(name, help, counter.clone());
         }
@@ -110,6 +131,7 @@ impl Meter {
             "1 while the output takes nothing; reading waits, nothing is lost",
             self.output_blocked.clone(),
         );
+        registry.register("connections", "Connections that send lines", self.connections.clone());
         registry.register("files_followed", "Input files followed", self.files.clone());
     }
 
@@ -139,6 +161,17 @@ impl Meter {
         for (name, count) in names.iter().zip(counts).filter(|(_, count)| **count > 0) {
             self.filters.get_or_create(&FilterLabel { filter: name.clone() }).inc_by(*count);
         }
+    }
+
+    /// What the output did since the last time.
+    pub fn output(&self, sink: &mut Sink) {
+        self.rotations.inc_by(sink.take_rotations());
+        self.output_connections.inc_by(sink.take_connections());
+    }
+
+    /// A number for a connection, never 0.
+    pub fn next_connection(&self) -> u64 {
+        self.connection.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub fn lag(&self, bytes: u64, files: usize) {
@@ -177,6 +210,7 @@ impl Meter {
             "files": now.files,
             "formats": formats,
             "problems": now.problems,
+            "listeners": now.listeners,
         })
     }
 }

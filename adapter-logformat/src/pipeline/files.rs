@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{
     batch::Batch,
     follow::Follow,
-    output::FileOutput,
+    network::Network,
     recover,
     sink::{Patience, Sink, Stop},
     state::{Found, Intent, Run, State},
@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub struct Job {
     pub streams: Arc<Streams>,
     pub sink: Sink,
+    /// Sockets and FIFOs beside the files.
+    pub network: Option<Network>,
     pub state: Option<(State, Found)>,
     pub meter: Meter,
     pub shutdown: Shutdown,
@@ -49,7 +51,7 @@ pub struct Job {
 
 /// Runs until the shutdown, or until the output is closed.
 pub fn run(job: Job) -> Result<(), Exit> {
-    let Job { streams, sink, state, meter, shutdown, wakeup, ready, opened, reload } = job;
+    let Job { streams, sink, network, state, meter, shutdown, wakeup, ready, opened, reload } = job;
     let (state, found) = match state {
         Some((state, found)) => (Some(state), found),
         None => (None, Found::default()),
@@ -72,6 +74,7 @@ pub fn run(job: Job) -> Result<(), Exit> {
     let mut worker = Worker {
         streams,
         sink,
+        network,
         state,
         meter,
         patience,
@@ -101,6 +104,7 @@ fn options(streams: &Streams) -> Options {
 struct Worker {
     streams: Arc<Streams>,
     sink: Sink,
+    network: Option<Network>,
     state: Option<State>,
     meter: Meter,
     patience: Patience,
@@ -133,18 +137,20 @@ impl Worker {
             if !self.batch.runs.is_empty() {
                 self.deliver()?;
             }
-            if turn.finished {
+            let (heard, silent) = self.hear()?;
+            if turn.finished && silent {
                 return Ok(());
             }
             if self.shown.is_none_or(|at| at.elapsed() >= SHOW) {
                 self.show();
             }
-            if !turn.more {
+            if !turn.more && !heard {
                 self.sync();
                 if turn.bytes > 0 && !finishing {
                     std::thread::sleep(LINGER);
                 } else {
-                    wakeup.wait(turn.wait.min(if waiting { PATIENCE / 4 } else { SHOW }));
+                    let soon = waiting || self.network.as_ref().is_some_and(|n| n.waits().is_some());
+                    wakeup.wait(turn.wait.min(if soon { PATIENCE / 4 } else { SHOW }));
                 }
             }
         }
@@ -186,6 +192,17 @@ impl Worker {
         waiting
     }
 
+    /// What sockets and FIFOs said, written. Whether there may be more, and whether there will be none.
+    fn hear(&mut self) -> Result<(bool, bool), Stop> {
+        let Self { network, streams, sink, patience, meter, tail, .. } = self;
+        let Some(network) = network else { return Ok((false, true)) };
+        let more = network.read(streams);
+        network.deliver(sink, patience, meter, &streams.filters, || {
+            let _ = tail.poll(0, |_| ());
+        })?;
+        Ok((more, network.finished))
+    }
+
     /// Writes the batch, exactly once where the output is a file with a state directory.
     fn deliver(&mut self) -> Result<(), Stop> {
         let Self { sink, tail, patience, batch, state, meter, seq, streams, .. } = self;
@@ -219,7 +236,7 @@ impl Worker {
         }
         meter.delivered(&batch.counts, batch.bytes_read, batch.out.len() as u64);
         meter.filtered(&streams.filters, &batch.filtered);
-        if let (Sink::Stdout, Some(state)) = (&sink, state.as_mut()) {
+        if let (Sink::Stdout | Sink::Remote(_), Some(state)) = (&sink, state.as_mut()) {
             tail.set_note(
                 serde_json::to_value(Intent { seq: *seq, ..Intent::default() }).unwrap_or_default(),
             );
@@ -262,6 +279,9 @@ impl Worker {
         match Tail::open(options(&streams), Some(positions), wakeup.clone()) {
             Ok(tail) => {
                 self.tail = tail;
+                if let Some(network) = &mut self.network {
+                    network.reload(&streams);
+                }
                 self.streams = streams;
                 // What waited there is not acknowledged: it is read again.
                 self.lanes.clear();
@@ -278,8 +298,9 @@ impl Worker {
         let files = self.tail.files();
         let lag = self.tail.lag();
         self.meter.lag(lag, files.len());
-        if let Sink::File(FileOutput { rotations, .. }) = &mut self.sink {
-            self.meter.rotations.inc_by(std::mem::take(rotations));
+        self.meter.output(&mut self.sink);
+        if let Some(network) = &self.network {
+            self.meter.update(|snapshot| snapshot.listeners = network.rows(&self.streams));
         }
         if self.lanes.len() > 4096 {
             // Lanes of files long gone; a lane that is still needed is made again.

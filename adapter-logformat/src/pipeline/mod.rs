@@ -1,11 +1,15 @@
-//! The I/O around the pure middle: `stdin | files → lanes → stdout | file`, on a thread of its own, so that a slow output
-//! holds up neither probes nor signals.
+//! The I/O around the pure middle: `stdin | files | sockets → lanes → stdout | file | socket`, on a thread of its own, so that a slow
+//! output holds up neither probes nor signals.
 
 pub mod batch;
 pub mod files;
 pub mod follow;
+pub mod frame;
+pub mod network;
+pub mod octets;
 pub mod output;
 pub mod recover;
+pub mod remote;
 pub mod sink;
 pub mod state;
 pub mod stdin;
@@ -21,9 +25,12 @@ use crate::{
     Adapter,
     cli::Cli,
     config::{Config, Output},
+    listen,
     meter::Meter,
 };
+use network::Network;
 use output::FileOutput;
+use remote::{Place, Remote, Target};
 use sink::Sink;
 use state::State;
 use streams::Streams;
@@ -43,7 +50,7 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
     let latch = pod.ready.latch("reading");
     let (sender, done) = oneshot::channel();
     let shutdown = pod.shutdown.clone();
-    if streams.globs.is_empty() {
+    if streams.only_stdin() {
         let thread = std::thread::Builder::new().name("convert".to_owned());
         let spawned = thread.spawn(move || {
             let _ = sender.send(stdin::run(&streams, sink, &meter, &shutdown, latch));
@@ -54,35 +61,54 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
         }
         return done.await.unwrap_or_else(|_| Err(Exit::failed("the converting thread ended by itself")));
     }
-    let state = match config.state_dir() {
-        Some(dir) => Some(State::open(&dir).map_err(Exit::failed)?),
-        None => {
-            info!("no --state: a restart reads the files from their beginning");
-            None
-        }
-    };
     let wakeup = logtail::Wakeup::default();
     let (reloads, reload) = mpsc::channel();
+    let listeners: Vec<_> = streams.listeners.iter().map(|(listener, _)| listener.clone()).collect();
+    let bound = listen::Bound::open(listeners).map_err(Exit::failed)?;
+    let listening = bound.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let network = match streams.listeners.is_empty() {
+        true => None,
+        false => {
+            let inbox = bound.start(&wakeup, &meter, &shutdown);
+            Some(Network::new(inbox.map_err(|e| Exit::failed(format!("sockets cannot be read: {e}")))?))
+        }
+    };
     let (opened, open) = oneshot::channel();
-    let job = files::Job {
-        streams,
-        sink,
-        state,
-        meter,
-        shutdown: shutdown.clone(),
-        wakeup: wakeup.clone(),
-        ready: latch,
-        opened,
-        reload,
+    let known = streams.clone();
+    let work: Box<dyn FnOnce() -> Result<(), Exit> + Send> = match network {
+        Some(network) if streams.globs.is_empty() => {
+            let (wakeup, shutdown) = (wakeup.clone(), shutdown.clone());
+            let _ = opened.send(());
+            Box::new(move || {
+                let outside = network::Outside { sink, meter, shutdown, wakeup, reload, ready: latch };
+                network::run(streams, network, outside)
+            })
+        }
+        network => {
+            let state = open_state(&config)?;
+            let job = files::Job {
+                streams,
+                sink,
+                network,
+                state,
+                meter,
+                shutdown: shutdown.clone(),
+                wakeup: wakeup.clone(),
+                ready: latch,
+                opened,
+                reload,
+            };
+            Box::new(move || files::run(job))
+        }
     };
     let thread = std::thread::Builder::new().name("convert".to_owned());
     let spawned = thread.spawn(move || {
-        let _ = sender.send(files::run(job));
+        let _ = sender.send(work());
     });
     spawned.map_err(|e| Exit::failed(format!("no thread can be started: {e}")))?;
     // Ready means that the files have been looked at: what is renamed from now on is followed.
     if open.await.is_ok() {
-        info!(target: "ready", admin = %pod.admin_text(), "ready");
+        info!(target: "ready", admin = %pod.admin_text(), listening, "ready");
     }
     let mut reloader = Reloader::<Adapter>::new(cli, &pod.metrics);
     let mut current = config;
@@ -104,12 +130,14 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
                     warn!("out, out_max_size, out_keep, state and reading from stdin change only with a restart; the rest is taken over");
                 }
                 match Streams::compile(&next) {
-                    Ok(streams) if !streams.globs.is_empty() => {
+                    Ok(streams) if !streams.listens_as(&known) || streams.globs.is_empty() != known.globs.is_empty() => {
+                        warn!("sockets and FIFOs to listen on change only with a restart; the old configuration stays in force");
+                    }
+                    Ok(streams) => {
                         let _ = reloads.send(Arc::new(streams));
                         wakeup.fire();
                         current = next;
                     }
-                    Ok(_) => {}
                     Err(problem) => warn!(problem, "the new configuration cannot be used; the old one stays in force"),
                 }
             }
@@ -117,8 +145,25 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
     }
 }
 
+fn open_state(config: &Config) -> Result<Option<(State, state::Found)>, Exit> {
+    match config.state_dir() {
+        Some(dir) => State::open(&dir).map(Some).map_err(Exit::failed),
+        None => {
+            info!("no --state: a restart reads the files from their beginning");
+            Ok(None)
+        }
+    }
+}
+
 fn open_output(config: &Config) -> Result<Sink, Exit> {
-    let Output::File { path, max_size, keep } = config.output() else { return Ok(Sink::Stdout) };
+    let (path, max_size, keep) = match config.output() {
+        Output::Stdout => return Ok(Sink::Stdout),
+        Output::Remote(target) => return Ok(remote(target)),
+        Output::File { path, max_size, keep } => (path, max_size, keep),
+    };
+    if let Some(fifo) = listen::address::fifo(&path.to_string_lossy()) {
+        return Ok(remote(Target { place: Place::Fifo(path), text: fifo.text, nul: false }));
+    }
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(|error| {
             Exit::failed(format!(
@@ -129,4 +174,8 @@ fn open_output(config: &Config) -> Result<Sink, Exit> {
         })?;
     }
     Ok(Sink::File(FileOutput::new(path, max_size, keep)))
+}
+
+fn remote(target: Target) -> Sink {
+    Sink::Remote(Remote::new(target, tokio::runtime::Handle::current()))
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use podkit::{limit::Every, shutdown::Shutdown};
 use tracing::{info, warn};
 
-use super::output::{FileOutput, Place, write_stdout};
+use super::{
+    output::{FileOutput, Place, write_stdout},
+    remote::Remote,
+};
 use crate::meter::Meter;
 
 /// Where records go.
@@ -14,6 +17,7 @@ use crate::meter::Meter;
 pub enum Sink {
     Stdout,
     File(FileOutput),
+    Remote(Remote),
 }
 
 /// Why nothing more can be delivered.
@@ -86,6 +90,7 @@ impl Sink {
         match self {
             Sink::Stdout => Ok(None),
             Sink::File(file) => file.place(incoming as u64).map(Some),
+            Sink::Remote(remote) => remote.ready().map(|()| None),
         }
     }
 
@@ -93,13 +98,14 @@ impl Sink {
         match self {
             Sink::Stdout => write_stdout(bytes, done),
             Sink::File(file) => file.write(bytes, done),
+            Sink::Remote(remote) => remote.write(bytes, done),
         }
     }
 
     /// False when what was written is gone already and has to be written again.
     pub fn kept(&mut self) -> io::Result<bool> {
         match self {
-            Sink::Stdout => Ok(true),
+            Sink::Stdout | Sink::Remote(_) => Ok(true),
             Sink::File(file) => file.kept(),
         }
     }
@@ -108,6 +114,23 @@ impl Sink {
         match self {
             Sink::Stdout => "stdout".to_owned(),
             Sink::File(file) => file.path().display().to_string(),
+            Sink::Remote(remote) => remote.describe(),
+        }
+    }
+
+    /// Files renamed since the last time.
+    pub fn take_rotations(&mut self) -> u64 {
+        match self {
+            Sink::File(file) => std::mem::take(&mut file.rotations),
+            _ => 0,
+        }
+    }
+
+    /// Connections made since the last time.
+    pub fn take_connections(&mut self) -> u64 {
+        match self {
+            Sink::Remote(remote) => std::mem::take(&mut remote.connected),
+            _ => 0,
         }
     }
 }

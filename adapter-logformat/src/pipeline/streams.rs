@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use crate::{
     config::Config,
     lane::{Lane, Stream},
+    listen::{Listener, address},
 };
 
 /// All streams, compiled.
@@ -15,6 +16,8 @@ pub struct Streams {
     streams: Vec<(GlobSet, Arc<Stream>)>,
     /// Every glob of every stream.
     pub globs: Vec<String>,
+    /// Sockets and FIFOs, each with the place of its stream.
+    pub listeners: Vec<(Arc<Listener>, usize)>,
     /// The names of the filters, in their order.
     pub filters: Vec<String>,
 }
@@ -25,9 +28,14 @@ impl Streams {
     pub fn compile(config: &Config) -> Result<Self, String> {
         let mut streams = Vec::new();
         let mut globs = Vec::new();
+        let mut listeners = Vec::new();
         for stream in config.inputs() {
             let mut set = GlobSetBuilder::new();
             for glob in &stream.input {
+                if let Some(listener) = address::parse(glob).or_else(|| address::fifo(glob).map(Ok)) {
+                    listeners.push((Arc::new(listener?), streams.len()));
+                    continue;
+                }
                 set.add(GlobBuilder::new(glob).literal_separator(true).build().map_err(|e| e.to_string())?);
                 globs.push(glob.clone());
             }
@@ -35,12 +43,27 @@ impl Streams {
             streams.push((set, Arc::new(Stream::compile(&stream, config)?)));
         }
         let filters = config.filters.iter().map(|filter| filter.name.clone()).collect();
-        Ok(Self { streams, globs, filters })
+        Ok(Self { streams, globs, listeners, filters })
     }
 
     /// The first stream: stdin's.
     pub fn first(&self) -> Arc<Stream> {
         self.streams[0].1.clone()
+    }
+
+    /// The stream at this place of the configuration.
+    pub fn stream(&self, place: usize) -> &Arc<Stream> {
+        &self.streams[place].1
+    }
+
+    /// Nothing but stdin.
+    pub fn only_stdin(&self) -> bool {
+        self.globs.is_empty() && self.listeners.is_empty()
+    }
+
+    /// Whether the same sockets are listened on.
+    pub fn listens_as(&self, other: &Self) -> bool {
+        self.listeners.iter().map(|(l, _)| l).eq(other.listeners.iter().map(|(l, _)| l))
     }
 
     /// A lane for a file. Its path in the records is the one its stream names, whatever rotation made of it since.
