@@ -5,6 +5,7 @@
 //! - [`follow`] holds a file by what it *is* (device, inode, birth time, prefix hash, the bytes before the position),
 //!   not by its name, and so reads through rename, copytruncate, deletion and inode reuse.
 //! - [`frame`] cuts bytes into lines, and lines over a limit into numbered parts.
+//! - [`traces`] tells consumers that join lines which of them belong to one stack trace.
 //! - [`checkpoint`] moves a position only over the contiguous acknowledged prefix and saves it atomically.
 //!
 //! The core is one synchronous state machine, [`Tail`]: [`poll`](Tail::poll) it when its [`Wakeup`] fires or its
@@ -51,6 +52,7 @@ pub mod checkpoint;
 pub mod discover;
 pub mod follow;
 pub mod frame;
+pub mod traces;
 
 mod error;
 mod options;
@@ -59,6 +61,6 @@ mod wakeup;
 pub use checkpoint::{Loaded, Position, Positions, SaveError, Store};
 pub use error::Error;
 pub use follow::{FileId, FileKey, FileStatus, Tail, Totals, Turn};
-pub use frame::{Block, Line, Lines, Piece};
+pub use frame::{Block, Line, Lines, Piece, Units};
 pub use options::{Options, check_globs};
 pub use wakeup::Wakeup;

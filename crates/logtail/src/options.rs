@@ -18,8 +18,10 @@ pub struct Options {
     pub idle_line: Option<Duration>,
     /// Files held open at once. Closed ones are found again by identity.
     pub max_open: usize,
-    /// Also read `.gz` files that a pattern names and that lay there before the first start. Without it, a `.gz` is
-    /// read only when rotation compressed it before it was read.
+    /// How newlines are written; `None`: as the byte order mark at the beginning of each file says.
+    pub units: Option<crate::Units>,
+    /// Also read `.gz` and `.zst` files that a pattern names and that lay there before the first start. Without it, one
+    /// is read only when rotation compressed it before it was read.
     pub packed: bool,
     /// Ask the kernel for changes (inotify). Without it, and on network file systems, directories are looked through
     /// every 50 ms to 1 s.
@@ -37,6 +39,7 @@ impl Options {
             read_size: 256 << 10,
             idle_line: Some(Duration::from_secs(5)),
             max_open: 256,
+            units: Some(crate::Units::Bytes),
             packed: false,
             watch: true,
         }

@@ -432,12 +432,18 @@ fn permissions_that_come_later_are_noticed() {
     reader.until(1);
 }
 
-/// gzip as logrotate calls it: a new file, then the old one goes.
-fn compress(path: &std::path::Path) {
+/// Compresses as logrotate does: a new file, then the old one goes.
+fn compress(path: &std::path::Path, suffix: &str) {
     use std::io::Write;
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&fs::read(path).expect("reads")).expect("packs");
-    fs::write(format!("{}.gz", path.display()), gzip.finish().expect("packs")).expect("writes");
+    let text = fs::read(path).expect("reads");
+    let packed = if suffix == "zst" {
+        zstd::encode_all(&text[..], 1).expect("packs")
+    } else {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&text).expect("packs");
+        gzip.finish().expect("packs")
+    };
+    fs::write(format!("{}.{suffix}", path.display()), packed).expect("writes");
     fs::remove_file(path).expect("deletes");
 }
 
@@ -447,7 +453,7 @@ fn numbered_lines(from: usize, count: usize) -> String {
 
 #[test]
 fn what_was_read_is_not_read_again_when_it_is_compressed() {
-    for options in [exact, glob] {
+    for (options, suffix) in [(exact as fn(&std::path::Path) -> Options, "gz"), (glob, "zst")] {
         let dir = dir();
         let log = dir.path().join("app.log");
         append(&log, numbered_lines(0, 1000));
@@ -459,7 +465,7 @@ fn what_was_read_is_not_read_again_when_it_is_compressed() {
             reader.until((round + 1) * 1000);
             let last = numbered(&log, 1);
             fs::rename(&last, numbered(&log, 10 + round as u32)).expect("renames");
-            compress(&numbered(&log, 10 + round as u32));
+            compress(&numbered(&log, 10 + round as u32), suffix);
             reader.stalled_for(Duration::from_millis(150));
         }
         reader.finish();
@@ -473,10 +479,15 @@ fn what_was_read_is_not_read_again_when_it_is_compressed() {
 
 #[test]
 fn what_was_compressed_before_it_was_read_is_read() {
+    compressed_before_it_was_read("gz");
+    compressed_before_it_was_read("zst");
+}
+
+fn compressed_before_it_was_read(suffix: &str) {
     let dir = dir();
     let log = dir.path().join("app.log");
     append(&numbered(&log, 9), "lay there before\n");
-    compress(&numbered(&log, 9));
+    compress(&numbered(&log, 9), suffix);
     append(&log, numbered_lines(0, 1000));
     let mut reader = Reader::new(dir.path(), exact(dir.path()));
     reader.poll(100);
@@ -487,11 +498,12 @@ fn what_was_compressed_before_it_was_read_is_read() {
     drop(reader);
     append(&log, numbered_lines(1000, 1000));
     rename(&log, 5);
-    compress(&numbered(&log, 1));
-    fs::rename(format!("{}.1.gz", log.display()), format!("{}.3.gz", log.display())).expect("renames");
+    compress(&numbered(&log, 1), suffix);
+    fs::rename(format!("{}.1.{suffix}", log.display()), format!("{}.3.{suffix}", log.display()))
+        .expect("renames");
     append(&log, numbered_lines(2000, 1000));
     rename(&log, 5);
-    compress(&numbered(&log, 1));
+    compress(&numbered(&log, 1), suffix);
     append(&log, numbered_lines(3000, 1000));
     let mut reader = Reader::new(dir.path(), exact(dir.path()));
     for _ in 0..5 {
@@ -510,9 +522,9 @@ fn compressed_files_are_read_on_request() {
     let dir = dir();
     for name in ["a.log", "b.log"] {
         append(&dir.path().join(name), numbered_lines(0, 100_000));
-        compress(&dir.path().join(name));
+        compress(&dir.path().join(name), if name == "a.log" { "gz" } else { "zst" });
     }
-    let pattern = || [dir.path().join("*.gz").display().to_string()];
+    let pattern = || [dir.path().join("*.*[tz]").display().to_string()];
     let mut reader = Reader::new(dir.path(), Options::new(pattern()));
     reader.finish();
     assert_eq!(reader.lines.len(), 0);
@@ -520,4 +532,44 @@ fn compressed_files_are_read_on_request() {
     let mut reader = Reader::new(dir.path(), Options { packed: true, ..Options::new(pattern()) });
     reader.finish();
     assert_eq!(reader.lines.len(), 200_000);
+}
+
+#[test]
+fn utf_16_is_cut_at_its_own_newlines() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    let text: String = (0..500).map(|n| format!("line {n} \u{a0a}\u{d0a}\r\n")).collect();
+    let bytes: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    // In pieces that split units, as a buffered writer does.
+    let options = Options { units: None, read_size: 99, ..exact(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options.clone());
+    let mut got: Vec<u8> = Vec::new();
+    for (round, piece) in bytes.chunks(37).enumerate() {
+        append(&log, piece);
+        let (mut last, mut done) = (Vec::new(), Vec::new());
+        while {
+            reader
+                .tail
+                .poll(1 << 20, |block| {
+                    last.extend_from_slice(block.bytes);
+                    done.push((block.file, block.range()));
+                    for line in block.lines() {
+                        assert_eq!(line.offset % 2, 0);
+                        assert!(line.bytes.ends_with(b"\r\0"), "{:?}", String::from_utf8_lossy(line.bytes));
+                    }
+                })
+                .more
+        } {}
+        got.extend_from_slice(&last);
+        if round % 2 == 0 {
+            done.into_iter().for_each(|(file, range)| reader.tail.acknowledge(file, range));
+            reader.save();
+            if reader.tail.lag() < 200 && round % 50 == 0 {
+                reader = Reader::new(dir.path(), options.clone());
+            }
+        } else {
+            done.into_iter().for_each(|(file, range)| reader.tail.acknowledge(file, range));
+        }
+    }
+    assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
 }

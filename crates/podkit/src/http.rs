@@ -26,6 +26,20 @@ pub struct ClientOptions {
     pub http2_only: bool,
     /// Every request goes to this socket instead of the URL's host.
     pub unix_socket: Option<PathBuf>,
+    /// Through whom requests go.
+    pub proxy: Proxy,
+}
+
+/// The way out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// Straight to the host.
+    #[default]
+    None,
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    Environment,
+    /// Through this one, apart from what `NO_PROXY` names. Userinfo in the URL becomes its credentials.
+    Through(String),
 }
 
 impl Default for ClientOptions {
@@ -40,6 +54,7 @@ impl Default for ClientOptions {
             idle_timeout: Duration::from_secs(50),
             http2_only: false,
             unix_socket: None,
+            proxy: Proxy::None,
         }
     }
 }
@@ -54,7 +69,7 @@ pub enum HttpError {
 }
 
 /// A client for these options; to be kept, because it holds the pool of connections. Proxy variables of the environment
-/// are not followed: inside a pod the way out is configured, not guessed.
+/// are followed only on request: inside a pod the way out is configured, not guessed.
 ///
 /// # Errors
 /// Certificate files that cannot be used.
@@ -66,7 +81,6 @@ pub fn client(options: &ClientOptions) -> Result<reqwest::Client, HttpError> {
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(config)
         .dns_resolver(options.resolver.clone())
-        .no_proxy()
         .connect_timeout(options.connect_timeout)
         .pool_max_idle_per_host(options.idle_per_host)
         .pool_idle_timeout(options.idle_timeout)
@@ -75,6 +89,13 @@ pub fn client(options: &ClientOptions) -> Result<reqwest::Client, HttpError> {
             0 => reqwest::redirect::Policy::none(),
             most => reqwest::redirect::Policy::limited(most),
         });
+    builder = match &options.proxy {
+        Proxy::None => builder.no_proxy(),
+        Proxy::Environment => builder,
+        Proxy::Through(url) => {
+            builder.proxy(reqwest::Proxy::all(url)?.no_proxy(reqwest::NoProxy::from_env()))
+        }
+    };
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);
     }

@@ -6,6 +6,6 @@ mod stat;
 mod watch;
 
 pub(crate) use pattern::{Found, Patterns, Scan};
-pub(crate) use rotated::{is_compressed, is_gzip};
+pub(crate) use rotated::{Packing, is_compressed, packing};
 pub(crate) use stat::{Identity, Stat};
 pub(crate) use watch::Watch;

@@ -7,9 +7,22 @@ pub(crate) fn is_compressed(name: &str) -> bool {
     COMPRESSED.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// By its name, it holds what gzip has compressed.
-pub(crate) fn is_gzip(name: &str) -> bool {
-    name.ends_with(".gz")
+/// A compression that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Gzip,
+    Zstd,
+}
+
+/// How a file of this name is compressed, where it can be read.
+pub(crate) fn packing(name: &str) -> Option<Packing> {
+    if name.ends_with(".gz") {
+        Some(Packing::Gzip)
+    } else if name.ends_with(".zst") {
+        Some(Packing::Zstd)
+    } else {
+        None
+    }
 }
 
 /// The names this one may be a rotated form of, nearest first. Empty for a name without a number, a date, `old` or a

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::discover::{Stat, is_compressed, is_gzip};
+use crate::discover::{Packing, Stat, is_compressed, packing};
 
 pub(super) enum Body {
     Plain(File),
@@ -19,6 +19,7 @@ pub(super) enum Body {
 
 pub(super) struct Packed {
     file: File,
+    packing: Packing,
     /// Bytes when unpacked, once someone asked.
     size: OnceCell<u64>,
     state: RefCell<Window>,
@@ -26,10 +27,26 @@ pub(super) struct Packed {
 
 /// What is unpacked now.
 struct Window {
-    decoder: MultiGzDecoder<BufReader<File>>,
+    decoder: Decoder,
     bytes: Vec<u8>,
     /// Offset of the first of `bytes`.
     start: u64,
+}
+
+/// One after the other all members of a gzip file, or all frames of a Zstandard file (whose window is at most 8 MiB at
+/// the usual levels, and that is what it takes of memory).
+enum Decoder {
+    Gzip(MultiGzDecoder<BufReader<File>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<File>>),
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
 }
 
 impl Body {
@@ -39,11 +56,9 @@ impl Body {
         let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !is_gzip(name) {
-            return Ok(Self::Plain(file));
-        }
-        let state = RefCell::new(Window { decoder: decoder(&file)?, bytes: Vec::new(), start: 0 });
-        Ok(Self::Packed(Box::new(Packed { file, size: OnceCell::new(), state })))
+        let Some(packing) = packing(name) else { return Ok(Self::Plain(file)) };
+        let state = RefCell::new(Window { decoder: decoder(&file, packing)?, bytes: Vec::new(), start: 0 });
+        Ok(Self::Packed(Box::new(Packed { file, packing, size: OnceCell::new(), state })))
     }
 
     /// As the kernel has it, with the size of what is inside: a packed one is unpacked once to its end for that, which
@@ -85,14 +100,18 @@ impl Body {
 
 /// By its name, it holds compressed bytes that cannot be read here.
 pub(super) fn is_unreadable(name: &str) -> bool {
-    is_compressed(name) && !is_gzip(name)
+    is_compressed(name) && packing(name).is_none()
 }
 
 /// Reads from the start, whatever was read before: positions of descriptors are shared by their duplicates.
-fn decoder(file: &File) -> io::Result<MultiGzDecoder<BufReader<File>>> {
+fn decoder(file: &File, packing: Packing) -> io::Result<Decoder> {
     let mut file = file.try_clone()?;
     io::Seek::rewind(&mut file)?;
-    Ok(MultiGzDecoder::new(BufReader::with_capacity(32 << 10, file)))
+    let file = BufReader::with_capacity(32 << 10, file);
+    Ok(match packing {
+        Packing::Gzip => Decoder::Gzip(MultiGzDecoder::new(file)),
+        Packing::Zstd => Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(file)?),
+    })
 }
 
 impl Packed {
@@ -102,14 +121,14 @@ impl Packed {
         }
         // On its own descriptor: the window stays where it is.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let size = io::copy(&mut decoder(&File::open(path)?)?, &mut io::sink())?;
+        let size = io::copy(&mut decoder(&File::open(path)?, self.packing)?, &mut io::sink())?;
         Ok(*self.size.get_or_init(|| size))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = &mut *self.state.borrow_mut();
         if offset < state.start {
-            *state = Window { decoder: decoder(&self.file)?, bytes: Vec::new(), start: 0 };
+            *state = Window { decoder: decoder(&self.file, self.packing)?, bytes: Vec::new(), start: 0 };
         }
         let mut chunk = [0; 32 << 10];
         let wanted = offset + buffer.len() as u64;
@@ -145,13 +164,21 @@ mod tests {
 
     #[test]
     fn packed_bytes_are_read_anywhere() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("a.log.1.gz");
         let text: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&text).expect("packs");
-        let packed = gzip.finish().expect("packs");
-        std::fs::write(&path, &packed).expect("writes");
+        // Two frames, as `cat a.zst b.zst` makes them.
+        let (first, second) = text.split_at(text.len() / 3);
+        let zstd = [first, second].map(|part| zstd::encode_all(part, 1).expect("packs")).concat();
+        for (name, packed) in [("a.log.1.gz", gzip.finish().expect("packs")), ("a.log.1.zst", zstd)] {
+            anywhere(name, &text, &packed);
+        }
+    }
+
+    fn anywhere(name: &str, text: &[u8], packed: &[u8]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(name);
+        std::fs::write(&path, packed).expect("writes");
         let body = Body::open(&path).expect("opens");
         assert_eq!(body.stat().expect("stat").size, text.len() as u64);
         let mut buffer = vec![0; 70_000];
@@ -159,10 +186,10 @@ mod tests {
             let end = (offset + buffer.len()).min(text.len());
             assert!(
                 body.read_at(&mut buffer, offset as u64).expect("reads") == &text[offset..end],
-                "{offset}"
+                "{name} {offset}"
             );
         }
         std::fs::write(&path, &packed[..packed.len() / 2]).expect("writes");
-        assert!(Body::open(&path).and_then(|half| half.stat()).is_err(), "half of one is not one");
+        assert!(Body::open(&path).and_then(|half| half.stat()).is_err(), "half of one is not one: {name}");
     }
 }

@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 use super::body::Body;
 use super::{FileKey, Place, Tail};
 use crate::discover::Stat;
-use crate::frame::{Block, Cut, Piece, cut};
+use crate::frame::{Block, Cut, Piece, Units, cut};
 
 /// A line longer than this and still unfinished is not read again as a whole for every byte added.
 const PROBE: usize = 16 << 10;
@@ -45,7 +45,19 @@ impl Tail {
         if stat.size == tracked.read {
             return Ok(0);
         }
-        let limit = self.options.max_line + 1;
+        let units = match tracked.units.or(self.options.units) {
+            Some(units) => units,
+            None => {
+                let mut mark = [0; 2];
+                let mark = file.read_at(&mut mark, 0)?;
+                if matches!(mark, [0xfe | 0xff]) && !flush {
+                    // Half of a byte order mark.
+                    return Ok(0);
+                }
+                *tracked.units.insert(Units::of_mark(mark))
+            }
+        };
+        let limit = self.options.max_line + units.width();
         if tracked.scanned > PROBE && tracked.scanned < limit && !flush {
             let want = self.options.read_size.min(limit - tracked.scanned);
             if self.buffer.len() < want {
@@ -72,7 +84,7 @@ impl Tail {
         let result = file.read_at(&mut buffer[..context + there], tracked.read - context as u64);
         let same = result.as_ref().is_ok_and(|bytes| bytes.starts_with(&tracked.context));
         let result = match result {
-            Ok(bytes) if same => Ok(self.pass_on(key, &bytes[context..], want, flush, emit)),
+            Ok(bytes) if same => Ok(self.pass_on(key, &bytes[context..], units, want, flush, emit)),
             Ok(_) => {
                 self.roll_over(key, None);
                 Ok(0)
@@ -116,6 +128,7 @@ impl Tail {
         &mut self,
         key: FileKey,
         data: &[u8],
+        units: Units,
         want: usize,
         flush: bool,
         emit: &mut impl FnMut(Block<'_>),
@@ -125,27 +138,28 @@ impl Tail {
         let mut rest = data;
         while !rest.is_empty() {
             let number = tracked.part + 1;
-            let (len, piece, part) = match cut(rest, self.options.max_line, tracked.part > 0) {
-                Cut::Lines(len) => (len, Piece::Lines, 0),
-                Cut::End(len) => (len, Piece::Part { number, last: true }, 0),
-                Cut::Part(len) => (len, Piece::Part { number, last: false }, number),
-                Cut::Open if flush && rest.len() < want => {
-                    (rest.len(), Piece::Unterminated { number }, number)
-                }
-                Cut::Open => break,
-            };
+            let (len, piece, part) =
+                match cut(rest, tracked.read, self.options.max_line, tracked.part > 0, units) {
+                    Cut::Lines(len) => (len, Piece::Lines, 0),
+                    Cut::End(len) => (len, Piece::Part { number, last: true }, 0),
+                    Cut::Part(len) => (len, Piece::Part { number, last: false }, number),
+                    Cut::Open if flush && rest.len() < want => {
+                        (rest.len(), Piece::Unterminated { number }, number)
+                    }
+                    Cut::Open => break,
+                };
             let (bytes, offset) = (&rest[..len], tracked.read);
             rest = &rest[len..];
             tracked.advance(bytes, part);
             if piece != Piece::Lines {
-                if matches!(piece, Piece::Part { last: true, .. }) && matches!(bytes, b"\n" | b"\r\n") {
+                if matches!(piece, Piece::Part { last: true, .. }) && is_newline(bytes, units) {
                     // Only the newline was missing: nothing to add to what was passed on.
                     self.moved |= tracked.ledger.acknowledge(offset..tracked.read);
                     continue;
                 }
                 self.totals.parts += 1;
             }
-            emit(Block { file: key, id: tracked.id, path: &path, offset, bytes, piece });
+            emit(Block { file: key, id: tracked.id, path: &path, offset, bytes, piece, units });
         }
         let passed = data.len() - rest.len();
         tracked.scanned = rest.len();
@@ -255,5 +269,17 @@ impl Tail {
             tracked.troubled = true;
             warn!(path = %tracked.path.display(), error = %e, "cannot be read; tried again until it can");
         }
+    }
+}
+
+/// A newline and nothing else, also a Windows one.
+fn is_newline(bytes: &[u8], units: Units) -> bool {
+    match bytes.strip_suffix(units.newline()) {
+        Some(rest) => match units {
+            Units::Bytes => matches!(rest, b"" | b"\r"),
+            Units::Utf16Le => matches!(rest, b"" | b"\r\0"),
+            Units::Utf16Be => matches!(rest, b"" | b"\0\r"),
+        },
+        None => false,
     }
 }

@@ -8,6 +8,7 @@ use super::prefix::{CONTEXT, Prefix, context_at, hash};
 use super::{FileId, FileKey};
 use crate::checkpoint::Ledger;
 use crate::discover::{Identity, Stat};
+use crate::frame::Units;
 
 /// Where a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(super) struct Tracked {
     /// When the file last changed, as it says, and was proved to be the same.
     pub(super) modified: u64,
     pub(super) prefix: Prefix,
+    /// How it writes newlines, once that is known.
+    pub(super) units: Option<Units>,
     /// The bytes before `read`, at most 64.
     pub(super) context: Vec<u8>,
     pub(super) ledger: Ledger,
@@ -77,6 +80,7 @@ impl Tracked {
             size: stat.size,
             modified: 0,
             prefix: Prefix::default(),
+            units: None,
             context: Vec::new(),
             ledger: Ledger::new(start, 0, None),
             grown: Instant::now(),
