@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use logtail::{Block, FileKey, Piece};
+use logtail::{Block, FileKey, Line, Piece};
 
+use crate::charset::Charset;
 use crate::config::{Format, SinkPlan};
 use crate::encode::{Clock, Wrapped};
 use crate::enrich::Origin;
+use crate::index::IndexPattern;
+use crate::join::{Event, JoinPlan, Joiner};
 use crate::style::{Source, Style};
 
 /// What is sent at once, and what is acknowledged when it has arrived.
@@ -44,48 +47,79 @@ pub struct Item {
 pub struct Rendered {
     pub lines: u64,
     pub not_utf8: u64,
+    /// Lines that were joined to the one before.
+    pub joined: u64,
     pub parts: u64,
 }
 
-/// Renders lines for one sink.
+/// Renders lines for one sink: converted, joined, rendered.
 #[derive(Debug)]
 pub struct Batcher {
+    charset: Charset,
+    joiner: Option<Joiner>,
+    origin: Origin,
+    sources: HashMap<FileKey, Arc<Source>>,
+    /// Of a line that is not UTF-8.
+    converted: String,
+    renderer: Renderer,
+}
+
+/// Items into bodies.
+#[derive(Debug)]
+struct Renderer {
     style: Style,
     format: Format,
+    index: Option<IndexPattern>,
     max_bytes: usize,
     max_lines: usize,
-    origin: Origin,
-    sources: HashMap<FileKey, Source>,
     clock: Clock,
     open: Batch,
     /// The body of the open one.
     body: Vec<u8>,
     /// Full ones, in order.
     sealed: Vec<Batch>,
-    pub rendered: Rendered,
+    rendered: Rendered,
 }
 
 impl Batcher {
-    pub fn new(plan: &SinkPlan, origin: Origin) -> Self {
+    pub fn new(plan: &SinkPlan, charset: Charset, join: Option<JoinPlan>, origin: Origin) -> Self {
+        let style = Style::of(plan);
         Self {
-            style: Style::of(plan),
-            format: plan.format,
-            max_bytes: plan.batch_bytes,
-            max_lines: plan.batch_lines,
+            charset,
+            // Where bytes pass as they are, lines stay together by themselves.
+            joiner: join.filter(|_| style != Style::Stream).map(Joiner::new),
             origin,
             sources: HashMap::new(),
-            clock: Clock::default(),
-            open: Batch::default(),
-            body: Vec::new(),
-            sealed: Vec::new(),
-            rendered: Rendered::default(),
+            converted: String::new(),
+            renderer: Renderer {
+                style,
+                format: plan.format,
+                index: plan.index.clone(),
+                max_bytes: plan.batch_bytes,
+                max_lines: plan.batch_lines,
+                clock: Clock::default(),
+                open: Batch::default(),
+                body: Vec::new(),
+                sealed: Vec::new(),
+                rendered: Rendered::default(),
+            },
         }
     }
 
     /// Adds the lines of a block.
     pub fn push(&mut self, block: &Block<'_>) {
-        if self.style == Style::Stream {
-            self.push_stream(block);
+        let conversion = self.charset.of(block.units);
+        let renderer = &mut self.renderer;
+        if renderer.style == Style::Stream {
+            if conversion.is_none() {
+                renderer.push_stream(block);
+                return;
+            }
+            for line in block.lines() {
+                let (converted, whole) = conversion.line(&line, &mut self.converted);
+                renderer.rendered.not_utf8 += u64::from(!whole);
+                renderer.push_text(block.file, &converted);
+            }
             return;
         }
         let known = self.sources.get(&block.file).is_some_and(|source| *source.path == *block.path);
@@ -94,25 +128,89 @@ impl Batcher {
             if self.sources.len() >= 1024 {
                 self.sources.clear();
             }
-            let source = Source::new(block, &self.origin);
-            self.sources.insert(block.file, source);
+            let source = Source::new(block.path, block.id, &self.origin);
+            self.sources.insert(block.file, source.into());
         }
         let Some(source) = self.sources.get(&block.file) else { return };
-        self.clock.now();
+        renderer.clock.now();
         for line in block.lines() {
-            let start = self.body.len();
-            let moment = self.clock.tick();
-            let (document, wrapped) = self.style.render(self.format, &line, source, &moment, &mut self.body);
-            self.rendered.not_utf8 += u64::from(wrapped == Wrapped::NotUtf8);
-            let at = start..self.body.len();
-            self.open.items.push(Item { at, document, path: Arc::clone(&source.path), offset: line.offset });
-            self.open.lines += 1;
-            self.open.add(block.file, line.offset..line.end);
-            self.rendered.lines += 1;
-            self.rendered.parts += u64::from(line.piece != Piece::Lines);
-            if self.body.len() >= self.max_bytes || self.open.lines >= self.max_lines {
-                seal(&mut self.open, &mut self.body, &mut self.sealed);
+            let (line, whole) = conversion.line(&line, &mut self.converted);
+            renderer.rendered.not_utf8 += u64::from(!whole);
+            match &mut self.joiner {
+                Some(joiner) => joiner.push(block.file, source, &line, &mut |event| renderer.push(&event)),
+                None => renderer.push(&Event { file: block.file, source, line, lines: 1 }),
             }
+        }
+        if let Some(joiner) = self.joiner.as_mut().filter(|joiner| joiner.bytes() > MOST_HELD) {
+            joiner.end_all(&mut |event| renderer.push(&event));
+        }
+    }
+
+    /// Ends events that wait for more lines: those whose time is over, or all of them.
+    pub fn end_events(&mut self, all: bool) {
+        let Some(joiner) = &mut self.joiner else { return };
+        let renderer = &mut self.renderer;
+        renderer.clock.now();
+        if all {
+            joiner.end_all(&mut |event| renderer.push(&event));
+        } else {
+            joiner.end_idle(Instant::now(), &mut |event| renderer.push(&event));
+        }
+    }
+
+    /// When the first of these events is to be ended.
+    pub fn events_due(&self) -> Option<Instant> {
+        self.joiner.as_ref()?.due()
+    }
+
+    /// The batches that are full.
+    pub fn take_sealed(&mut self) -> impl Iterator<Item = Batch> + '_ {
+        self.renderer.sealed.drain(..)
+    }
+
+    /// The batch that is not full yet, if it holds anything.
+    pub fn take_open(&mut self) -> Option<Batch> {
+        if self.renderer.open.lines > 0 {
+            self.renderer.seal();
+        }
+        self.renderer.sealed.pop()
+    }
+
+    /// When the open batch got its first line.
+    pub fn open_since(&self) -> Option<Instant> {
+        self.renderer.open.since
+    }
+
+    /// Bytes in the open batch, and in events that may go on.
+    pub fn open_bytes(&self) -> usize {
+        self.renderer.body.len() + self.joiner.as_ref().map_or(0, Joiner::bytes)
+    }
+
+    /// Counts since the last time.
+    pub fn take_rendered(&mut self) -> Rendered {
+        std::mem::take(&mut self.renderer.rendered)
+    }
+}
+
+/// Bytes of all events that may go on, above which they are ended.
+const MOST_HELD: usize = 1 << 20;
+
+impl Renderer {
+    fn push(&mut self, event: &Event<'_>) {
+        let Event { source, line, .. } = event;
+        let start = self.body.len();
+        let moment = self.clock.tick();
+        let index = self.index.as_mut();
+        let (document, wrapped) =
+            self.style.render(self.format, line, source, &moment, index, &mut self.body);
+        self.rendered.not_utf8 += u64::from(wrapped == Wrapped::NotUtf8);
+        let at = start..self.body.len();
+        self.open.items.push(Item { at, document, path: Arc::clone(&source.path), offset: line.offset });
+        self.open.add(event.file, line.offset..line.end);
+        self.rendered.joined += event.lines - 1;
+        self.count(1, line.piece != Piece::Lines);
+        if self.open.lines >= self.max_lines {
+            self.seal();
         }
     }
 
@@ -126,42 +224,33 @@ impl Batcher {
             Piece::Lines => memchr::memchr_iter(b'\n', block.bytes).count(),
             Piece::Part { .. } | Piece::Unterminated { .. } => 1,
         };
+        self.open.add(block.file, block.range());
+        self.count(lines, block.piece != Piece::Lines);
+    }
+
+    /// A line that had to be converted.
+    fn push_text(&mut self, file: FileKey, line: &Line<'_>) {
+        self.body.extend_from_slice(line.bytes);
+        self.body.push(b'\n');
+        self.open.add(file, line.offset..line.end);
+        self.count(1, line.piece != Piece::Lines);
+    }
+
+    fn count(&mut self, lines: usize, part: bool) {
         self.open.lines += lines;
         self.rendered.lines += lines as u64;
-        self.rendered.parts += u64::from(block.piece != Piece::Lines);
-        self.open.add(block.file, block.range());
+        self.rendered.parts += u64::from(part);
         if self.body.len() >= self.max_bytes {
-            seal(&mut self.open, &mut self.body, &mut self.sealed);
+            self.seal();
         }
     }
 
-    /// The batches that are full.
-    pub fn take_sealed(&mut self) -> impl Iterator<Item = Batch> + '_ {
-        self.sealed.drain(..)
-    }
-
-    /// The batch that is not full yet, if it holds anything.
-    pub fn take_open(&mut self) -> Option<Batch> {
+    fn seal(&mut self) {
         if self.open.lines > 0 {
-            seal(&mut self.open, &mut self.body, &mut self.sealed);
+            self.open.body = std::mem::take(&mut self.body).into();
+            self.sealed.push(std::mem::take(&mut self.open));
         }
-        self.sealed.pop()
     }
-
-    /// When the open batch got its first line.
-    pub fn open_since(&self) -> Option<Instant> {
-        self.open.since
-    }
-
-    /// Bytes in the open batch.
-    pub fn open_bytes(&self) -> usize {
-        self.body.len()
-    }
-}
-
-fn seal(open: &mut Batch, body: &mut Vec<u8>, sealed: &mut Vec<Batch>) {
-    open.body = std::mem::take(body).into();
-    sealed.push(std::mem::take(open));
 }
 
 impl Batch {
@@ -201,18 +290,20 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Plan};
+    use crate::config::{Config, Multiline, Plan};
     use logtail::FileId;
 
     fn batcher(to: &str, change: impl FnOnce(&mut Config)) -> Batcher {
         let mut config = Config { to: vec![to.into()], ..Config::default() };
         change(&mut config);
-        Batcher::new(&Plan::new(&config).sinks[0], Origin::default())
+        let plan = Plan::new(&config);
+        Batcher::new(&plan.sinks[0], plan.charset, plan.join, Origin::default())
     }
 
     fn push(batcher: &mut Batcher, offset: u64, bytes: &[u8], piece: Piece) {
         let (file, id) = (FileKey::default(), FileId(0xab));
-        batcher.push(&Block { file, id, path: Path::new("/a"), offset, bytes, piece });
+        let units = logtail::Units::Bytes;
+        batcher.push(&Block { file, id, path: Path::new("/a"), offset, bytes, piece, units });
     }
 
     #[test]
@@ -254,6 +345,36 @@ mod tests {
         assert!(id(0).starts_with("0000000000000000000000ab-0-"), "{}", id(0));
         assert_ne!(id(0), id(4), "same place, other content");
         assert_eq!(batch.document(&batch.items[0]), json);
+    }
+
+    #[test]
+    fn an_event_of_several_lines_is_one_item() {
+        let mut batcher = batcher("http://h/", |config| config.multiline = vec![Multiline::All]);
+        push(&mut batcher, 0, b"failed\n\tat a.B.c(B.java:1)\n{\"x\":1}\nnext\n", Piece::Lines);
+        let batch = batcher.take_open().expect("a batch");
+        let first: serde_json::Value = serde_json::from_slice(batch.document(&batch.items[0])).expect("JSON");
+        assert_eq!(first["message"], "failed\n\tat a.B.c(B.java:1)");
+        assert_eq!((batch.lines, &batch.ranges[0].1), (2, &(0..35)), "the last line may go on");
+        assert_eq!(batcher.take_rendered(), Rendered { lines: 2, joined: 1, ..Rendered::default() });
+        batcher.end_events(true);
+        assert_eq!(batcher.take_open().map(|batch| batch.ranges[0].1.clone()), Some(35..40));
+        assert_eq!(batcher.open_bytes(), 0);
+    }
+
+    #[test]
+    fn an_index_follows_the_time_of_its_line() {
+        let mut batcher = batcher("elasticsearch+http://h/logs-%Y.%m.%d", |_| {});
+        push(&mut batcher, 0, b"{\"@timestamp\":\"2026-01-31T23:59:59Z\"}\nplain\n", Piece::Lines);
+        let batch = batcher.take_open().expect("a batch");
+        let action = |item: usize| {
+            let line = &batch.body[batch.items[item].at.clone()];
+            let action: serde_json::Value =
+                serde_json::from_slice(line.split(|byte| *byte == b'\n').next().expect("a line"))
+                    .expect("JSON");
+            action["create"]["_index"].as_str().expect("an index").to_owned()
+        };
+        assert_eq!(action(0), "logs-2026.01.31");
+        assert_ne!(action(1), "logs-2026.01.31", "by the time of reading");
     }
 
     #[test]

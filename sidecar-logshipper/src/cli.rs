@@ -7,7 +7,7 @@ use podkit::cli::{CommonArgs, ServeArgs};
 use podkit::probe::ProbeArgs;
 use podkit::units::{Dur, Size};
 
-use crate::config::{Compression, Config, Format};
+use crate::config::{Compression, Config, Format, Multiline};
 
 /// Ships log files from the first line to the last, none lost.
 #[derive(Debug, Parser)]
@@ -51,7 +51,7 @@ pub struct ReadArgs {
     /// Files that are there at the very first start are read from their end
     #[arg(long)]
     pub from_end: bool,
-    /// Also read .gz files that a pattern names and that were there before the first start
+    /// Also read .gz and .zst files that a pattern names and that were there before the first start
     #[arg(long)]
     pub packed: bool,
     /// Read all there is, deliver it, and end
@@ -63,6 +63,24 @@ pub struct ReadArgs {
     /// Longer lines are sent in numbered parts [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     pub max_line: Option<Size>,
+    /// Character set of the files, such as utf-16le, windows-1252 or shift_jis [default: auto, that is UTF-8, or UTF-16 where a byte order mark says so]
+    #[arg(long, value_name = "LABEL")]
+    pub encoding: Option<String>,
+    /// Join the stack traces of these languages to what they belong to
+    #[arg(long, value_name = "LANGUAGE", value_enum, num_args = 1..)]
+    pub multiline: Vec<Multiline>,
+    /// Join lines up to the next that matches: the pattern of an event's first line
+    #[arg(long, value_name = "REGEX")]
+    pub multiline_start: Option<String>,
+    /// How long a joined line waits for more [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub multiline_idle: Option<Dur>,
+    /// Most lines that are joined [default: 500]
+    #[arg(long, value_name = "N")]
+    pub multiline_lines: Option<usize>,
+    /// Most bytes that are joined [default: 256KiB]
+    #[arg(long, value_name = "SIZE")]
+    pub multiline_bytes: Option<Size>,
     /// After SIGTERM, go on until nothing was written for so long (as an ordinary sidecar, whose app may end later)
     #[arg(long, value_name = "DURATION")]
     pub drain_quiet: Option<Dur>,
@@ -89,7 +107,7 @@ pub struct SendArgs {
     /// … or so many lines … [default: 5000]
     #[arg(long, value_name = "N")]
     pub batch_lines: Option<usize>,
-    /// … or when its first line has waited so long; the first after a silence does not wait [default: 200ms]
+    /// … or when its first line has waited so long for a request that is under way; otherwise after a twentieth of it [default: 200ms]
     #[arg(long, value_name = "DURATION")]
     pub batch_age: Option<Dur>,
     /// Bytes in memory per sink, from reading to acknowledgement [default: 8MiB]
@@ -170,6 +188,14 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
     set(&mut config.shutdown_grace, &cli.serve.shutdown_grace);
     put(&mut config.idle_line, read.idle_line);
     put(&mut config.max_line, read.max_line);
+    put(&mut config.encoding, read.encoding.clone());
+    if !read.multiline.is_empty() {
+        config.multiline.clone_from(&read.multiline);
+    }
+    set(&mut config.multiline_start, &read.multiline_start);
+    put(&mut config.multiline_idle, read.multiline_idle);
+    put(&mut config.multiline_lines, read.multiline_lines);
+    put(&mut config.multiline_bytes, read.multiline_bytes);
     let delivery = &mut config.delivery;
     set(&mut delivery.format, &send.format);
     set(&mut delivery.compression, &send.compression);

@@ -6,7 +6,7 @@ use logtail::Line;
 use serde::Deserialize;
 
 use crate::config::Format;
-use crate::encode::{Moment, Wrapped, Wrapping, json_object, text};
+use crate::encode::{Moment, Wrapped, Wrapping, flat, json_object, text};
 
 /// A line on its way into a sink that has a place of its own for time, level and origin.
 #[derive(Debug)]
@@ -42,22 +42,46 @@ struct Peek<'a> {
     level: Option<Cow<'a, str>>,
 }
 
+/// When a JSON line says it was written, in nanoseconds since 1970.
+pub fn own_time(line: &Line<'_>) -> Option<u64> {
+    let bytes = text(line);
+    memchr::memmem::find(bytes, b"\"@timestamp\"")?;
+    let peek: Peek<'_> = serde_json::from_slice(bytes).ok()?;
+    u64::try_from(peek.timestamp?.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
+}
+
 impl<'a> Content<'a> {
     pub fn new(format: Format, line: &Line<'a>, wrapping: &Wrapping, moment: &Moment<'_>) -> Self {
-        if format == Format::Ecs {
+        if matches!(format, Format::Ecs | Format::Otel) {
             let mut bytes = Vec::new();
-            let wrapped = wrapping.wrap(line, moment.text, &mut bytes);
+            let wrapped = match format {
+                Format::Otel => wrapping.wrap_otel(false, line, moment, &mut bytes),
+                _ => wrapping.wrap(line, moment.text, &mut bytes),
+            };
             let is_utf8 = wrapped == Wrapped::Whole;
             return Self { bytes: bytes.into(), is_object: true, is_utf8, nanos: moment.nanos, level: None };
         }
-        let object = if format == Format::Auto { json_object(line) } else { None };
+        let object = if format == Format::Raw { None } else { json_object(line) };
         let peek: Option<Peek<'_>> = object.and_then(|object| serde_json::from_slice(object).ok());
         let time = peek.as_ref().and_then(|peek| peek.timestamp.as_ref()?.parse::<jiff::Timestamp>().ok());
-        let bytes = object.unwrap_or_else(|| text(line));
+        let bytes: Cow<'a, [u8]> = match object {
+            Some(object) if format == Format::Merge => {
+                let mut merged = Vec::with_capacity(object.len() + 256);
+                wrapping.merge(object, line.offset, moment.text, &mut merged);
+                merged.into()
+            }
+            Some(object) if memchr::memchr2(b'\n', b'\r', object).is_some() => {
+                let mut one_line = Vec::with_capacity(object.len());
+                flat(object, &mut one_line);
+                one_line.into()
+            }
+            Some(object) => object.into(),
+            None => text(line).into(),
+        };
         Self {
-            bytes: bytes.into(),
             is_object: object.is_some(),
-            is_utf8: object.is_some() || simdutf8::basic::from_utf8(bytes).is_ok(),
+            is_utf8: object.is_some() || simdutf8::basic::from_utf8(&bytes).is_ok(),
+            bytes,
             nanos: time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or(moment.nanos),
             level: peek.and_then(|peek| Level::parse(peek.level.as_ref()?)),
         }
@@ -139,7 +163,12 @@ mod tests {
     fn content(bytes: &'static [u8], format: Format) -> Content<'static> {
         let line = Line { bytes, offset: 0, end: bytes.len() as u64, piece: Piece::Lines };
         let moment = Moment { text: "2026-01-01T00:00:00.000Z", nanos: 7 };
-        Content::new(format, &line, &Wrapping::new(Path::new("/a"), ""), &moment)
+        Content::new(
+            format,
+            &line,
+            &Wrapping::new(Path::new("/a"), &crate::enrich::Origin::default()),
+            &moment,
+        )
     }
 
     #[test]

@@ -4,6 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use logtail::{Line, Piece};
 
+use crate::enrich::Origin;
+use crate::members::{MOST_MEMBERS, present};
+
 /// Appends `text` as the inside of a JSON string. Bytes that are not UTF-8 have to be dealt with before.
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -46,12 +49,21 @@ fn plain_len(text: &[u8]) -> usize {
     len + text[len..].iter().position(|&byte| is_special(byte)).unwrap_or(text.len() - len)
 }
 
-/// What a line is wrapped in, of one file.
+/// What stands around the lines of one file.
 #[derive(Clone, Debug)]
 pub struct Wrapping {
     /// `{"log.file.path":"…","host.name":"…"…,"log.offset":`
-    head: Vec<u8>,
+    ecs: Vec<u8>,
+    /// `{"Resource":{…},"Attributes":{"log.file.path":"…","log.file.position":`
+    otel: Vec<u8>,
+    /// What is put into a JSON object that does not have it: its name, and `"name":"value",` where that is the same for all lines.
+    names: Vec<String>,
+    members: Vec<Vec<u8>>,
 }
+
+/// Places in [`Wrapping::names`] of what differs from line to line.
+const TIME: usize = 0;
+const OFFSET: usize = 1;
 
 /// What happened to a line on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,46 +74,126 @@ pub enum Wrapped {
 }
 
 impl Wrapping {
-    /// For the lines of this file. `members` as [`crate::enrich::Origin`] renders them.
-    pub fn new(path: &std::path::Path, members: &str) -> Self {
-        let mut head = b"{\"log.file.path\":\"".to_vec();
-        escape(path.to_string_lossy().as_bytes(), &mut head);
-        head.push(b'"');
-        head.extend_from_slice(members.as_bytes());
-        head.extend_from_slice(b",\"log.offset\":");
-        Self { head }
+    /// For the lines of this file.
+    pub fn new(path: &std::path::Path, origin: &Origin) -> Self {
+        let path = path.to_string_lossy();
+        let mut ecs = b"{\"log.file.path\":\"".to_vec();
+        escape(path.as_bytes(), &mut ecs);
+        ecs.push(b'"');
+        ecs.extend_from_slice(origin.members.as_bytes());
+        ecs.extend_from_slice(b",\"log.offset\":");
+        let mut otel = b"{\"Resource\":{".to_vec();
+        otel.extend_from_slice(origin.resource.as_bytes());
+        otel.extend_from_slice(b"},\"Attributes\":{\"log.file.path\":\"");
+        escape(path.as_bytes(), &mut otel);
+        otel.extend_from_slice(b"\",\"log.file.position\":");
+        let mut names = vec!["@timestamp".to_owned(), "log.offset".to_owned()];
+        let mut members = vec![Vec::new(), Vec::new()];
+        let own = origin.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in own.chain([("log.file.path", &*path)]).take(MOST_MEMBERS - 2) {
+            let mut member = b"\"".to_vec();
+            escape(name.as_bytes(), &mut member);
+            member.extend_from_slice(b"\":\"");
+            escape(value.as_bytes(), &mut member);
+            member.extend_from_slice(b"\",");
+            names.push(name.to_owned());
+            members.push(member);
+        }
+        Self { ecs, otel, names, members }
     }
 
-    /// Appends the wrapped line, without a newline at its end. `time` is what [`Clock::now`] gives.
+    /// Appends the line as an object of the Elastic Common Schema, without a newline at its end. `time` is what [`Clock::now`] gives.
     pub fn wrap(&self, line: &Line<'_>, time: &str, out: &mut Vec<u8>) -> Wrapped {
-        out.extend_from_slice(&self.head);
+        out.extend_from_slice(&self.ecs);
         out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
-        if let Piece::Part { number, .. } | Piece::Unterminated { number } = line.piece {
-            out.extend_from_slice(b",\"log.part\":");
-            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        }
-        if let Piece::Part { last, .. } = line.piece {
-            out.extend_from_slice(if last {
-                b",\"log.last_part\":true"
-            } else {
-                b",\"log.last_part\":false"
-            });
-        }
+        part(line, out);
         out.extend_from_slice(b",\"@timestamp\":\"");
         out.extend_from_slice(time.as_bytes());
         out.extend_from_slice(b"\",\"message\":\"");
-        let text = text(line);
-        let valid = simdutf8::basic::from_utf8(text).is_ok();
-        if valid {
-            escape(text, out);
-        } else {
-            escape(String::from_utf8_lossy(text).as_bytes(), out);
-            out.extend_from_slice(b"\",\"message_base64\":\"");
-            out.extend_from_slice(STANDARD.encode(text).as_bytes());
-        }
-        out.extend_from_slice(b"\"}");
-        if valid { Wrapped::Whole } else { Wrapped::NotUtf8 }
+        message(line, b"\",\"message_base64\":\"", out, b"\"}")
     }
+
+    /// The same as an object of the OpenTelemetry log data model; `timed`: with the `@timestamp` that a data stream asks for.
+    pub fn wrap_otel(&self, timed: bool, line: &Line<'_>, moment: &Moment<'_>, out: &mut Vec<u8>) -> Wrapped {
+        out.extend_from_slice(&self.otel);
+        out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
+        part(line, out);
+        out.extend_from_slice(b"},\"ObservedTimestamp\":\"");
+        out.extend_from_slice(itoa::Buffer::new().format(moment.nanos).as_bytes());
+        if timed {
+            out.extend_from_slice(b"\",\"@timestamp\":\"");
+            out.extend_from_slice(moment.text.as_bytes());
+        }
+        out.extend_from_slice(b"\",\"Body\":\"");
+        message(line, b"\",\"BodyBase64\":\"", out, b"\"}")
+    }
+
+    /// Appends a JSON object with what it does not say itself: time, file, offset and origin.
+    pub fn merge(&self, object: &[u8], offset: u64, time: &str, out: &mut Vec<u8>) {
+        let Some(present) = present(object, &self.names) else {
+            flat(object, out);
+            return;
+        };
+        let brace = object.iter().position(|byte| *byte == b'{').unwrap_or(0);
+        out.push(b'{');
+        for (place, member) in self.members.iter().enumerate().filter(|(place, _)| !present.has(*place)) {
+            match place {
+                TIME => {
+                    out.extend_from_slice(b"\"@timestamp\":\"");
+                    out.extend_from_slice(time.as_bytes());
+                    out.extend_from_slice(b"\",");
+                }
+                OFFSET => {
+                    out.extend_from_slice(b"\"log.offset\":");
+                    out.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
+                    out.push(b',');
+                }
+                _ => out.extend_from_slice(member),
+            }
+        }
+        if is_empty(&object[brace + 1..]) && out.ends_with(b",") {
+            out.pop();
+        }
+        flat(&object[brace + 1..], out);
+    }
+}
+
+fn part(line: &Line<'_>, out: &mut Vec<u8>) {
+    if let Piece::Part { number, .. } | Piece::Unterminated { number } = line.piece {
+        out.extend_from_slice(b",\"log.part\":");
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+    if let Piece::Part { last, .. } = line.piece {
+        out.extend_from_slice(if last { b",\"log.last_part\":true" } else { b",\"log.last_part\":false" });
+    }
+}
+
+/// The text escaped; where it is not UTF-8, behind `between` in base64.
+fn message(line: &Line<'_>, between: &[u8], out: &mut Vec<u8>, end: &[u8]) -> Wrapped {
+    let text = text(line);
+    let valid = simdutf8::basic::from_utf8(text).is_ok();
+    if valid {
+        escape(text, out);
+    } else {
+        escape(String::from_utf8_lossy(text).as_bytes(), out);
+        out.extend_from_slice(between);
+        out.extend_from_slice(STANDARD.encode(text).as_bytes());
+    }
+    out.extend_from_slice(end);
+    if valid { Wrapped::Whole } else { Wrapped::NotUtf8 }
+}
+
+/// Appends JSON on one line. A joined event may be printed over several; in JSON, a raw newline is a blank (RFC 8259, 2).
+pub fn flat(json: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(json);
+    if memchr::memchr2(b'\n', b'\r', json).is_some() {
+        out[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
+}
+
+fn is_empty(inside: &[u8]) -> bool {
+    inside.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}')
 }
 
 /// A line without the carriage return of a Windows line end.
@@ -115,7 +207,7 @@ pub fn json_object<'a>(line: &Line<'a>) -> Option<&'a [u8]> {
     if line.piece != Piece::Lines && !matches!(line.piece, Piece::Unterminated { number: 1 }) {
         return None;
     }
-    let first = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let first = text.iter().position(|byte| !byte.is_ascii_whitespace())?;
     if text[first] != b'{' {
         return None;
     }
@@ -124,20 +216,23 @@ pub fn json_object<'a>(line: &Line<'a>) -> Option<&'a [u8]> {
 
 /// Appends a JSON object with `@timestamp`, which a data stream asks for: byte for byte when it has one.
 pub fn with_time(object: &[u8], time: &str, out: &mut Vec<u8>) {
-    if memchr::memmem::find(object, b"\"@timestamp\"").is_some() {
-        out.extend_from_slice(object);
-        return;
-    }
     let brace = object.iter().position(|byte| *byte == b'{').unwrap_or(0);
     let inside = &object[brace + 1..];
+    // Most who write it write it first; and only where the text occurs at all it can be a member.
+    if inside.trim_ascii_start().starts_with(b"\"@timestamp\"")
+        || memchr::memmem::find(inside, b"@time").is_some()
+            && present(object, &["@timestamp"]).is_some_and(|present| present.has(0))
+    {
+        flat(object, out);
+        return;
+    }
     out.extend_from_slice(b"{\"@timestamp\":\"");
     out.extend_from_slice(time.as_bytes());
     out.push(b'"');
-    let empty = inside.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
-    if !empty {
+    if !is_empty(inside) {
         out.push(b',');
     }
-    out.extend_from_slice(inside);
+    flat(inside, out);
 }
 
 /// The time of reading, rendered once per millisecond.
@@ -185,9 +280,14 @@ mod tests {
         Line { bytes, offset: 7, end: 7 + bytes.len() as u64, piece }
     }
 
+    fn wrapping() -> Wrapping {
+        let fields = [("x".to_owned(), "y".to_owned())].into();
+        Wrapping::new(Path::new("/var/log/a \"b\".log"), &Origin::new(|_| None, "node", &fields))
+    }
+
     fn wrap(bytes: &[u8], piece: Piece) -> (serde_json::Value, Wrapped) {
         let mut out = Vec::new();
-        let wrapping = Wrapping::new(Path::new("/var/log/a \"b\".log"), ",\"x\":\"y\"");
+        let wrapping = wrapping();
         let wrapped = wrapping.wrap(&line(bytes, piece), "2026-01-01T00:00:00.000Z", &mut out);
         (serde_json::from_slice(&out).expect("valid JSON"), wrapped)
     }
@@ -209,7 +309,7 @@ mod tests {
         let (value, wrapped) = wrap(b"say \"hi\"\r", Piece::Lines);
         assert_eq!(wrapped, Wrapped::Whole);
         let expected = serde_json::json!({
-            "log.file.path": "/var/log/a \"b\".log", "x": "y", "log.offset": 7,
+            "log.file.path": "/var/log/a \"b\".log", "host.name": "node", "x": "y", "log.offset": 7,
             "@timestamp": "2026-01-01T00:00:00.000Z", "message": "say \"hi\"",
         });
         assert_eq!(value, expected);
@@ -247,7 +347,53 @@ mod tests {
         };
         assert_eq!(timed(br#"{"@timestamp":"x","a":1}"#), r#"{"@timestamp":"x","a":1}"#);
         assert_eq!(timed(br#"{"a":1}"#), r#"{"@timestamp":"T","a":1}"#);
+        let nested = r#""a":{"@timestamp":"x"}}"#;
+        assert_eq!(timed(format!("{{{nested}").as_bytes()), format!("{{\"@timestamp\":\"T\",{nested}"));
+        assert_eq!(timed(br#"{"a":1,"@timestamp":"x"}"#), r#"{"a":1,"@timestamp":"x"}"#);
         assert_eq!(timed(br"{ }"), r#"{"@timestamp":"T" }"#);
+    }
+
+    #[test]
+    fn a_line_takes_the_shape_of_opentelemetry() {
+        let mut out = Vec::new();
+        let moment = Moment { text: "T", nanos: 5 };
+        let wrapped = wrapping().wrap_otel(false, &line(b"a\xff", Piece::Lines), &moment, &mut out);
+        assert_eq!(wrapped, Wrapped::NotUtf8);
+        let expected = serde_json::json!({
+            "Resource": {"host.name": "node", "x": "y"},
+            "Attributes": {"log.file.path": "/var/log/a \"b\".log", "log.file.position": 7},
+            "ObservedTimestamp": "5", "Body": "a\u{fffd}", "BodyBase64": "Yf8=",
+        });
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).expect("JSON"), expected);
+    }
+
+    #[test]
+    fn what_an_object_does_not_say_is_merged_into_it() {
+        let merged = |object: &str| {
+            let mut out = Vec::new();
+            wrapping().merge(object.as_bytes(), 7, "T", &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        let path = r#""log.file.path":"/var/log/a \"b\".log""#;
+        assert_eq!(
+            merged(r#"{"b": 1.50}"#),
+            format!(r#"{{"@timestamp":"T","log.offset":7,"host.name":"node","x":"y",{path},"b": 1.50}}"#)
+        );
+        assert_eq!(
+            merged(" {\n}"),
+            format!(r#"{{"@timestamp":"T","log.offset":7,"host.name":"node","x":"y",{path} }}"#)
+        );
+        assert_eq!(
+            merged(r#"{"@timestamp":"own","log":{"offset":1},"host":"h","x":0}"#),
+            format!(r#"{{{path},"@timestamp":"own","log":{{"offset":1}},"host":"h","x":0}}"#)
+        );
+    }
+
+    #[test]
+    fn json_over_several_lines_becomes_one() {
+        let mut out = Vec::new();
+        with_time(b"{\n  \"@timestamp\": \"x\",\r\n  \"a\": 1\n}", "T", &mut out);
+        assert_eq!(out, b"{   \"@timestamp\": \"x\",    \"a\": 1 }");
     }
 
     #[test]

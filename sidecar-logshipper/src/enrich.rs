@@ -14,6 +14,21 @@ const DOWNWARD: [(&str, &str); 6] = [
     ("CONTAINER_NAME", "kubernetes.container.name"),
 ];
 
+/// ECS names and their equals in OpenTelemetry's semantic conventions.
+const OTEL: [(&str, &str); 6] = [
+    ("kubernetes.pod.name", "k8s.pod.name"),
+    ("kubernetes.pod.uid", "k8s.pod.uid"),
+    ("kubernetes.pod.ip", "k8s.pod.ip"),
+    ("kubernetes.namespace", "k8s.namespace.name"),
+    ("kubernetes.node.name", "k8s.node.name"),
+    ("kubernetes.container.name", "k8s.container.name"),
+];
+
+/// What OpenTelemetry calls a field.
+pub fn otel_name(name: &str) -> &str {
+    OTEL.iter().find(|(ecs, _)| *ecs == name).map_or(name, |(_, otel)| otel)
+}
+
 /// Fields that are the same for every line of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
@@ -21,6 +36,8 @@ pub struct Origin {
     pub pairs: BTreeMap<String, String>,
     /// `,"host.name":"…"`: JSON members, each with a comma before it.
     pub(crate) members: String,
+    /// `"host.name":"…","k8s.pod.name":"…"`: the same in OpenTelemetry's words.
+    pub(crate) resource: String,
     /// Tells this pod's files from those of any other, for document ids.
     pub(crate) seed: u32,
 }
@@ -45,18 +62,21 @@ impl Origin {
             }
         }
         members.extend(fields.clone());
-        let mut text = Vec::new();
+        let (mut text, mut resource) = (Vec::new(), Vec::new());
         for (name, value) in &members {
-            text.extend_from_slice(b",\"");
-            escape(name.as_bytes(), &mut text);
-            text.extend_from_slice(b"\":\"");
-            escape(value.as_bytes(), &mut text);
-            text.push(b'"');
+            for (name, out) in [(name.as_str(), &mut text), (otel_name(name), &mut resource)] {
+                out.extend_from_slice(b",\"");
+                escape(name.as_bytes(), out);
+                out.extend_from_slice(b"\":\"");
+                escape(value.as_bytes(), out);
+                out.push(b'"');
+            }
         }
         let identity = var("POD_UID").or_else(|| var("POD_NAME")).unwrap_or_else(|| hostname.into());
         Self {
             pairs: members,
             members: String::from_utf8(text).unwrap_or_default(),
+            resource: String::from_utf8(resource.split_off(resource.len().min(1))).unwrap_or_default(),
             seed: crc32fast::hash(identity.as_bytes()),
         }
     }
@@ -80,6 +100,7 @@ mod tests {
             origin.members,
             r#","host.name":"node-a","kubernetes.pod.name":"shop-\"1\"","team":"shop""#
         );
+        assert_eq!(origin.resource, r#""host.name":"node-a","k8s.pod.name":"shop-\"1\"","team":"shop""#);
         let other = Origin::new(|_| None, "node-a", &BTreeMap::new());
         assert_ne!(origin.seed, other.seed);
     }

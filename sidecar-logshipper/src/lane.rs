@@ -20,6 +20,8 @@ use crate::status::{Board, LaneStatus};
 const SAVE_EVERY: Duration = Duration::from_millis(200);
 /// Between tries when the disk does not take them.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
+/// The part of `batch_age` between requests to a sink that has answered everything.
+const IDLE_SHARE: u32 = 20;
 /// A writer that writes line by line does not get a poll for each.
 const BREATHE: Duration = Duration::from_millis(2);
 /// Between looks while there is no room: files come and go although nobody reads.
@@ -150,6 +152,8 @@ impl Running {
         if turn.bytes > 0 {
             self.quiet_since = Instant::now();
         }
+        // Behind the last line nothing comes; and what waits for more must not keep the room that reading needs.
+        batcher.end_events((self.draining && turn.finished) || budget == 0);
         for batch in self.lane.batcher.take_sealed() {
             self.in_flight += batch.body.len();
             self.waiting.push_back(batch);
@@ -165,10 +169,11 @@ impl Running {
 
     fn count(&mut self) {
         let metrics = &self.lane.courier.metrics;
-        let rendered = std::mem::take(&mut self.lane.batcher.rendered);
+        let rendered = self.lane.batcher.take_rendered();
         metrics.lines_read.inc_by(rendered.lines);
         metrics.not_utf8.inc_by(rendered.not_utf8);
         metrics.parts.inc_by(rendered.parts);
+        metrics.joined.inc_by(rendered.joined);
         let totals = self.lane.tail.totals();
         metrics.bytes_read.inc_by(totals.bytes_read - self.seen.bytes_read);
         metrics.lost_bytes.inc_by(totals.lost_bytes - self.seen.lost_bytes);
@@ -184,8 +189,14 @@ impl Running {
         if self.draining || !self.lane.plan.target.is_remote() {
             return Some(since);
         }
-        // The first line after a silence goes at once.
-        Some((since + self.lane.plan.batch_age).min(self.last_sent + self.lane.plan.batch_age).max(since))
+        let age = self.lane.plan.batch_age;
+        if self.under_way.is_empty() {
+            // A sink that waits gets what there is; a pause keeps a trickle from becoming a request per line.
+            Some((self.last_sent + age / IDLE_SHARE).max(since))
+        } else {
+            // What comes meanwhile goes together with the next answer, or when it is old enough.
+            Some(since + age)
+        }
     }
 
     fn launch(&mut self, stopping: bool) {
@@ -293,6 +304,9 @@ impl Running {
             && let Some(at) = self.seal_at()
         {
             until = until.min(at);
+        }
+        if let Some(due) = self.lane.batcher.events_due() {
+            until = until.min(due.into());
         }
         if self.lane.store.is_some() && self.lane.tail.moved() && self.saving.is_empty() {
             until = until.min(self.save_at);

@@ -1,10 +1,11 @@
 //! `tail → batch → send → checkpoint`
 //!
-//! One lane per sink ([`lane`]): it follows the files through [`logtail`] with positions of its own, renders lines into
-//! batches ([`batch`], [`style`], [`encode`]), sends them ([`sink`], [`deliver`]), and moves its positions once they are
+//! One lane per sink ([`lane`]): it follows the files through [`logtail`] with positions of its own, converts, joins and
+//! renders lines into batches ([`batch`], [`charset`], [`join`], [`style`], [`encode`]), sends them ([`sink`], [`deliver`]), and moves its positions once they are
 //! acknowledged. The log file is the buffer, so a dead sink holds back nothing but itself.
 
 pub mod batch;
+pub mod charset;
 pub mod cli;
 pub mod config;
 pub mod content;
@@ -12,7 +13,10 @@ pub mod dead_letter;
 pub mod deliver;
 pub mod encode;
 pub mod enrich;
+pub mod index;
+pub mod join;
 pub mod lane;
+pub mod members;
 pub mod metrics;
 pub mod run;
 pub mod sink;

@@ -65,7 +65,8 @@ metrics! {
         known: "lines_known", "Lines that the sink had already (the answer to an earlier request was lost)";
         answers_lost: "answers_lost", "Requests that may have been taken although no answer came: sinks without ids may hold these lines twice";
         dead_letters: "dead_letters", "Lines that the sink refused for good, written to the dead-letter file";
-        not_utf8: "lines_not_utf8", "Lines with bytes that are not UTF-8, sent with the original in base64";
+        not_utf8: "lines_not_utf8", "Lines with bytes that are not UTF-8, sent with the original in base64, or that mean nothing in the character set of --encoding";
+        joined: "lines_joined", "Lines that were joined to the one before, and are delivered with it";
         parts: "line_parts", "Parts of lines that were too long or unfinished";
         lost_bytes: "lost_bytes", "Bytes that were deleted or overwritten before they could be read";
         lost_files: "lost_files", "Files these bytes belonged to";

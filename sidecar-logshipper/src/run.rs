@@ -197,7 +197,7 @@ impl Ship {
             tail,
             wakeup,
             store,
-            batcher: Batcher::new(sink, origin.clone()),
+            batcher: Batcher::new(sink, plan.charset, plan.join.clone(), origin.clone()),
             courier,
             board: self.board.clone(),
             shutdown: self.pod.shutdown.clone(),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use logtail::{Block, Line};
+use logtail::{FileId, Line};
 
-use crate::config::{Format, SinkPlan, Target};
-use crate::content::Content;
-use crate::encode::{Moment, Wrapped, Wrapping, escape, json_object, text, with_time};
+use crate::config::{Body, Format, SinkPlan, Target};
+use crate::content::{Content, own_time};
+use crate::encode::{Moment, Wrapped, Wrapping, escape, flat, json_object, text, with_time};
 use crate::enrich::Origin;
+use crate::index::IndexPattern;
 use crate::wire::{msgpack, protobuf};
 
 /// How a sink takes lines.
@@ -25,6 +26,8 @@ pub enum Style {
     Bulk,
     /// `LogRecord` as field 2 of `ScopeLogs` (opentelemetry-proto, logs/v1/logs.proto).
     Otlp,
+    /// The same message in protobuf's JSON mapping.
+    OtlpJson,
     /// `EntryAdapter` as field 2 of `StreamAdapter` (Loki, pkg/push/push.proto).
     Loki,
     /// An event of Splunk's HTTP Event Collector.
@@ -40,12 +43,16 @@ pub enum Style {
 pub struct Source {
     pub path: Arc<Path>,
     wrapping: Wrapping,
-    /// `{"create":{"_id":"…-`
-    action: String,
+    /// `…-`: the beginning of its documents' ids.
+    id: String,
+    /// `"attributes":[{"key":"log.file.path",…},{"key":"log.file.position","value":{"intValue":"`
+    otlp_json: Vec<u8>,
     /// `{"host":…,"source":…,"fields":{…,"log.offset":"`
     hec: Vec<u8>,
     /// `host app - - - ` as in a syslog message.
     syslog: String,
+    /// Structured metadata of a Loki entry that is the same for all: what is no label.
+    loki: Vec<u8>,
     /// The members of a fluent record, without their number.
     members: Vec<u8>,
     member_count: usize,
@@ -57,6 +64,7 @@ impl Style {
             (Target::Stdout | Target::File(_), Format::Raw) => Self::Stream,
             (Target::Stdout | Target::File(_) | Target::Http(_), _) => Self::Lines,
             (Target::Elasticsearch { .. }, _) => Self::Bulk,
+            (Target::Otlp(_), _) if plan.body == Body::Json => Self::OtlpJson,
             (Target::Otlp(_), _) => Self::Otlp,
             (Target::Loki(_), _) => Self::Loki,
             (Target::Splunk(_), _) => Self::Hec,
@@ -72,6 +80,7 @@ impl Style {
         line: &Line<'_>,
         source: &Source,
         moment: &Moment<'_>,
+        index: Option<&mut IndexPattern>,
         out: &mut Vec<u8>,
     ) -> (Range<usize>, Wrapped) {
         match self {
@@ -82,7 +91,8 @@ impl Style {
                 (start..out.len() - 1, wrapped)
             }
             Self::Bulk => {
-                action(&source.action, line, out);
+                let index = index.map(|pattern| pattern.name(own_time(line).unwrap_or(moment.nanos)));
+                action(index, &source.id, line, out);
                 let start = out.len();
                 let wrapped = document(format, true, line, source, moment, out);
                 out.push(b'\n');
@@ -92,7 +102,8 @@ impl Style {
                 let content = Content::new(format, line, &source.wrapping, moment);
                 let document = match self {
                     Self::Otlp => otlp(&content, line, source, moment, out),
-                    Self::Loki => loki(&content, line, out),
+                    Self::OtlpJson => otlp_json(&content, line, source, moment, out),
+                    Self::Loki => loki(&content, line, source, out),
                     Self::Hec => hec(&content, line, source, out),
                     Self::Syslog => syslog(&content, source, out),
                     _ => fluent(&content, line, source, out),
@@ -104,8 +115,9 @@ impl Style {
 }
 
 impl Source {
-    pub fn new(block: &Block<'_>, origin: &Origin) -> Self {
-        let path = block.path.to_string_lossy();
+    /// For the lines of the file `id`, which is at `at`.
+    pub fn new(at: &Path, id: FileId, origin: &Origin) -> Self {
+        let path = at.to_string_lossy();
         let member = |name: &str| origin.pairs.get(name).map(String::as_str);
         let host = member("host.name").unwrap_or("-");
         let mut hec = b"{\"host\":\"".to_vec();
@@ -122,13 +134,25 @@ impl Source {
             msgpack::str(name.as_bytes(), &mut members);
             msgpack::str(value.as_bytes(), &mut members);
         }
+        let mut loki = Vec::new();
+        for (name, value) in &origin.pairs {
+            if !crate::sink::is_loki_label(name) {
+                metadata(&name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), value, &mut loki);
+            }
+        }
+        let mut otlp_json =
+            b"\"attributes\":[{\"key\":\"log.file.path\",\"value\":{\"stringValue\":\"".to_vec();
+        escape(path.as_bytes(), &mut otlp_json);
+        otlp_json.extend_from_slice(b"\"}},{\"key\":\"log.file.position\",\"value\":{\"stringValue\":\"");
         let app = member("kubernetes.container.name").or(member("kubernetes.pod.name")).unwrap_or("-");
         Self {
-            path: block.path.into(),
-            wrapping: Wrapping::new(block.path, &origin.members),
-            action: format!("{{\"create\":{{\"_id\":\"{:08x}{}-", origin.seed, block.id),
+            path: at.into(),
+            wrapping: Wrapping::new(at, origin),
+            id: format!("{:08x}{id}-", origin.seed),
+            otlp_json,
             hec,
             syslog: format!(" {} {} - - - ", printable(host, 255), printable(app, 48)),
+            loki,
             members,
             member_count: origin.pairs.len() + 1,
         }
@@ -149,10 +173,13 @@ fn document(
     moment: &Moment<'_>,
     out: &mut Vec<u8>,
 ) -> Wrapped {
-    match (format, if format == Format::Auto { json_object(line) } else { None }) {
+    let passes = matches!(format, Format::Auto | Format::Merge);
+    match (format, if passes { json_object(line) } else { None }) {
         (Format::Raw, _) => out.extend_from_slice(text(line)),
+        (Format::Otel, _) => return source.wrapping.wrap_otel(timed, line, moment, out),
+        (Format::Merge, Some(object)) => source.wrapping.merge(object, line.offset, moment.text, out),
         (_, Some(object)) if timed => with_time(object, moment.text, out),
-        (_, Some(object)) => out.extend_from_slice(object),
+        (_, Some(object)) => flat(object, out),
         (_, None) => return source.wrapping.wrap(line, moment.text, out),
     }
     Wrapped::Whole
@@ -160,8 +187,15 @@ fn document(
 
 /// `create` with an id made of where the line is and what it says: the same line again is a conflict, which means that
 /// it has arrived; another line is never taken for it.
-fn action(prefix: &str, line: &Line<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(prefix.as_bytes());
+fn action(index: Option<&str>, id: &str, line: &Line<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"create\":{");
+    if let Some(index) = index {
+        out.extend_from_slice(b"\"_index\":\"");
+        escape(index.as_bytes(), out);
+        out.extend_from_slice(b"\",");
+    }
+    out.extend_from_slice(b"\"_id\":\"");
+    out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
     out.push(b'-');
     out.extend_from_slice(itoa::Buffer::new().format(crc32fast::hash(line.bytes)).as_bytes());
@@ -206,7 +240,47 @@ fn otlp(
     at + start..at + end
 }
 
-fn loki(content: &Content<'_>, line: &Line<'_>, out: &mut Vec<u8>) -> Range<usize> {
+/// `LabelPairAdapter` as field 3 of `EntryAdapter`: structured metadata.
+fn metadata(name: &str, value: &str, entry: &mut Vec<u8>) {
+    protobuf::head(3, protobuf::size(1, name.len()) + protobuf::size(2, value.len()), entry);
+    protobuf::bytes(1, name.as_bytes(), entry);
+    protobuf::bytes(2, value.as_bytes(), entry);
+}
+
+/// One `LogRecord` (OTLP specification, "JSON Protobuf Encoding": 64-bit numbers as texts, bytes in base64).
+fn otlp_json(
+    content: &Content<'_>,
+    line: &Line<'_>,
+    source: &Source,
+    moment: &Moment<'_>,
+    out: &mut Vec<u8>,
+) -> Range<usize> {
+    let start = out.len();
+    out.extend_from_slice(b"{\"timeUnixNano\":\"");
+    out.extend_from_slice(itoa::Buffer::new().format(content.nanos).as_bytes());
+    out.extend_from_slice(b"\",\"observedTimeUnixNano\":\"");
+    out.extend_from_slice(itoa::Buffer::new().format(moment.nanos).as_bytes());
+    if let Some(level) = content.level {
+        out.extend_from_slice(b"\",\"severityNumber\":");
+        out.extend_from_slice(itoa::Buffer::new().format(level.otel()).as_bytes());
+        out.extend_from_slice(b",\"severityText\":\"");
+        out.extend_from_slice(level.name().as_bytes());
+    }
+    if content.is_utf8 || content.is_object {
+        out.extend_from_slice(b"\",\"body\":{\"stringValue\":\"");
+        escape(&content.bytes, out);
+    } else {
+        out.extend_from_slice(b"\",\"body\":{\"bytesValue\":\"");
+        out.extend_from_slice(STANDARD.encode(&content.bytes).as_bytes());
+    }
+    out.extend_from_slice(b"\"},");
+    out.extend_from_slice(&source.otlp_json);
+    out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
+    out.extend_from_slice(b"\"}}]}\n");
+    start..out.len() - 1
+}
+
+fn loki(content: &Content<'_>, line: &Line<'_>, source: &Source, out: &mut Vec<u8>) -> Range<usize> {
     let text = content.text();
     // Loki takes two entries with the same time and text for one; lines at different places differ by nanoseconds.
     let nanos = content.nanos + line.offset % 1_000_000;
@@ -219,11 +293,7 @@ fn loki(content: &Content<'_>, line: &Line<'_>, out: &mut Vec<u8>) -> Range<usiz
     let start = entry.len();
     entry.extend_from_slice(text.as_bytes());
     let end = entry.len();
-    let metadata = |name: &str, value: &str, entry: &mut Vec<u8>| {
-        protobuf::head(3, protobuf::size(1, name.len()) + protobuf::size(2, value.len()), entry);
-        protobuf::bytes(1, name.as_bytes(), entry);
-        protobuf::bytes(2, value.as_bytes(), entry);
-    };
+    entry.extend_from_slice(&source.loki);
     metadata("log_offset", itoa::Buffer::new().format(line.offset), &mut entry);
     if let Some(level) = content.level {
         metadata("detected_level", &level.name().to_ascii_lowercase(), &mut entry);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use common::{Pod, count, lines, stop};
 use serde_json::json;
 use testkit::fake::{Answer, FakeHttp, Reply};
-use testkit::{Proc, eventually};
+use testkit::{Proc, TestCa, TlsShim, eventually};
 
 const JSON: &str = r#"{"@timestamp":"2026-01-01T00:00:00.5Z","log.level":"warn","message":"x"}"#;
 
@@ -235,6 +235,41 @@ fn syslog_over_tcp_counts_octets() {
     let message = format!("<12>1 2026-01-01T00:00:00.500Z n1 shop - - - {JSON}");
     let rest = text.strip_prefix(&format!("{} {message}", message.len())).unwrap_or_else(|| panic!("{text}"));
     assert!(rest.ends_with("Z n1 shop - - - two") && rest.contains(" <14>1 "), "{rest}");
+}
+
+#[test]
+fn syslog_over_tls_trusts_its_authority_and_nobody_else() {
+    let (addr, kept) = tcp(|_, _| {});
+    let (ca, pod) = (TestCa::new(), Pod::new());
+    let shim = TlsShim::to(addr, &ca.server(&["127.0.0.1", "localhost"]));
+    pod.append("app.log", "one\n");
+    let start = |ca: &TestCa| {
+        let ca = pod.dir.write("ca.pem", ca.pem());
+        let to = format!("syslog+tls://localhost:{}", shim.addr().port());
+        let config = json!({
+            "read": [pod.log("*.log")], "state": pod.dir.join("state"),
+            "sinks": [{"to": to, "tls": {"ca": ca}}],
+        });
+        let config = pod.dir.write("c.yaml", config.to_string());
+        Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .json_logs()
+            .args(["--admin", "127.0.0.1:0", "--shutdown-grace", "1s", "--config"])
+            .arg(config)
+            .spawn()
+    };
+    let stranger = start(&TestCa::new());
+    eventually("refused", || (count(&stranger, "retries_total") > 0.0).then_some(()));
+    stranger.sigterm();
+    stranger.wait_exit().expect_code(1);
+    assert!(kept.lock().expect("locks").is_empty());
+    let shipper = start(&ca);
+    eventually("delivered", || (count(&shipper, "lines_delivered_total") == 1.0).then_some(()));
+    stop(&shipper);
+    let text = eventually("a message", || {
+        let text = String::from_utf8(kept.lock().expect("locks").clone()).expect("text");
+        text.ends_with("one").then_some(text)
+    });
+    assert!(text.contains(" - - - one"), "{text}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct Config {
     pub dead_letter: Option<PathBuf>,
     /// Files that are there at the very first start are read from their end.
     pub from_end: bool,
-    /// Also read `.gz` files that a pattern names and that were there before the first start. What rotation compresses
+    /// Also read `.gz` and `.zst` files that a pattern names and that were there before the first start. What rotation compresses
     /// later is recognized, and read where it was not read before.
     pub packed: bool,
     /// Read all there is, deliver it, and end.
@@ -46,6 +46,20 @@ pub struct Config {
     pub idle_line: Dur,
     /// Longer lines are sent in numbered parts.
     pub max_line: Size,
+    /// Character set of the files, by a label such as `utf-16le`, `windows-1252`, `shift_jis` or `gb18030`; `auto` is UTF-8,
+    /// and UTF-16 where a byte order mark says so.
+    pub encoding: String,
+    /// Stack traces of these languages become one line each with what they belong to.
+    pub multiline: Vec<Multiline>,
+    /// Lines up to the next that matches become one: the pattern of an event's first line (without Unicode classes).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiline_start: Option<String>,
+    /// How long a joined line waits for more.
+    pub multiline_idle: Dur,
+    /// Most lines that are joined.
+    pub multiline_lines: usize,
+    /// Most bytes that are joined.
+    pub multiline_bytes: Size,
     /// After SIGTERM, go on until nothing was written for so long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_quiet: Option<Dur>,
@@ -78,6 +92,12 @@ impl Default for Config {
             once: false,
             idle_line: Dur::secs(5),
             max_line: Size::mib(1),
+            encoding: "auto".into(),
+            multiline: Vec::new(),
+            multiline_start: None,
+            multiline_idle: Dur::secs(1),
+            multiline_lines: 500,
+            multiline_bytes: Size(256 << 10),
             drain_quiet: None,
             until_file: None,
             fields: BTreeMap::new(),
@@ -131,6 +151,13 @@ pub struct SinkConfig {
     pub headers: BTreeMap<String, String>,
     /// Loki's stream labels; namespace, pod, container, node and filename by default. At most 15.
     pub labels: BTreeMap<String, String>,
+    /// What a request's body is: `ndjson` or `array` for `http(s)://`, `protobuf` or `json` for `otlp+…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
+    /// An HTTP proxy by its URL, or `off`. By default as `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say, for sinks that are not
+    /// on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// Credentials of every request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
@@ -162,8 +189,43 @@ pub enum Format {
     Raw,
     /// A JSON object passes byte for byte; any other line is wrapped as `ecs` does
     Auto,
+    /// As auto, and a JSON object gets what it does not say itself: time, file, offset and pod
+    Merge,
     /// Wrapped into an object with message, time, file, offset and pod (Elastic Common Schema)
     Ecs,
+    /// The same by the OpenTelemetry log data model, as adapter-logformat writes it
+    Otel,
+}
+
+/// What a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// JSON texts, one per line.
+    Ndjson,
+    /// One JSON array.
+    Array,
+    /// OTLP in binary.
+    Protobuf,
+    /// OTLP in JSON.
+    Json,
+}
+
+/// Whose stack traces are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Multiline {
+    /// Of all these languages
+    All,
+    /// Java, Kotlin, Scala
+    Java,
+    Python,
+    Go,
+    Dotnet,
+    Ruby,
+    Php,
+    Node,
+    Rust,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ValueEnum)]
@@ -171,6 +233,8 @@ pub enum Format {
 pub enum Compression {
     None,
     Gzip,
+    /// Where the sink takes it: faster and smaller
+    Zstd,
 }
 
 impl podkit::config::Config for Config {

@@ -2,16 +2,23 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use logtail::traces::Languages;
 use podkit::config::Report;
+use podkit::http::Proxy;
 use podkit::tls::TlsOptions;
 
 use super::target::Wrong;
-use super::{Auth, Compression, Config, Delivery, Format, SinkConfig, Target};
+use super::{Auth, Body, Compression, Config, Delivery, Format, Multiline, SinkConfig, Target};
+use crate::charset::Charset;
+use crate::index::IndexPattern;
+use crate::join::{JoinPlan, Rule};
 
 /// What the configuration means.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tail: logtail::Options,
+    pub charset: Charset,
+    pub join: Option<JoinPlan>,
     pub sinks: Vec<SinkPlan>,
     pub state: Option<PathBuf>,
     pub dead_letter: Option<PathBuf>,
@@ -37,11 +44,16 @@ pub struct SinkPlan {
     pub labels: BTreeMap<String, String>,
     pub auth: Option<Auth>,
     pub tls: TlsOptions,
+    pub body: Body,
+    pub proxy: Proxy,
+    /// Where the index has a date in its name.
+    pub index: Option<IndexPattern>,
 }
 
 impl Plan {
     /// For a configuration that was checked; a wrong sink is left out here because the check has named it.
     pub fn new(config: &Config) -> Self {
+        let charset = Charset::parse(&config.encoding).unwrap_or_default();
         let state = config.state.clone();
         let dead_letter = config.dead_letter.clone();
         Self {
@@ -49,10 +61,13 @@ impl Plan {
                 exclude: config.exclude.clone(),
                 from_end: config.from_end,
                 packed: config.packed,
+                units: charset.units(),
                 max_line: config.max_line.len(),
                 idle_line: config.idle_line.limit(),
                 ..logtail::Options::new(config.read.clone())
             },
+            charset,
+            join: join(config).unwrap_or_default(),
             sinks: sinks(config)
                 .filter_map(|(_, sink)| SinkPlan::new(&sink, &config.delivery).ok())
                 .collect(),
@@ -89,8 +104,62 @@ impl SinkPlan {
             labels: sink.labels.clone(),
             auth: sink.auth.clone(),
             tls: sink.tls.clone(),
+            body: sink.body.unwrap_or(if matches!(target, Target::Otlp(_)) {
+                Body::Protobuf
+            } else {
+                Body::Ndjson
+            }),
+            proxy: proxy(sink.proxy.as_deref(), &target),
+            index: match &target {
+                Target::Elasticsearch { index, .. } => IndexPattern::parse(index).unwrap_or_default(),
+                _ => None,
+            },
             target,
         })
+    }
+}
+
+/// The way to a sink. Nobody means a proxy for what listens on this machine, such as the ambassador.
+fn proxy(configured: Option<&str>, target: &Target) -> Proxy {
+    match configured {
+        Some("off") => Proxy::None,
+        Some(url) => Proxy::Through(url.to_owned()),
+        None if target.is_loopback() => Proxy::None,
+        None => Proxy::Environment,
+    }
+}
+
+/// How lines are joined, if they are.
+fn join(config: &Config) -> Result<Option<JoinPlan>, regex::Error> {
+    let rule = if let Some(pattern) = &config.multiline_start {
+        Rule::Start(regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build()?)
+    } else if config.multiline.is_empty() {
+        return Ok(None);
+    } else {
+        let languages = config.multiline.iter().map(|language| language.set());
+        Rule::Traces(languages.fold(Languages::default(), Languages::and))
+    };
+    Ok(Some(JoinPlan {
+        rule,
+        max_lines: config.multiline_lines,
+        max_bytes: config.multiline_bytes.len(),
+        idle: config.multiline_idle.get(),
+    }))
+}
+
+impl Multiline {
+    fn set(self) -> Languages {
+        match self {
+            Self::All => Languages::ALL,
+            Self::Java => Languages::JAVA,
+            Self::Python => Languages::PYTHON,
+            Self::Go => Languages::GO,
+            Self::Dotnet => Languages::DOTNET,
+            Self::Ruby => Languages::RUBY,
+            Self::Php => Languages::PHP,
+            Self::Node => Languages::NODE,
+            Self::Rust => Languages::RUST,
+        }
     }
 }
 
@@ -131,7 +200,41 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             report.problem(&to, format!("two sinks have the name {:?}", plan.name), "write a name for each");
         }
         if plan.format == Format::Raw && matches!(plan.target, Target::Elasticsearch { .. }) {
-            report.problem(format!("{key}.format"), "Elasticsearch takes no raw lines", "write auto or ecs");
+            report.problem(
+                format!("{key}.format"),
+                "Elasticsearch takes no raw lines",
+                "write auto, merge, ecs or otel",
+            );
+        }
+        if let Target::Elasticsearch { index, .. } = &plan.target
+            && let Err(field) = IndexPattern::parse(index)
+        {
+            let what = format!("{field:?} is no part of a date");
+            report.problem(&to, what, "write %Y, %m, %d, %H, or %G and %V for ISO weeks");
+        }
+        let bodies: &[Body] = match plan.target {
+            Target::Http(_) => &[Body::Ndjson, Body::Array],
+            Target::Otlp(_) => &[Body::Protobuf, Body::Json],
+            _ => &[],
+        };
+        if let Some(body) = sink.body.filter(|body| !bodies.contains(body)) {
+            let what = format!("this sink has no body {:?}", format!("{body:?}").to_lowercase());
+            let remedy = "write ndjson or array for http, protobuf or json for otlp, nothing for others";
+            report.problem(format!("{key}.body"), what, remedy);
+        }
+        if plan.body == Body::Array && plan.format == Format::Raw {
+            report.problem(
+                format!("{key}.format"),
+                "raw lines are no JSON array",
+                "write auto, merge, ecs or otel",
+            );
+        }
+        if let Proxy::Through(url) = &plan.proxy {
+            let known = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if !known {
+                let what = format!("{:?} is no HTTP proxy", podkit::secret::mask_url(url));
+                report.problem(format!("{key}.proxy"), what, "write http://host:port, or off");
+            }
         }
         if plan.labels.len() > crate::sink::MOST_LABELS {
             let what = format!("{} labels; each set of values is a stream of its own", plan.labels.len());
@@ -153,6 +256,28 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
     if config.max_line.len() < 64 {
         report.problem("max_line", "is below 64 bytes", "write for example 1MiB");
+    }
+    if Charset::parse(&config.encoding).is_none() {
+        let what = format!("{:?} is no character set", config.encoding);
+        report.problem(
+            "encoding",
+            what,
+            "write auto, or a label such as utf-16le, windows-1252 or shift_jis",
+        );
+    }
+    if config.multiline_start.is_some() && !config.multiline.is_empty() {
+        report.problem("multiline", "is given together with multiline_start", "write one of them");
+    }
+    if let Err(e) = join(config) {
+        let e = e.to_string();
+        let why = e.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        report.problem("multiline_start", format!("is no pattern: {why}"), "write for example '^\\d{4}-'");
+    }
+    if config.multiline_lines < 2 || config.multiline_bytes.len() < 64 {
+        report.problem("multiline_lines", "would join nothing", "write at least 2 lines and 64 bytes");
+    }
+    if config.fields.len() > 100 {
+        report.problem("fields", format!("has {} fields", config.fields.len()), "write at most 100");
     }
     for name in config.fields.keys().filter(|name| crate::enrich::is_reserved(name)) {
         report.problem(

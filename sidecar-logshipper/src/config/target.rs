@@ -113,6 +113,23 @@ impl Target {
         }
     }
 
+    /// True when it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } => false,
+            Self::Http(url)
+            | Self::Elasticsearch { base: url, .. }
+            | Self::Otlp(url)
+            | Self::Loki(url)
+            | Self::Splunk(url) => match url.host() {
+                Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+                Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+                Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+                None => false,
+            },
+        }
+    }
+
     /// True when a request is sent over a network.
     pub fn is_remote(&self) -> bool {
         !matches!(self, Self::Stdout | Self::File(_))

@@ -37,11 +37,13 @@ struct ItemResult {
 }
 
 impl Elasticsearch {
-    /// Asks for no more of the answer than is read: the whole has some hundred bytes per item.
+    /// Asks for no more of the answer than is read: the whole has some hundred bytes per item. An index with a date in
+    /// its name stands in each action instead. A query of the URL, such as `pipeline=NAME`, is kept.
     pub fn new(requester: Requester, base: &Url, index: &str) -> Self {
         let mut url = base.clone();
         let prefix = base.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{prefix}/{index}/_bulk"));
+        let own = if index.contains('%') { String::new() } else { format!("/{index}") };
+        url.set_path(&format!("{prefix}{own}/_bulk"));
         url.query_pairs_mut()
             .append_pair("filter_path", "errors,items.*.status,items.*.error.type,items.*.error.reason");
         Self { requester, url }

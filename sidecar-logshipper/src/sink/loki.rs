@@ -33,6 +33,11 @@ const NAMES: [(&str, &str); 5] = [
     ("host.name", "host"),
 ];
 
+/// A field that is a label where none are configured. The others, and all fields where some are, go with each entry.
+pub fn is_default_label(name: &str) -> bool {
+    NAMES.iter().any(|(ecs, _)| *ecs == name)
+}
+
 impl Loki {
     pub fn new(
         requester: Requester,

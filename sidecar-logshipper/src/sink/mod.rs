@@ -20,7 +20,7 @@ use crate::enrich::Origin;
 pub use elasticsearch::Elasticsearch;
 pub use fluent::Fluent;
 pub use http::Http;
-pub use loki::{Loki, MOST_LABELS};
+pub use loki::{Loki, MOST_LABELS, is_default_label as is_loki_label};
 pub use otlp::Otlp;
 pub use request::{Requester, SetupError};
 pub use splunk::Splunk;
@@ -84,11 +84,11 @@ impl Sink {
         Ok(match &plan.target {
             Target::Stdout => Self::Stream(Stream::stdout()?),
             Target::File(path) => Self::Stream(Stream::file(path)?),
-            Target::Http(url) => Self::Http(Http::new(Requester::new(plan)?, url.clone())),
+            Target::Http(url) => Self::Http(Http::new(Requester::new(plan)?, url.clone(), plan.body)),
             Target::Elasticsearch { base, index } => {
                 Self::Elasticsearch(Elasticsearch::new(Requester::new(plan)?, base, index))
             }
-            Target::Otlp(url) => Self::Otlp(Otlp::new(Requester::new(plan)?, url.clone(), origin)),
+            Target::Otlp(url) => Self::Otlp(Otlp::new(Requester::new(plan)?, url.clone(), plan.body, origin)),
             Target::Loki(url) => {
                 Self::Loki(Loki::new(Requester::new(plan)?, url.clone(), &plan.labels, origin))
             }

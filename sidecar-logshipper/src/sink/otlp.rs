@@ -1,13 +1,15 @@
-//! OTLP/HTTP, binary protobuf: `ExportLogsServiceRequest` with one resource and one scope.
+//! OTLP/HTTP, binary protobuf or JSON: `ExportLogsServiceRequest` with one resource and one scope.
 //! (opentelemetry-proto v1: collector/logs/v1/logs_service.proto, logs/v1/logs.proto; OTLP specification, "OTLP/HTTP".)
 
 use bytes::Bytes;
+use serde_json::json;
 use url::Url;
 
 use super::request::judge;
 use super::{Answer, Requester};
 use crate::batch::Batch;
-use crate::enrich::Origin;
+use crate::config::Body;
+use crate::enrich::{Origin, otel_name};
 use crate::style::key_value;
 use crate::wire::protobuf;
 
@@ -20,39 +22,38 @@ pub struct Otlp {
     resource: Vec<u8>,
     /// `InstrumentationScope` as field 1 of `ScopeLogs`.
     scope: Vec<u8>,
+    /// In JSON: what stands before the records.
+    json: Option<Vec<u8>>,
 }
 
-/// ECS names and their equals in OpenTelemetry's semantic conventions.
-const NAMES: [(&str, &str); 6] = [
-    ("kubernetes.pod.name", "k8s.pod.name"),
-    ("kubernetes.pod.uid", "k8s.pod.uid"),
-    ("kubernetes.pod.ip", "k8s.pod.ip"),
-    ("kubernetes.namespace", "k8s.namespace.name"),
-    ("kubernetes.node.name", "k8s.node.name"),
-    ("kubernetes.container.name", "k8s.container.name"),
-];
-
 impl Otlp {
-    pub fn new(requester: Requester, url: Url, origin: &Origin) -> Self {
+    pub fn new(requester: Requester, url: Url, body: Body, origin: &Origin) -> Self {
         let mut attributes = Vec::new();
         for (name, value) in &origin.pairs {
-            let name = NAMES.iter().find(|(ecs, _)| ecs == name).map_or(name.as_str(), |(_, otel)| otel);
-            key_value(1, name, value, &mut attributes);
+            key_value(1, otel_name(name), value, &mut attributes);
         }
         let (mut resource, mut name, mut scope) = (Vec::new(), Vec::new(), Vec::new());
         protobuf::bytes(1, &attributes, &mut resource);
         protobuf::bytes(1, crate::APP.name.as_bytes(), &mut name);
         protobuf::bytes(1, &name, &mut scope);
-        Self { requester, url, resource, scope }
+        let json = (body == Body::Json).then(|| json_head(origin));
+        Self { requester, url, resource, scope, json }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {
-        let body = self.envelope(&batch.body);
-        match self.requester.post(&self.url, "application/x-protobuf", &body).await {
-            // 502, 503, 504 and 429 are for later by the specification, and so are all others that are not the items' fault.
-            Ok((status, headers, body)) => {
-                judge(status, &headers, &body).unwrap_or_else(|| read(&body, batch.items.len()))
+        let (body, content_type) = match &self.json {
+            Some(head) => {
+                let body = [head, &super::http::array(&batch.body)[..], b"}]}]}"].concat().into();
+                (body, "application/json")
             }
+            None => (self.envelope(&batch.body), "application/x-protobuf"),
+        };
+        match self.requester.post(&self.url, content_type, &body).await {
+            // 502, 503, 504 and 429 are for later by the specification, and so are all others that are not the items' fault.
+            Ok((status, headers, body)) => judge(status, &headers, &body).unwrap_or_else(|| {
+                let rejected = if self.json.is_some() { rejected_json(&body) } else { rejected(&body) };
+                read(rejected, batch.items.len())
+            }),
             Err(answer) => answer,
         }
     }
@@ -73,12 +74,34 @@ impl Otlp {
 
 /// `ExportLogsServiceResponse`: a partial success says how many were refused, not which, and must not be repeated
 /// (OTLP specification, "Partial Success").
-fn read(body: &[u8], sent: usize) -> Answer {
-    match rejected(body) {
+fn read(rejected: Option<(u64, String)>, sent: usize) -> Answer {
+    match rejected {
         Some((count, why)) if count > 0 && sent == 1 => Answer::Refused { why },
         Some((count, why)) if count > 0 => Answer::Partial { refused: count.min(sent as u64), why },
         _ => Answer::Accepted,
     }
+}
+
+/// `{"resourceLogs":[{"resource":{"attributes":[…]},"scopeLogs":[{"scope":{…},"logRecords":`
+fn json_head(origin: &Origin) -> Vec<u8> {
+    let attribute =
+        |(name, value): (&String, &String)| json!({"key": otel_name(name), "value": {"stringValue": value}});
+    let attributes: Vec<_> = origin.pairs.iter().map(attribute).collect();
+    let (resource, scope) = (json!({"attributes": attributes}), json!({"name": crate::APP.name}));
+    format!(
+        "{{\"resourceLogs\":[{{\"resource\":{resource},\"scopeLogs\":[{{\"scope\":{scope},\"logRecords\":"
+    )
+    .into_bytes()
+}
+
+/// The same of a JSON answer, whose numbers may be texts.
+fn rejected_json(body: &[u8]) -> Option<(u64, String)> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let partial = answer.get("partialSuccess")?;
+    let count = partial.get("rejectedLogRecords")?;
+    let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+    let why = partial.get("errorMessage").and_then(serde_json::Value::as_str).unwrap_or_default();
+    Some((count, format!("partial success: {why}")))
 }
 
 /// `partial_success.rejected_log_records` and `.error_message`; `None` when there is none.
@@ -141,11 +164,14 @@ mod tests {
         protobuf::bytes(2, b"too old", &mut partial);
         protobuf::bytes(1, &partial, &mut response);
         assert_eq!(
-            read(&response, 10),
+            read(rejected(&response), 10),
             Answer::Partial { refused: 3, why: "partial success: too old".into() }
         );
-        assert_eq!(read(&response, 1), Answer::Refused { why: "partial success: too old".into() });
-        assert_eq!(read(b"", 10), Answer::Accepted);
-        assert_eq!(read(b"{}", 10), Answer::Accepted, "what is not understood refuses nothing");
+        assert_eq!(read(rejected(&response), 1), Answer::Refused { why: "partial success: too old".into() });
+        assert_eq!(read(rejected(b""), 10), Answer::Accepted);
+        assert_eq!(read(rejected(b"{}"), 10), Answer::Accepted, "what is not understood refuses nothing");
+        let json = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no"}}"#;
+        assert_eq!(rejected_json(json), Some((2, "partial success: no".into())));
+        assert_eq!(rejected_json(b"{\"partialSuccess\":{}}"), None);
     }
 }
