@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use podkit::cli::CommonArgs;
+use podkit::cli::{CommonArgs, ServeArgs};
+use podkit::probe::ProbeArgs;
 use podkit::units::{Dur, Size};
 
 use crate::migration::MigrationConfig;
+use crate::tools::fetch::config as fetch;
+use crate::tools::owner::Owner;
 
 /// Waits for what a pod needs (names, ports, HTTP, TLS, files, commands), then starts the app.
 #[derive(Debug, Parser)]
@@ -15,7 +18,7 @@ use crate::migration::MigrationConfig;
     name = "init-waitfor",
     subcommand_negates_reqs = true,
     override_usage = "init-waitfor [OPTIONS] TARGET... [-- COMMAND ARG...]\n       init-waitfor [OPTIONS] --config FILE [-- COMMAND ARG...]\n       init-waitfor <SUBCOMMAND>",
-    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND\n  postgres://  mysql://  redis(s)://  amqp(s)://  nats://  mqtt(s)://  memcached://  mongodb://  kafka://\n  grpc(s)://host:port[/service]   k8s:KIND/NAME   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n80 failed migration; 81 schema behind; 82 schema ahead; 83 lock timeout; 84 authentication refused;\n86 lock lost; 87 pooler; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
+    after_help = "Targets:\n  dns://name[?type=A|AAAA|CNAME|SRV|MX|NS|TXT&min=N&expect=V&server=IP:PORT]\n  tcp://host:port   unix:///path   http(s)://...   tls://host:port[?min-days=N]\n  file:///path[?stable=1s&match=RE&min-size=N]   exec:COMMAND\n  postgres://  mysql://  sqlite://  redis(s)://  amqp(s)://  nats://  mqtt(s)://  memcached://  mongodb://  kafka://\n  grpc(s)://host:port[/service]   k8s:KIND/NAME   not:TARGET\n\nExit codes: 0 ready; 124 timeout; 126/127 COMMAND cannot be run / was not found; 143 SIGTERM while waiting;\n80 failed migration; 81 schema behind; 82 schema ahead; 83 lock timeout; 84 authentication refused;\n86 lock lost; 87 pooler; 2 wrong usage; 78 wrong configuration; otherwise COMMAND's own."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -50,7 +53,7 @@ pub struct WaitArgs {
     #[arg(long, value_name = "N", global = true)]
     pub min: Option<usize>,
     /// Total time; 0 waits for ever [default: 5m]
-    #[arg(long, value_name = "DURATION", global = true)]
+    #[arg(short, long, value_name = "DURATION", global = true)]
     pub timeout: Option<Dur>,
     /// Time for one attempt at one target [default: 3s]
     #[arg(long, value_name = "DURATION", global = true)]
@@ -111,6 +114,9 @@ pub struct HttpArgs {
     /// Regular expression that the response body must match
     #[arg(long, value_name = "RE", global = true)]
     pub http_match: Option<String>,
+    /// Header that the response must have, with a regular expression for its value, repeatable
+    #[arg(long, value_name = "NAME[: RE]", global = true)]
+    pub http_match_header: Vec<String>,
     /// JSONPath (RFC 9535) that must select something, or PATH=VALUE, repeatable
     #[arg(long, value_name = "PATH[=VALUE]", global = true)]
     pub http_json: Vec<String>,
@@ -155,8 +161,10 @@ pub enum Tool {
     Migration(MigrationArgs),
     /// Run a migration command once, however many replicas start: gate, lock, run, gate
     Migrate(MigrateArgs),
-    /// Fetch a file over HTTP: whole and checked, or not at all
-    Fetch(FetchArgs),
+    /// Fetch a file or an archive over HTTP: whole and checked, or not at all; --refresh keeps it current
+    Fetch(Box<FetchArgs>),
+    /// Ask the admin port of a running `fetch --refresh`; exit 0 when it is well, 1 otherwise
+    Probe(ProbeCommand),
     /// Copy this binary, for the next container's image
     Install {
         /// File, or directory that gets a file of the same name
@@ -179,7 +187,7 @@ pub struct MigrationArgs {
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
     /// Database URL, such as postgres://app@db/app; its environment twin keeps the password off the command line
-    #[arg(long, value_name = "URL", env = "WAITFOR_DB", hide_env_values = true, value_parser = crate::target::parse_argument)]
+    #[arg(long, value_name = "URL", env = "WAITFOR_DB", hide_env_values = true, value_parser = crate::sql::database_argument)]
     pub db: String,
     /// Tool that keeps the table [default: auto, by the tables' columns]
     #[arg(long, value_name = "TOOL")]
@@ -237,21 +245,63 @@ pub struct MigrateArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct FetchArgs {
-    /// http:// or https://; redirects are followed
-    #[arg(value_name = "URL", value_parser = http_url)]
-    pub url: String,
-    /// File to write (atomically)
+    /// http:// or https:// (redirects are followed), or git+https:// in the image with git
+    #[arg(value_name = "URL", value_parser = fetch_url)]
+    pub url: Option<String>,
+    /// File to replace (atomically); with --extract a directory, with --refresh a link
     #[arg(value_name = "DEST")]
-    pub dest: PathBuf,
-    /// SHA-256 that the file must have
-    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub dest: Option<PathBuf>,
+    /// SHA-256 that the download must have
+    #[arg(long, value_name = "HEX", value_parser = fetch::sha256)]
     pub sha256: Option<String>,
-    /// Largest file that is taken
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub max_size: Size,
-    /// Permissions in octal
-    #[arg(long, value_name = "MODE", default_value = "0644", value_parser = octal)]
-    pub mode: u32,
+    /// Most bytes downloaded [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<Size>,
+    /// Unpack tar, tar.gz, tar.zst or zip into a directory
+    #[arg(long)]
+    pub extract: bool,
+    /// Leading directories to leave out while unpacking
+    #[arg(long, value_name = "N")]
+    pub strip: Option<usize>,
+    /// Most bytes unpacked [default: 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_unpacked: Option<Size>,
+    /// Most files, directories and links unpacked [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub max_entries: Option<u64>,
+    /// Permissions of the file in octal [default: 0644]; an archive brings its own
+    #[arg(long, value_name = "MODE", value_parser = fetch::octal)]
+    pub mode: Option<u32>,
+    /// Whom to give it to; needs CAP_CHOWN
+    #[arg(long, value_name = "UID:GID")]
+    pub owner: Option<Owner>,
+    /// Request header, repeatable; not sent to another host
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+    /// File with a token for `Authorization: Bearer`, read at every attempt
+    #[arg(long, value_name = "FILE", conflicts_with = "bearer_env")]
+    pub bearer_file: Option<PathBuf>,
+    /// Environment variable with a token for `Authorization: Bearer`
+    #[arg(long, value_name = "NAME")]
+    pub bearer_env: Option<String>,
+    /// Stay, look for changes at this interval, and swap DEST, which is then a link
+    #[arg(long, value_name = "DURATION")]
+    pub refresh: Option<Dur>,
+    /// Branch, tag or commit of a git repository [default: its default branch]
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// `probe`: the admin port is there only with `fetch --refresh`.
+#[derive(Debug, Clone, Args)]
+pub struct ProbeCommand {
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    /// Address of the admin port, as given to `fetch --refresh`
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -263,7 +313,7 @@ pub struct WriteArgs {
     #[arg(value_name = "DEST")]
     pub dest: PathBuf,
     /// Permissions in octal
-    #[arg(long, value_name = "MODE", default_value = "0644", value_parser = octal)]
+    #[arg(long, value_name = "MODE", default_value = "0644", value_parser = fetch::octal)]
     pub mode: u32,
 }
 
@@ -273,24 +323,8 @@ fn explained(text: &str) -> Result<String, String> {
     crate::target::parse_argument(&if bare { format!("dns://{text}") } else { text.to_owned() })
 }
 
-fn http_url(text: &str) -> Result<String, String> {
-    match url::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.to_owned()),
-        _ => Err("is no http:// or https:// URL; write for example https://host/file".to_owned()),
-    }
-}
-
-fn sha256(text: &str) -> Result<String, String> {
-    let text = text.trim_start_matches("sha256:").to_ascii_lowercase();
-    let good = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if good { Ok(text) } else { Err("is no SHA-256; write its 64 hexadecimal digits".to_owned()) }
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err(format!("{text} is no file mode; write for example 0644 or 0755")),
-    }
+fn fetch_url(text: &str) -> Result<String, String> {
+    fetch::http_url(text).map(|_| text.to_owned())
 }
 
 impl Cli {
@@ -300,6 +334,14 @@ impl Cli {
             Some(Tool::Status { targets }) => targets,
             Some(Tool::Explain { target }) => std::slice::from_ref(target),
             _ => &self.targets,
+        }
+    }
+
+    /// How `fetch --refresh` serves.
+    pub fn serve_args(&self) -> ServeArgs {
+        match &self.tool {
+            Some(Tool::Fetch(args)) => args.serve.clone(),
+            _ => ServeArgs::default(),
         }
     }
 

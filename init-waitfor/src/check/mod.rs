@@ -124,7 +124,7 @@ pub enum Check {
 }
 
 /// Those that are not in a table of their own.
-const SCHEMES: [&str; 15] = [
+const SCHEMES: [&str; 17] = [
     "dns",
     "tcp",
     "unix",
@@ -140,6 +140,8 @@ const SCHEMES: [&str; 15] = [
     "postgresql",
     "mysql",
     "mariadb",
+    "sqlite",
+    "sqlite3",
 ];
 
 impl Check {
@@ -178,7 +180,10 @@ impl Check {
             return Err(("http", Wrong::new("is only for http:// and https://", "take it out")));
         }
         if entry.migration.is_some() && !matches!(check, Check::Migration(_)) {
-            return Err(("migration", Wrong::new("is only for postgres:// and mysql://", "take it out")));
+            return Err((
+                "migration",
+                Wrong::new("is only for postgres://, mysql:// and sqlite://", "take it out"),
+            ));
         }
         if !entry.command.is_empty() && !matches!(check, Check::Exec(_)) {
             return Err(("command", Wrong::new("is only for exec:", "take it out")));
@@ -211,10 +216,10 @@ impl Check {
             Check::Tcp(check) => Some(check.at.host.clone()),
             Check::Tls(check) => Some(check.at.host.clone()),
             Check::Http(check) => check.host(),
-            Check::Sql(check) => Some(check.dsn.at.host.clone()),
+            Check::Sql(check) => Some(check.dsn.at.host.clone()).filter(|host| !host.is_empty()),
             Check::Broker(check) => Some(check.login.at.host.clone()),
             Check::Grpc(check) => Some(check.at.host.clone()),
-            Check::Migration(check) => Some(check.dsn.at.host.clone()),
+            Check::Migration(check) => Some(check.dsn.at.host.clone()).filter(|host| !host.is_empty()),
             Check::Unix(_) | Check::File(_) | Check::Exec(_) | Check::K8s(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! `postgres://…` and `mysql://…`: a login, a SELECT, and if wanted the right role and the right result.
+//! `postgres://…`, `mysql://…` and `sqlite://…`: a login (or a readable file), a SELECT, and if wanted the right role and the right result.
 
 use super::{Attempt, Verdict};
 use crate::config::TargetConfig;
@@ -33,7 +33,13 @@ impl Sql {
                 return Err(Wrong::new(format!("role={other}"), "write role=primary or role=replica"));
             }
         };
-        let query = dsn.query.get("query").unwrap_or("SELECT 1").to_owned();
+        // `SELECT 1` does not touch a SQLite file at all.
+        let plain =
+            if dsn.engine == Engine::Sqlite { "SELECT count(*) FROM sqlite_schema" } else { "SELECT 1" };
+        if role.is_some() && dsn.engine == Engine::Sqlite {
+            return Err(Wrong::new("role= is not for sqlite://", "take it out"));
+        }
+        let query = dsn.query.get("query").unwrap_or(plain).to_owned();
         let expect = dsn.query.get("expect").map(str::to_owned);
         Ok(Sql { dsn, role, query, expect })
     }
@@ -48,7 +54,7 @@ impl Sql {
         if let Some(role) = self.role {
             let sql = match self.dsn.engine {
                 Engine::Postgres => "SELECT pg_is_in_recovery()::int",
-                Engine::MySql => "SELECT @@global.read_only",
+                Engine::MySql | Engine::Sqlite => "SELECT @@global.read_only",
             };
             let is = match session.value(sql, attempt.until).await?.as_deref() {
                 Some("0") => Role::Primary,

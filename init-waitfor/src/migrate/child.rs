@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::LOCK_LOST;
+use super::{LOCK_LOST, tree};
 use crate::code;
 use crate::sql::Session;
 
@@ -24,6 +24,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a process tree has ended.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Runs the command to its end while `session` lives.
 ///
@@ -31,6 +33,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The command's own code when it is not 0, 126 and 127 when it cannot be started, 86 when the lock was lost.
 pub(super) async fn run(command: &[OsString], session: &mut Session) -> Result<(), Exit> {
     let mut forward = Forward::new()?;
+    tree::adopt(true);
     let mut child = start(command)?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let asking = Cell::new(false);
@@ -46,7 +49,7 @@ pub(super) async fn run(command: &[OsString], session: &mut Session) -> Result<(
             }
             why = &mut lost => {
                 warn!(reason = why, "the lock is lost; ending the command");
-                end(&mut child, pid).await;
+                end(&mut child).await;
                 return Err(Exit::with(LOCK_LOST, format!("init-waitfor: the session that held the lock died ({why}); the command was ended")));
             }
         }
@@ -98,7 +101,7 @@ async fn lost(session: &mut Session, asking: &Cell<bool>) -> String {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         asking.set(true);
-        let answer = session.query("SELECT 1", Instant::now() + PATIENCE).await;
+        let answer = super::lock::holds(session, Instant::now() + PATIENCE).await;
         asking.set(false);
         if let Err(trouble) = answer {
             return trouble.reason;
@@ -106,12 +109,19 @@ async fn lost(session: &mut Session, asking: &Cell<bool>) -> String {
     }
 }
 
-async fn end(child: &mut Child, pid: Option<Pid>) {
-    if let Some(pid) = pid {
-        let _ = kill_process(pid, Signal::TERM);
+/// The command and everything below it: SIGTERM, and after a while SIGKILL.
+async fn end(child: &mut Child) {
+    let until = Instant::now() + GRACE;
+    tree::signal(Signal::TERM);
+    let _ = tokio::time::timeout_at(until, child.wait()).await;
+    while tree::living() > 0 && Instant::now() < until {
+        tokio::time::sleep(POLL).await;
     }
-    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        let _ = child.kill().await;
+    // Who does not even die of this hangs in the kernel, or is another user's.
+    let until = Instant::now() + GRACE;
+    while tree::signal(Signal::KILL) > 0 && Instant::now() < until {
+        let _ = tokio::time::timeout(POLL, child.wait()).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -1,10 +1,11 @@
-//! A lock that is as long as a session: advisory on PostgreSQL, `GET_LOCK` on MySQL and MariaDB. Tried again and again,
+//! A lock that is as long as a session: advisory on PostgreSQL, `GET_LOCK` on MySQL and MariaDB, `flock` beside SQLite. Tried again and again,
 //! never waited for: a session that waits in a blocking `pg_advisory_lock` holds a snapshot, which `CREATE INDEX
 //! CONCURRENTLY` of the lock's holder waits for, and neither gets on.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio::time::Instant;
 
+use super::flock::FileLock;
 use crate::sql::{Engine, Session, literal};
 use crate::wire::Trouble;
 
@@ -13,6 +14,8 @@ use crate::wire::Trouble;
 pub struct Key {
     number: i64,
     name: String,
+    /// As given: for a file's name.
+    given: String,
 }
 
 impl Key {
@@ -23,7 +26,11 @@ impl Key {
         bytes.copy_from_slice(&hash.as_ref()[..8]);
         let number = i64::from_be_bytes(bytes);
         // GET_LOCK is server-wide, and MySQL takes at most 64 characters.
-        Key { number, name: format!("init-waitfor-{:016x}", u64::from_be_bytes(bytes)) }
+        Key {
+            number,
+            name: format!("init-waitfor-{:016x}", u64::from_be_bytes(bytes)),
+            given: name.to_owned(),
+        }
     }
 }
 
@@ -32,6 +39,7 @@ pub(super) async fn behind_a_pooler(session: &mut Session, until: Instant) -> Re
     let (sql, known) = match session {
         Session::Postgres(session) => ("SELECT pg_backend_pid()", i64::from(session.backend_pid())),
         Session::MySql(session) => ("SELECT CONNECTION_ID()", i64::from(session.connection_id())),
+        Session::Sqlite(_) => return Ok(false),
     };
     let real = session.value(sql, until).await?.and_then(|text| text.parse::<i64>().ok());
     Ok(real != Some(known))
@@ -42,6 +50,7 @@ pub(super) async fn prepare(session: &mut Session, until: Instant) -> Result<(),
     let statements: &[&str] = match session {
         Session::Postgres(_) => &["SET idle_session_timeout = 0", "SET statement_timeout = 0"],
         Session::MySql(_) => &["SET SESSION wait_timeout = 31536000"],
+        Session::Sqlite(_) => &[],
     };
     for sql in statements {
         match session.query(sql, until).await {
@@ -58,6 +67,10 @@ pub(super) async fn try_take(session: &mut Session, key: &Key, until: Instant) -
         Session::Postgres(_) => format!("SELECT pg_try_advisory_lock({})::int", key.number),
         // Not negative: MariaDB answers NULL to that, at once. Not longer than an attempt.
         Session::MySql(_) => format!("SELECT GET_LOCK({}, 0)", literal(Engine::MySql, &key.name)),
+        Session::Sqlite(session) => {
+            session.held = FileLock::try_take(&FileLock::path(session.path(), &key.given))?;
+            return Ok(session.held.is_some());
+        }
     };
     match session.value(&sql, until).await?.as_deref() {
         Some("1") => Ok(true),
@@ -66,11 +79,24 @@ pub(super) async fn try_take(session: &mut Session, key: &Key, until: Instant) -
     }
 }
 
+/// Whether the lock is there still: the session answers, the file is in its place.
+pub(super) async fn holds(session: &mut Session, until: Instant) -> Result<(), Trouble> {
+    match session {
+        Session::Sqlite(session) if session.held.as_ref().is_some_and(FileLock::is_ours) => Ok(()),
+        Session::Sqlite(_) => Err(Trouble::unknown("lock", "the lock file was removed or replaced")),
+        session => session.query("SELECT 1", until).await.map(|_| ()),
+    }
+}
+
 /// Best effort: the end of the session releases it in any case.
 pub(super) async fn release(session: &mut Session, key: &Key, until: Instant) {
     let sql = match session {
         Session::Postgres(_) => format!("SELECT pg_advisory_unlock({})", key.number),
         Session::MySql(_) => format!("SELECT RELEASE_LOCK({})", literal(Engine::MySql, &key.name)),
+        Session::Sqlite(session) => {
+            session.held = None;
+            return;
+        }
     };
     let _ = session.query(&sql, until).await;
 }

@@ -4,7 +4,9 @@
 //! does nothing else, so it is gone when this process is, however it ends.
 
 mod child;
+mod flock;
 mod lock;
+mod tree;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::report::Redactor;
 use crate::sql::{Dsn, Session};
 use crate::wire::{Reach, Trouble};
 
+pub use flock::FileLock;
 pub use lock::Key;
 
 /// Lock timeout.

@@ -3,8 +3,9 @@
 use tokio::time::Instant;
 
 use super::detect::Place;
+use super::liquibase;
 use super::tool::{Order, Tool};
-use crate::sql::{Dsn, Row, Session};
+use crate::sql::{Dsn, Engine, Row, Session};
 use crate::wire::Trouble;
 
 /// A database may hold many thousands of migrations; more than this is not a history.
@@ -21,6 +22,8 @@ pub struct Applied {
     pub unfinished: Vec<String>,
     /// `unfinished` has failed for sure.
     pub failed: bool,
+    /// Everything up to this one counts as applied: the schema was there before the tool.
+    pub baseline: Option<String>,
 }
 
 pub(super) async fn read(
@@ -44,6 +47,9 @@ pub(super) async fn read(
         Ok(rows) => Ok(digest(place.tool, &rows)),
         // It was there a moment ago: dropped or being made.
         Err(trouble) if matches!(trouble.state.as_deref(), Some("42P01" | "1146")) => Ok(Applied::default()),
+        Err(trouble) if engine == Engine::Sqlite && trouble.reason.contains("no such table") => {
+            Ok(Applied::default())
+        }
         Err(trouble) => Err(trouble),
     }
 }
@@ -68,7 +74,12 @@ pub(super) fn digest(tool: Tool, rows: &[Row]) -> Applied {
                     }
                 }
                 "SCHEMA" => {}
-                _ if yes(1) => applied.versions.push(first),
+                kind if yes(1) => {
+                    if kind.ends_with("BASELINE") {
+                        applied.baseline = Some(first.clone());
+                    }
+                    applied.versions.push(first);
+                }
                 _ => {
                     applied.failed = true;
                     applied.unfinished.push(format!("{first} ({})", text(3).unwrap_or_default()));
@@ -98,8 +109,8 @@ pub(super) fn digest(tool: Tool, rows: &[Row]) -> Applied {
             },
             Tool::Liquibase => {
                 if matches!(text(1), Some("EXECUTED" | "RERAN" | "MARK_RAN")) {
-                    applied.versions.push(first);
-                    applied.versions.extend(text(2).map(str::to_owned));
+                    let (author, file) = (text(3).unwrap_or_default(), text(4).unwrap_or_default());
+                    applied.versions.push(liquibase::name(file, &first, author, text(2)));
                 }
             }
             Tool::Goose => {
@@ -112,6 +123,10 @@ pub(super) fn digest(tool: Tool, rows: &[Row]) -> Applied {
             Tool::Atlas => {
                 let error = text(3).filter(|error| !error.is_empty());
                 if error.is_none() && text(1) == text(2) {
+                    // Type 1: `atlas migrate apply --baseline`.
+                    if text(4) == Some("1") {
+                        applied.baseline = Some(first.clone());
+                    }
                     applied.versions.push(first);
                 } else {
                     applied.failed |= error.is_some();

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use super::applied::Applied;
 use super::files::Listed;
-use super::graph;
 use super::tool::{Order, Tool};
+use super::{graph, liquibase};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -31,6 +31,13 @@ pub(super) fn compare(tool: Tool, applied: &Applied, wanted: &Wanted) -> Standin
         (Order::Graph, Wanted::AtLeastIn(version, listed)) => {
             graph::at_least(&applied.versions, version, listed)
         }
+        (Order::PerApp, Wanted::AtLeastIn(version, listed)) => {
+            graph::at_least_of_app(&applied.versions, version, listed)
+        }
+        (Order::Executed, Wanted::At(version)) => executed(applied, version, true),
+        (Order::Executed, Wanted::AtLeast(version) | Wanted::AtLeastIn(version, _)) => {
+            executed(applied, version, false)
+        }
         (_, Wanted::At(version)) => at(order, applied, version),
         (_, Wanted::AtLeast(version) | Wanted::AtLeastIn(version, _)) => at_least(order, applied, version),
         (_, Wanted::All(listed)) => all(order, applied, listed),
@@ -45,6 +52,22 @@ fn heads(applied: &Applied, version: &str) -> Standing {
         heads => Standing::Behind(format!(
             "is at {}, wanted {version} (name the revisions by --dir to see which is later)",
             heads.join(", ")
+        )),
+    }
+}
+
+/// Liquibase: what was executed last is where it is; what was executed at all is what it has.
+fn executed(applied: &Applied, wanted: &str, last: bool) -> Standing {
+    let Some(current) = applied.versions.last() else {
+        return Standing::Behind(format!("has applied nothing yet, wanted {wanted}"));
+    };
+    let has = applied.versions.iter().any(|version| liquibase::is(version, wanted));
+    match (has, last && !liquibase::is(current, wanted)) {
+        (true, false) => Standing::Current(format!("is at {current}, has {wanted}")),
+        (true, true) => Standing::Ahead(format!("is at {current}, wanted {wanted}")),
+        (false, _) => Standing::Behind(format!(
+            "is at {current}, wanted {}{wanted}",
+            if last { "" } else { "at least " }
         )),
     }
 }
@@ -76,9 +99,12 @@ fn at_least(order: Order, applied: &Applied, wanted: &str) -> Standing {
 }
 
 fn all(order: Order, applied: &Applied, listed: &Listed) -> Standing {
+    let below = |version: &str| {
+        applied.baseline.as_ref().is_some_and(|baseline| cmp(order, baseline, version).is_ge())
+    };
     let has = |version: &str| match (applied.heads_only, applied.versions.first()) {
         (true, Some(current)) => cmp(order, current, version).is_ge(),
-        _ => applied.versions.iter().any(|known| cmp(order, known, version).is_eq()),
+        _ => below(version) || applied.versions.iter().any(|known| same(order, known, version)),
     };
     let done = |version: &str| {
         has(version)
@@ -87,20 +113,34 @@ fn all(order: Order, applied: &Applied, listed: &Listed) -> Standing {
                 .get(version)
                 .is_some_and(|old| !old.is_empty() && old.iter().all(|version| has(version)))
     };
-    let missing: Vec<&String> = listed.versions.iter().filter(|version| !done(version)).collect();
+    let required = |version: &&String| !listed.optional.contains(*version);
+    let missing: Vec<&String> =
+        listed.versions.iter().filter(required).filter(|version| !done(version)).collect();
     if let Some(first) = missing.first() {
         let done = listed.versions.len() - missing.len();
         return Standing::Behind(format!("has {done} of {}, next is {first}", listed.versions.len()));
     }
     // Old files may have been removed or squashed; only what comes after the newest file is news.
     let squashed = |version: &String| listed.replaces.values().any(|old| old.contains(version));
-    let ahead = applied.versions.iter().filter(|version| !squashed(version)).find(|version| {
-        match latest(order, &listed.versions, version) {
-            Some(newest) => cmp(order, version, &newest).is_gt(),
-            // Another app's (Django's own are not in the project), or an empty directory.
-            None => order != Order::PerApp,
+    let known = |version: &String| listed.versions.iter().any(|listed| same(order, version, listed));
+    let ahead = match order {
+        // What was executed after the last one that is known.
+        Order::Executed => {
+            let after = applied.versions.iter().rposition(known).map_or(0, |at| at + 1);
+            applied.versions.get(after)
         }
-    });
+        _ => applied.versions.iter().filter(|version| !squashed(version)).find(|version| {
+            match latest(order, &listed.versions, version) {
+                // Two branches of an app have the same number: `0003_a` is unknown beside our `0003_b`.
+                Some(newest) if order == Order::PerApp => {
+                    !known(version) && counter(version) >= counter(&newest)
+                }
+                Some(newest) => cmp(order, version, &newest).is_gt(),
+                // Another app's (Django's own are not in the project), or an empty directory.
+                None => order != Order::PerApp,
+            }
+        }),
+    };
     match ahead {
         Some(version) => Standing::Ahead(format!(
             "has applied {version}, which is not among the {} known",
@@ -108,6 +148,21 @@ fn all(order: Order, applied: &Applied, listed: &Listed) -> Standing {
         )),
         None => Standing::Current(format!("has all {}", listed.versions.len())),
     }
+}
+
+/// Whether a row and a file are the same migration.
+fn same(order: Order, known: &str, version: &str) -> bool {
+    match order {
+        Order::Executed => liquibase::is(known, version),
+        order => cmp(order, known, version).is_eq(),
+    }
+}
+
+/// The number that Django's names begin with: `shop.0003_more`.
+fn counter(version: &str) -> Option<u64> {
+    let (_, name) = version.split_once('.')?;
+    let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+    name[..digits].parse().ok()
 }
 
 /// The latest of those that can be compared with `like`.
@@ -130,7 +185,7 @@ pub(super) fn cmp(order: Order, a: &str, b: &str) -> Ordering {
             if number(a).is_none() { a.cmp(b) } else { Ordering::Equal }
         }),
         Order::Dotted => dotted(a).cmp(&dotted(b)),
-        Order::Text | Order::PerApp | Order::Graph => a.cmp(b),
+        Order::Text | Order::PerApp | Order::Graph | Order::Executed => a.cmp(b),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use super::rows;
 use super::tool::Tool;
 use crate::sql::{Dsn, Engine, Session, identifier, literal};
 use crate::wire::Trouble;
@@ -15,6 +16,16 @@ pub(super) struct Place {
     pub schema: String,
     pub table: String,
     /// As the database spells them: EF Core's are in mixed case.
+    pub columns: Vec<String>,
+    /// Tables of locks that are there, too.
+    pub locks: Vec<LockTable>,
+}
+
+/// A table whose row is a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LockTable {
+    pub schema: String,
+    pub table: String,
     pub columns: Vec<String>,
 }
 
@@ -56,7 +67,7 @@ pub(super) async fn find(
             tables.entry((schema.clone(), table.clone())).or_default().push(column.clone());
         }
     }
-    Ok(choose(&tables, tool, table.is_some()))
+    Ok(choose(&mut tables, tool, table))
 }
 
 fn columns_sql(engine: Engine, table: Option<&str>) -> String {
@@ -65,13 +76,16 @@ fn columns_sql(engine: Engine, table: Option<&str>) -> String {
         .map(|tool| literal(engine, tool.spec().table))
         .chain([literal(engine, "ar_internal_metadata")])
         .collect();
+    let locks: Vec<String> = rows::tables().map(|name| literal(engine, name)).collect();
     let mut schema = None;
     if let Some(text) = table {
         let (before, name) =
             text.rsplit_once('.').map_or((None, text), |(schema, name)| (Some(schema), name));
-        names = vec![literal(engine, &name.to_lowercase())];
+        let name = name.to_lowercase();
+        names = vec![literal(engine, &name), literal(engine, &format!("{name}_lock"))];
         schema = before.map(|name| literal(engine, name));
     }
+    names.extend(locks);
     let names = names.join(", ");
     match engine {
         Engine::Postgres => {
@@ -88,6 +102,10 @@ fn columns_sql(engine: Engine, table: Option<&str>) -> String {
                  AND {place} AND lower(c.relname) IN ({names}) ORDER BY 1, 2, a.attnum"
             )
         }
+        Engine::Sqlite => format!(
+            "SELECT 'main', m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type = 'table' \
+             AND lower(m.name) IN ({names}) ORDER BY 1, 2, p.cid"
+        ),
         Engine::MySql => {
             let place = schema.unwrap_or_else(|| "DATABASE()".to_owned());
             format!(
@@ -98,10 +116,20 @@ fn columns_sql(engine: Engine, table: Option<&str>) -> String {
     }
 }
 
-fn choose(tables: &Tables, wanted: Option<Tool>, named: bool) -> Found {
+fn choose(tables: &mut Tables, wanted: Option<Tool>, table: Option<&str>) -> Found {
+    let named = table.is_some();
+    let own_lock = table.map(|text| format!("{}_lock", text.rsplit('.').next().unwrap_or(text)));
+    let is_lock = |name: &str| {
+        rows::tables().any(|table| table.eq_ignore_ascii_case(name))
+            || own_lock.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+    };
+    let locks: Vec<LockTable> = tables
+        .extract_if(.., |(_, table), _| is_lock(table))
+        .map(|((schema, table), columns)| LockTable { schema, table, columns })
+        .collect();
     let rails = tables.keys().any(|(_, table)| table == "ar_internal_metadata");
     let mut places: Vec<Place> = Vec::new();
-    for ((schema, table), columns) in tables {
+    for ((schema, table), columns) in &*tables {
         let has = |name: &&str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
         for tool in Tool::ALL {
             let spec = tool.spec();
@@ -116,6 +144,7 @@ fn choose(tables: &Tables, wanted: Option<Tool>, named: bool) -> Found {
                     schema: schema.clone(),
                     table: table.clone(),
                     columns: columns.clone(),
+                    locks: locks.clone(),
                 });
             }
         }
@@ -154,7 +183,7 @@ mod tests {
     }
 
     fn tool(list: &[(&str, &[&str])]) -> Option<Tool> {
-        match choose(&tables(list), None, false) {
+        match choose(&mut tables(list), None, None) {
             Found::One(place) => Some(place.tool),
             _ => None,
         }
@@ -191,16 +220,32 @@ mod tests {
 
     #[test]
     fn two_tools_are_ambiguous_unless_one_is_named() {
-        let both = tables(&[
+        let mut both = tables(&[
             ("alembic_version", &["version_num"]),
             ("django_migrations", &["id", "app", "name", "applied"]),
         ]);
         assert!(
-            matches!(choose(&both, None, false), Found::Several(names) if names.contains("alembic") && names.contains("django"))
+            matches!(choose(&mut both, None, None), Found::Several(names) if names.contains("alembic") && names.contains("django"))
         );
         assert!(
-            matches!(choose(&both, Some(Tool::Django), false), Found::One(place) if place.tool == Tool::Django)
+            matches!(choose(&mut both, Some(Tool::Django), None), Found::One(place) if place.tool == Tool::Django)
         );
-        assert_eq!(choose(&both, Some(Tool::Flyway), false), Found::None);
+        assert_eq!(choose(&mut both, Some(Tool::Flyway), None), Found::None);
+    }
+
+    #[test]
+    fn tables_of_locks_go_along_and_are_no_history() {
+        let mut list = tables(&[
+            ("knex_migrations", &["id", "name", "batch", "migration_time"]),
+            ("knex_migrations_lock", &["index", "is_locked"]),
+        ]);
+        let Found::One(place) = choose(&mut list, None, None) else { panic!("one") };
+        assert_eq!((place.tool, place.locks.len()), (Tool::Knex, 1));
+        let mut list = tables(&[
+            ("applied", &["name", "batch", "migration_time"]),
+            ("applied_lock", &["index", "is_locked"]),
+        ]);
+        let Found::One(place) = choose(&mut list, None, Some("history.applied")) else { panic!("one") };
+        assert_eq!((place.tool, place.locks[0].table.as_str()), (Tool::Knex, "applied_lock"));
     }
 }

@@ -1,13 +1,12 @@
 //! Migration files on disk: what a directory (or a manifest) says must have been applied.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-
-use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::compare::cmp;
-use super::tool::Tool;
+use super::tool::{Order, Tool};
+use super::{liquibase, python};
+use crate::sql::Engine;
 use crate::wire::Trouble;
 
 /// More entries than this are not a directory of migrations.
@@ -21,8 +20,10 @@ pub(super) struct Listed {
     pub versions: Vec<String>,
     /// Django: what a squashed migration stands for.
     pub replaces: BTreeMap<String, Vec<String>>,
-    /// Alembic: a revision's parents.
+    /// Alembic, Django: what a revision comes after.
     pub parents: BTreeMap<String, Vec<String>>,
+    /// Liquibase: known, and not required.
+    pub optional: BTreeSet<String>,
 }
 
 /// One version per line; blank lines and `#` comments are passed over.
@@ -41,24 +42,22 @@ pub(super) fn manifest(path: &Path) -> Result<Listed, Trouble> {
     Ok(Listed { versions, ..Listed::default() })
 }
 
-pub(super) fn list(tool: Tool, dir: &Path) -> Result<Listed, Trouble> {
+pub(super) fn list(tool: Tool, dir: &Path, engine: Engine) -> Result<Listed, Trouble> {
     let mut files = Vec::new();
     walk(dir, dir, &mut files)
         .map_err(|error| Trouble::unknown("files", format!("{}: {error}", dir.display())))?;
     let mut listed = Listed::default();
     match tool {
-        Tool::Alembic => alembic(dir, &files, &mut listed)?,
-        Tool::Django => django(dir, &files, &mut listed)?,
+        Tool::Alembic => python::alembic(dir, &files, &mut listed)?,
+        Tool::Django => python::django(dir, &files, &mut listed)?,
         Tool::Drizzle => drizzle(dir, &mut listed)?,
-        Tool::Liquibase => {
-            let why =
-                "a Liquibase changelog is not read here; name ids in a manifest, or the last one by at_least";
-            return Err(Trouble::unknown("files", why));
-        }
+        Tool::Liquibase => changelogs(dir, &files, engine, &mut listed)?,
         tool => listed.versions.extend(files.iter().filter_map(|file| version(tool, file))),
     }
     let order = tool.spec().order;
-    listed.versions.sort_by(|a, b| cmp(order, a, b));
+    if order != Order::Executed {
+        listed.versions.sort_by(|a, b| cmp(order, a, b));
+    }
     listed.versions.dedup();
     if listed.versions.is_empty() {
         let why = format!("{} holds no migration of {}", dir.display(), tool.name());
@@ -155,7 +154,7 @@ fn version(tool: Tool, path: &str) -> Option<String> {
     }
 }
 
-fn head(path: &Path) -> Result<String, Trouble> {
+pub(super) fn head(path: &Path) -> Result<String, Trouble> {
     use std::io::Read as _;
 
     let mut bytes = Vec::new();
@@ -165,60 +164,22 @@ fn head(path: &Path) -> Result<String, Trouble> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-static REVISION: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?m)^revision(?:\s*:[^=\n]*)?\s*=\s*["']([^"']+)["']"#).ok());
-static DOWN_REVISION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?m)^down_revision(?:\s*:[^=\n]*)?\s*=\s*(\([^)]*\)|\[[^\]]*\]|[^\n]*)").ok()
-});
-static REPLACES: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?m)^\s+replaces\s*(?::[^=\n]*)?=\s*[\[(]([^=]*?)[\])]\s*$").ok());
-static STRINGS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"["']([^"']+)["']"#).ok());
-
-fn strings(text: &str) -> Vec<String> {
-    STRINGS.iter().flat_map(|regex| regex.captures_iter(text)).map(|found| found[1].to_owned()).collect()
-}
-
-fn capture(regex: &LazyLock<Option<Regex>>, text: &str) -> Option<String> {
-    regex.as_ref()?.captures(text).map(|found| found[1].to_owned())
-}
-
-/// `revision = "…"` and `down_revision = None | "…" | ("…", "…")`.
-fn alembic(dir: &Path, files: &[String], listed: &mut Listed) -> Result<(), Trouble> {
-    for file in files.iter().filter(|file| file.ends_with(".py")) {
-        let text = head(&dir.join(file))?;
-        let Some(revision) = capture(&REVISION, &text) else { continue };
-        let parents =
-            capture(&DOWN_REVISION, &text).map(|text| strings(text.split('#').next().unwrap_or_default()));
-        listed.versions.push(revision.clone());
-        listed.parents.insert(revision, parents.unwrap_or_default());
-    }
-    Ok(())
-}
-
-/// `<app>/migrations/<name>.py`; `dir` is a project, an app, or an app's `migrations`.
-fn django(dir: &Path, files: &[String], listed: &mut Listed) -> Result<(), Trouble> {
-    for file in files.iter().filter(|file| file.ends_with(".py")) {
-        let path: PathBuf = dir.join(file);
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let folder =
-            path.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "migrations"));
-        let app = folder.and_then(Path::parent).and_then(Path::file_name);
-        let (Some(app), false) = (app, name.starts_with('_')) else { continue };
-        let text = head(&path)?;
-        if !text.contains("Migration") {
+/// Each file is a part of the changelog, or something else.
+fn changelogs(dir: &Path, files: &[String], engine: Engine, listed: &mut Listed) -> Result<(), Trouble> {
+    for file in files {
+        let ending = file.rsplit('.').next().unwrap_or_default();
+        if !matches!(ending, "xml" | "yaml" | "yml" | "json" | "sql") {
             continue;
         }
-        let version = format!("{}.{name}", app.to_string_lossy());
-        if let Some(pairs) = capture(&REPLACES, &text) {
-            let names = strings(&pairs);
-            let replaced = names.chunks_exact(2).map(|pair| format!("{}.{}", pair[0], pair[1])).collect();
-            listed.replaces.insert(version.clone(), replaced);
+        let sets = liquibase::read(file, &head(&dir.join(file))?, engine);
+        let sets = sets.map_err(|why| Trouble::unknown("files", format!("{file} is no changelog: {why}")))?;
+        for set in sets {
+            if set.optional {
+                listed.optional.insert(set.name.clone());
+            }
+            listed.versions.push(set.name);
         }
-        listed.versions.push(version);
     }
-    // A squashed migration and what it replaces stand for the same: once recorded, either is enough.
-    let replaced: Vec<String> = listed.replaces.values().flatten().cloned().collect();
-    listed.versions.retain(|version| !replaced.contains(version));
     Ok(())
 }
 
@@ -267,20 +228,5 @@ mod tests {
         ] {
             assert_eq!(version(tool, path).as_deref(), want, "{tool:?} {path}");
         }
-    }
-
-    #[test]
-    fn python_heads() {
-        let text = "\"\"\"x\n\nRevision ID: b\n\"\"\"\nrevision: str = 'b1'\ndown_revision: Union[str, None] = 'a1'\n";
-        assert_eq!(capture(&REVISION, text).as_deref(), Some("b1"));
-        assert_eq!(strings(&capture(&DOWN_REVISION, text).unwrap()), ["a1"]);
-        let merge = "revision = 'd'\ndown_revision = (\n  'b',\n  'c',\n)\n";
-        assert_eq!(strings(&capture(&DOWN_REVISION, merge).unwrap()), ["b", "c"]);
-        assert_eq!(
-            strings(&capture(&DOWN_REVISION, "down_revision = None\n").unwrap()),
-            Vec::<String>::new()
-        );
-        let squash = "class Migration:\n    replaces = [('shop', '0001_a'), ('shop', '0002_b')]\n";
-        assert_eq!(strings(&capture(&REPLACES, squash).unwrap()), ["shop", "0001_a", "shop", "0002_b"]);
     }
 }

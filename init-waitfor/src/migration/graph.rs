@@ -1,4 +1,5 @@
-//! Alembic: revisions name their parents, and the table holds the heads only.
+//! Revisions that name their parents. Alembic's table holds the heads only; Django's holds every migration, but names them so that
+//! two branches cannot be put into an order.
 
 use std::collections::BTreeSet;
 
@@ -49,6 +50,30 @@ pub(super) fn at_least(heads: &[String], wanted: &str, listed: &Listed) -> Stand
     }
 }
 
+/// Django: a migration that is applied, or what it replaces, or something that came after it.
+pub(super) fn at_least_of_app(applied: &[String], wanted: &str, listed: &Listed) -> Standing {
+    if !listed.parents.contains_key(wanted) && !applied.iter().any(|version| version == wanted) {
+        return Standing::Behind(format!(
+            "wanted at least {wanted}, which is not among the {} known either",
+            listed.versions.len()
+        ));
+    }
+    let mut reached = ancestors(applied, listed);
+    // A squashed migration stands for what it replaces, and the other way round.
+    for (squash, old) in &listed.replaces {
+        if reached.contains(squash) {
+            reached.extend(old.iter().cloned());
+        } else if !old.is_empty() && old.iter().all(|version| reached.contains(version)) {
+            reached.insert(squash.clone());
+        }
+    }
+    if reached.contains(wanted) {
+        Standing::Current(format!("has {wanted}"))
+    } else {
+        Standing::Behind(format!("has {} migrations, wanted at least {wanted}", applied.len()))
+    }
+}
+
 fn ancestors(heads: &[String], listed: &Listed) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut todo: Vec<String> = heads.to_vec();
@@ -87,5 +112,34 @@ mod tests {
         assert!(matches!(at_least(&heads(&["b"]), "a", &listed()), Standing::Current(_)));
         assert!(matches!(at_least(&heads(&["b"]), "c", &listed()), Standing::Behind(_)));
         assert!(matches!(at_least(&heads(&["z"]), "a", &listed()), Standing::Ahead(_)));
+    }
+
+    /// Two branches of an app and their merge; a squash of the first two.
+    #[test]
+    fn apps_with_branches_and_squashes() {
+        let mut listed = Listed::default();
+        for (version, parents) in [
+            ("shop.0001_initial", vec![]),
+            ("shop.0002_a", vec!["shop.0001_initial"]),
+            ("shop.0002_b", vec!["shop.0001_initial"]),
+            ("shop.0003_merge", vec!["shop.0002_a", "shop.0002_b"]),
+            ("shop.0001_squashed_0002_a", vec![]),
+        ] {
+            listed.versions.push(version.to_owned());
+            listed.parents.insert(version.to_owned(), parents.into_iter().map(str::to_owned).collect());
+        }
+        let old = ["shop.0001_initial", "shop.0002_a"].map(str::to_owned).to_vec();
+        listed.replaces.insert("shop.0001_squashed_0002_a".to_owned(), old);
+        let current = |applied: &[&str], wanted: &str| {
+            let applied: Vec<String> = applied.iter().map(|v| (*v).to_owned()).collect();
+            matches!(at_least_of_app(&applied, wanted, &listed), Standing::Current(_))
+        };
+        assert!(current(&["shop.0001_initial", "shop.0002_b"], "shop.0002_b"));
+        assert!(!current(&["shop.0001_initial", "shop.0002_b"], "shop.0002_a"));
+        // The table may hold only the merge, after a squash of a database that was there before.
+        assert!(current(&["shop.0003_merge"], "shop.0002_a"));
+        assert!(current(&["shop.0001_squashed_0002_a"], "shop.0002_a"));
+        assert!(current(&["shop.0001_initial", "shop.0002_a"], "shop.0001_squashed_0002_a"));
+        assert!(!current(&["shop.0001_initial"], "shop.0004_x"));
     }
 }

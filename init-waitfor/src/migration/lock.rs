@@ -1,16 +1,29 @@
 //! Who holds a tool's own lock: that tells "running now" from "left unfinished".
+//!
+//! Three kinds: locks of a session, which are gone when it is; locks on the history table itself (PostgreSQL shows them); rows in a table
+//! of locks, which stay behind when their pod is killed.
 
 use tokio::time::Instant;
 
 use super::detect::Place;
+use super::keys::{advisory_keys, lock_names};
+use super::rows;
 use super::tool::Tool;
 use crate::sql::{Dsn, Engine, Session, literal};
 use crate::wire::Trouble;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// Someone; says who.
-    Someone(String),
+    /// A session has it now; says who. `blocks` when the history cannot even be read meanwhile.
+    Someone {
+        who: String,
+        blocks: bool,
+    },
+    /// A row says so: a migration at work, or what a killed one has left. `stale` when nobody else is connected at all.
+    Row {
+        who: String,
+        stale: bool,
+    },
     Nobody,
     /// The tool takes no lock that others can see.
     Unknown,
@@ -22,126 +35,74 @@ pub(super) async fn holder(
     place: &Place,
     until: Instant,
 ) -> Result<Holder, Trouble> {
-    match dsn.engine {
+    let (someone, knows) = match dsn.engine {
         Engine::Postgres => {
             let keys = advisory_keys(place, &dsn.database);
-            if keys.is_empty() {
-                return Ok(Holder::Unknown);
-            }
-            let keys: Vec<String> = keys.iter().map(i64::to_string).collect();
-            // A key of one bigint is shown in two halves, with objsubid 1.
-            let sql = format!(
-                "SELECT l.pid, a.application_name, host(a.client_addr) FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
-                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-                 AND ((l.classid::bigint << 32) | l.objid::bigint) IN ({}) LIMIT 1",
-                keys.join(", ")
-            );
-            let rows = session.query(&sql, until).await?;
-            Ok(match rows.first() {
-                None => Holder::Nobody,
-                Some(row) => {
-                    let text = |at: usize| row.get(at).cloned().flatten().filter(|text| !text.is_empty());
-                    let pid = text(0).unwrap_or_default();
-                    let rest: Vec<String> = [text(1), text(2)].into_iter().flatten().collect();
-                    Holder::Someone(format!("backend {pid} {}", rest.join(" from ")).trim_end().to_owned())
-                }
-            })
+            (postgres(session, place, &keys, until).await?, !keys.is_empty())
         }
         Engine::MySql => {
             let names = lock_names(place, &dsn.database);
-            if names.is_empty() {
-                return Ok(Holder::Unknown);
-            }
-            for name in names {
-                let sql = format!("SELECT IS_USED_LOCK({})", literal(Engine::MySql, &name));
-                if let Some(id) = session.value(&sql, until).await? {
-                    return Ok(Holder::Someone(format!("connection {id}")));
-                }
-            }
-            Ok(Holder::Nobody)
+            (mysql(session, &names, until).await?, !names.is_empty())
+        }
+        Engine::Sqlite => (None, false),
+    };
+    if let Some(someone) = someone {
+        return Ok(someone);
+    }
+    if let Some(row) = rows::held(session, dsn, place, until).await? {
+        return Ok(row);
+    }
+    // sqlx as a library locks, sqlx-cli does not: a free lock proves nothing.
+    Ok(if knows && place.tool != Tool::Sqlx { Holder::Nobody } else { Holder::Unknown })
+}
+
+/// Advisory locks, and locks on the history table that a reader does not take: of a transaction that writes to it, of `LOCK TABLE` (EF
+/// Core, Ecto). Not those of autovacuum, which has no user.
+async fn postgres(
+    session: &mut Session,
+    place: &Place,
+    keys: &[i64],
+    until: Instant,
+) -> Result<Option<Holder>, Trouble> {
+    // No tool uses the smallest number, and an empty list is no SQL.
+    let keys: Vec<String> = [i64::MIN + 1].iter().chain(keys).map(i64::to_string).collect();
+    // A key of one bigint is shown in two halves, with objsubid 1.
+    let sql = format!(
+        "SELECT l.pid, a.application_name, host(a.client_addr), l.mode FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
+         WHERE l.granted AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND ((l.locktype = 'advisory' AND l.objsubid = 1 AND ((l.classid::bigint << 32) | l.objid::bigint) IN ({})) \
+         OR (l.locktype = 'relation' AND l.relation = to_regclass({})::oid AND a.usesysid IS NOT NULL \
+         AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))) \
+         ORDER BY l.mode = 'AccessExclusiveLock' DESC LIMIT 1",
+        keys.join(", "),
+        literal(Engine::Postgres, &place.quoted(Engine::Postgres))
+    );
+    let rows = match session.query(&sql, until).await {
+        Ok(rows) => rows,
+        // A database that speaks the protocol and has other catalogues.
+        Err(trouble) if trouble.state.is_some() && trouble.code.is_none() => return Ok(None),
+        Err(trouble) => return Err(trouble),
+    };
+    Ok(rows.first().map(|row| {
+        let text = |at: usize| row.get(at).cloned().flatten().filter(|text| !text.is_empty());
+        let rest: Vec<String> = [text(1), text(2)].into_iter().flatten().collect();
+        let who = format!("backend {} {}", text(0).unwrap_or_default(), rest.join(" from "));
+        let blocks = text(3).as_deref() == Some("AccessExclusiveLock");
+        Holder::Someone { who: who.trim_end().to_owned(), blocks }
+    }))
+}
+
+async fn mysql(session: &mut Session, names: &[String], until: Instant) -> Result<Option<Holder>, Trouble> {
+    for name in names {
+        let sql = format!("SELECT IS_USED_LOCK({})", literal(Engine::MySql, name));
+        if let Some(id) = session.value(&sql, until).await? {
+            // Ours to see only with the right PROCESS, or when it is the same user.
+            let sql =
+                format!("SELECT CONCAT(user, '@', host) FROM information_schema.processlist WHERE id = {id}");
+            let who = session.value(&sql, until).await.ok().flatten();
+            let who = who.map_or_else(String::new, |who| format!(" {who}"));
+            return Ok(Some(Holder::Someone { who: format!("connection {id}{who}"), blocks: false }));
         }
     }
-}
-
-/// Keys of `pg_advisory_lock` that the tool uses.
-fn advisory_keys(place: &Place, database: &str) -> Vec<i64> {
-    let crc = i64::from(crc32(database.as_bytes()));
-    match place.tool {
-        // PostgreSQLAdvisoryLockTemplate: LOCK_MAGIC_NUM plus the hash of the quoted table
-        Tool::Flyway => {
-            let hash = java_hash(&format!("\"{}\".\"{}\"", place.schema, place.table));
-            vec![77_431_708_279_161_i64.wrapping_add(i64::from(hash))]
-        }
-        // database.GenerateAdvisoryLockId; the CLI's database name begins with the slash of the URL
-        Tool::GolangMigrate => [database.to_owned(), format!("/{database}")]
-            .iter()
-            .map(|database| golang_key(&[&place.schema, &place.table, database]))
-            .collect(),
-        Tool::Rails => vec![2_053_462_845_i64.wrapping_mul(crc)],
-        Tool::Sqlx => vec![0x3d32_ad9e_i64.wrapping_mul(crc)],
-        Tool::Prisma => vec![72_707_369],
-        Tool::Goose => vec![4_097_083_626],
-        Tool::Atlas => vec![2_686_470_616],
-        Tool::NodePgMigrate => vec![7_241_865_325_823_964],
-        _ => Vec::new(),
-    }
-}
-
-/// Names of `GET_LOCK` that the tool uses.
-fn lock_names(place: &Place, database: &str) -> Vec<String> {
-    match place.tool {
-        Tool::Flyway => vec![format!("Flyway-{}", java_hash(&format!("`{database}`.`{}`", place.table)))],
-        Tool::GolangMigrate => vec![golang_key(&[&format!("{database}:{}", place.table)]).to_string()],
-        Tool::Rails => {
-            vec![2_053_462_845_i64.wrapping_mul(i64::from(crc32(database.as_bytes()))).to_string()]
-        }
-        Tool::Prisma => vec!["prisma_migrate".to_owned()],
-        Tool::Atlas => vec!["atlas_migrate_execute".to_owned()],
-        _ => Vec::new(),
-    }
-}
-
-fn golang_key(parts: &[&str]) -> i64 {
-    i64::from(crc32(parts.join("\0").as_bytes()).wrapping_mul(1_486_364_155))
-}
-
-/// `String.hashCode`
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
-}
-
-/// CRC-32 (IEEE 802.3), bit by bit: names are short.
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(tool: Tool, table: &str) -> Place {
-        Place { tool, schema: "public".to_owned(), table: table.to_owned(), columns: Vec::new() }
-    }
-
-    /// Keys seen in `pg_locks` while the tools ran, or computed by their code.
-    #[test]
-    fn keys_as_the_tools_compute_them() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        assert_eq!(advisory_keys(&place(Tool::Flyway, "flyway_schema_history"), "x"), [77_433_833_903_597]);
-        let golang = advisory_keys(&place(Tool::GolangMigrate, "schema_migrations"), "app");
-        assert_eq!(golang, [1_787_120_056, 1_726_534_663]);
-        assert_eq!(
-            advisory_keys(&place(Tool::Rails, "schema_migrations"), "rails"),
-            [4_475_467_841_591_330_430]
-        );
-        assert_eq!(advisory_keys(&place(Tool::Django, "django_migrations"), "x"), Vec::<i64>::new());
-    }
+    Ok(None)
 }

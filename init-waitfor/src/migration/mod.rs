@@ -8,21 +8,26 @@ mod compare;
 mod detect;
 mod files;
 mod graph;
+mod keys;
+mod liquibase;
 mod lock;
+mod python;
+mod rows;
 mod tool;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::sql::{Dsn, Session};
+use crate::sql::{BUSY, CUT_OFF, Dsn, MISSING, Session};
 use crate::target::Wrong;
 use crate::wire::Trouble;
 
 pub use applied::Applied;
 pub use compare::Standing;
+use lock::Holder;
 pub use tool::Tool;
 
 /// Exit codes of a gate.
@@ -126,6 +131,19 @@ impl Gate {
     /// # Errors
     /// The network, the server, or unreadable files.
     pub async fn ask(&self, session: &mut Session, dsn: &Dsn, until: Instant) -> Result<Finding, Trouble> {
+        match self.look(session, dsn, until).await {
+            // SQLite has no server to say these in rows.
+            Err(trouble) => match trouble.state.as_deref() {
+                Some(MISSING) => Ok(Finding::Behind(format!("nothing applied yet: {}", trouble.reason))),
+                Some(BUSY) => Ok(Finding::Running { what: trouble.reason, sure: true }),
+                Some(CUT_OFF) => Ok(Finding::Running { what: trouble.reason, sure: false }),
+                _ => Err(trouble),
+            },
+            found => found,
+        }
+    }
+
+    async fn look(&self, session: &mut Session, dsn: &Dsn, until: Instant) -> Result<Finding, Trouble> {
         let found = match detect::find(session, dsn, self.tool, self.table.as_deref(), until).await? {
             detect::Found::None => {
                 let who = self.tool.map_or("any known tool", Tool::name);
@@ -134,39 +152,58 @@ impl Gate {
             detect::Found::Several(names) => return Ok(Finding::Ambiguous(names)),
             detect::Found::One(found) => found,
         };
-        let applied = applied::read(session, dsn, &found, until).await?;
-        if let Some(unfinished) = applied.unfinished.first() {
-            let what = format!("{}: {unfinished}", found.tool.name());
-            return Ok(match lock::holder(session, dsn, &found, until).await? {
-                lock::Holder::Someone(who) => {
-                    Finding::Running { what: format!("{what} runs now ({who})"), sure: true }
-                }
-                lock::Holder::Nobody => {
-                    Finding::Dirty(format!("{what} is unfinished, and nobody is running it"))
-                }
-                lock::Holder::Unknown if applied.failed => Finding::Dirty(format!("{what} has failed")),
-                lock::Holder::Unknown => {
-                    Finding::Running { what: format!("{what} is unfinished: running or failed"), sure: false }
-                }
+        let tool = found.tool.name();
+        let holder = lock::holder(session, dsn, &found, until).await?;
+        if let Holder::Someone { who, blocks: true } = &holder {
+            return Ok(Finding::Running {
+                what: format!("{tool} has locked its table: runs now ({who})"),
+                sure: true,
             });
         }
-        let tool = found.tool;
+        let applied = applied::read(session, dsn, &found, until).await?;
+        if let Some(unfinished) = applied.unfinished.first() {
+            return Ok(unfinished_migration(&format!("{tool}: {unfinished}"), applied.failed, holder));
+        }
+        let listed = |dir: &Path| files::list(found.tool, dir, dsn.engine);
         let wanted = match &self.goal {
             Goal::At(version) => compare::Wanted::At(version.clone()),
             Goal::AtLeast(version) => compare::Wanted::AtLeast(version.clone()),
-            Goal::Dir(dir) => compare::Wanted::All(files::list(tool, dir)?),
+            Goal::Dir(dir) => compare::Wanted::All(listed(dir)?),
             Goal::Manifest(file) => compare::Wanted::All(files::manifest(file)?),
-            Goal::AtLeastInDir(version, dir) => {
-                compare::Wanted::AtLeastIn(version.clone(), files::list(tool, dir)?)
-            }
+            Goal::AtLeastInDir(version, dir) => compare::Wanted::AtLeastIn(version.clone(), listed(dir)?),
         };
-        Ok(match compare::compare(tool, &applied, &wanted) {
-            Standing::Current(text) => Finding::Current(format!("{} {text}", tool.name())),
-            Standing::Ahead(text) if self.allow_ahead => {
-                Finding::Current(format!("{} {text}, which is allowed", tool.name()))
+        Ok(match (compare::compare(found.tool, &applied, &wanted), holder) {
+            (Standing::Current(text), _) => Finding::Current(format!("{tool} {text}")),
+            (Standing::Ahead(text), _) if self.allow_ahead => {
+                Finding::Current(format!("{tool} {text}, which is allowed"))
             }
-            Standing::Ahead(text) => Finding::Ahead(format!("{} {text}", tool.name())),
-            Standing::Behind(text) => Finding::Behind(format!("{} {text}", tool.name())),
+            (Standing::Ahead(text), _) => Finding::Ahead(format!("{tool} {text}")),
+            (Standing::Behind(text), Holder::Someone { who, .. }) => {
+                Finding::Running { what: format!("{tool} {text}; it runs now ({who})"), sure: true }
+            }
+            (Standing::Behind(text), Holder::Row { who, stale }) => {
+                Finding::Running { what: format!("{tool} {text}; locked: {who}"), sure: !stale }
+            }
+            (Standing::Behind(text), Holder::Nobody | Holder::Unknown) => {
+                Finding::Behind(format!("{tool} {text}"))
+            }
         })
+    }
+}
+
+/// Running, or failed? The holder of the tool's lock knows.
+fn unfinished_migration(what: &str, failed: bool, holder: Holder) -> Finding {
+    match holder {
+        Holder::Someone { who, .. } => {
+            Finding::Running { what: format!("{what} runs now ({who})"), sure: true }
+        }
+        Holder::Row { who, stale } => {
+            Finding::Running { what: format!("{what} is unfinished; locked: {who}"), sure: !stale }
+        }
+        Holder::Nobody => Finding::Dirty(format!("{what} is unfinished, and nobody is running it")),
+        Holder::Unknown if failed => Finding::Dirty(format!("{what} has failed")),
+        Holder::Unknown => {
+            Finding::Running { what: format!("{what} is unfinished: running or failed"), sure: false }
+        }
     }
 }

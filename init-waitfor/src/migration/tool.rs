@@ -40,6 +40,8 @@ pub enum Order {
     PerApp,
     /// Revisions that name their parents.
     Graph,
+    /// As they were executed; their names say nothing.
+    Executed,
 }
 
 /// Where a tool keeps its history.
@@ -179,8 +181,9 @@ impl Tool {
                 name: "liquibase",
                 table: "databasechangelog",
                 columns: &["id", "author", "filename", "exectype", "orderexecuted"],
-                read: &["id", "exectype", "tag"],
+                read: &["id", "exectype", "tag", "author", "filename"],
                 sort: Some("orderexecuted"),
+                order: Order::Executed,
                 ..plain
             },
             // diesel_migrations: setup_database
@@ -225,7 +228,7 @@ impl Tool {
                 table: "atlas_schema_revisions",
                 schema: Some("atlas_schema_revisions"),
                 columns: &["version", "applied", "total", "hash"],
-                read: &["version", "applied", "total", "error"],
+                read: &["version", "applied", "total", "error", "type"],
                 sort: Some("version"),
                 ..plain
             },

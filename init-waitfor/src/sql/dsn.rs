@@ -1,6 +1,6 @@
-//! `postgres://user:password@host:port/database?option=…` and `mysql://…`: what people already have in `DATABASE_URL`.
+//! `postgres://user:password@host:port/database?option=…`, `mysql://…` and `sqlite://path`: what people already have in `DATABASE_URL`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use podkit::secret::Secret;
 use podkit::tls::TlsOptions;
@@ -14,6 +14,7 @@ use crate::wire::Trouble;
 pub enum Engine {
     Postgres,
     MySql,
+    Sqlite,
 }
 
 /// How much TLS.
@@ -36,6 +37,7 @@ pub struct Dsn {
     /// `host=/run/postgresql`, `socket=/run/mysqld/mysqld.sock`.
     pub socket: Option<PathBuf>,
     pub user: String,
+    /// For SQLite the file.
     pub database: String,
     pub tls: TlsMode,
     pub tls_options: TlsOptions,
@@ -46,6 +48,9 @@ pub struct Dsn {
 
 impl std::fmt::Debug for Dsn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.engine == Engine::Sqlite {
+            return write!(f, "{:?} {}", self.engine, self.database);
+        }
         write!(f, "{:?} {}@{}/{}", self.engine, self.user, self.at, self.database)
     }
 }
@@ -88,6 +93,34 @@ const FOREIGN: [&str; 34] = [
     "max_connections",
 ];
 
+/// The same for SQLite's.
+const FOREIGN_SQLITE: [&str; 24] = [
+    "mode",
+    "cache",
+    "immutable",
+    "vfs",
+    "nolock",
+    "psow",
+    "uri",
+    "timeout",
+    "busy_timeout",
+    "connection_limit",
+    "pool",
+    "pool_timeout",
+    "socket_timeout",
+    "check_same_thread",
+    "transaction_mode",
+    "foreign_keys",
+    "_pragma",
+    "_fk",
+    "_foreign_keys",
+    "_busy_timeout",
+    "_journal_mode",
+    "_txlock",
+    "x-migrations-table",
+    "x-no-tx-wrap",
+];
+
 impl Dsn {
     /// Whether a scheme names a database that we speak to.
     pub fn engine_of(scheme: &str) -> Option<Engine> {
@@ -95,6 +128,7 @@ impl Dsn {
         match scheme.split('+').next().unwrap_or_default() {
             "postgres" | "postgresql" | "pgsql" | "cockroachdb" => Some(Engine::Postgres),
             "mysql" | "mariadb" => Some(Engine::MySql),
+            "sqlite" | "sqlite3" => Some(Engine::Sqlite),
             _ => None,
         }
     }
@@ -109,7 +143,11 @@ impl Dsn {
         tls: Option<&TlsOptions>,
         own: &[&str],
     ) -> Result<Self, Wrong> {
-        let example = "write for example postgres://app@db:5432/app or mysql://app@db/app";
+        if let Some((scheme, rest)) = sqlite_url(text) {
+            return Self::parse_sqlite(scheme, rest, own);
+        }
+        let example =
+            "write for example postgres://app@db:5432/app, mysql://app@db/app or sqlite:///data/app.db";
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| Wrong::new("is no database URL", example))?;
         let engine = Self::engine_of(scheme)
@@ -149,7 +187,7 @@ impl Dsn {
         let user = match (user.is_empty(), engine) {
             (false, _) => user,
             (true, Engine::Postgres) => std::env::var("PGUSER").unwrap_or_else(|_| "postgres".to_owned()),
-            (true, Engine::MySql) => "root".to_owned(),
+            (true, _) => "root".to_owned(),
         };
         let database = decode(database.trim_end_matches('/'));
         let database =
@@ -169,12 +207,61 @@ impl Dsn {
         })
     }
 
+    /// There is no one standard for what follows `sqlite:`; see [`Dsn::file`].
+    fn parse_sqlite(scheme: &str, rest: &str, own: &[&str]) -> Result<Self, Wrong> {
+        let example = "write for example sqlite:///data/app.db";
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let mut allowed = own.to_vec();
+        allowed.extend(FOREIGN_SQLITE);
+        let query = Query::parse(query, &allowed)?;
+        let path = decode(path);
+        let bare = path.trim_start_matches('/');
+        if bare.is_empty() || bare == ":memory:" || query.get("mode") == Some("memory") {
+            return Err(Wrong::new("a database in memory belongs to the process that made it", example));
+        }
+        // SQLAlchemy's: three slashes and a path that is not absolute.
+        let python = scheme.contains('+') && path.starts_with('/') && !path.starts_with("//");
+        let database = if python { bare.to_owned() } else { path };
+        let nowhere = HostPort { host: String::new(), port: 0 };
+        Ok(Dsn {
+            engine: Engine::Sqlite,
+            at: nowhere,
+            socket: None,
+            user: String::new(),
+            database,
+            tls: TlsMode::Off,
+            tls_options: TlsOptions::default(),
+            query,
+            password: None,
+            secret: None,
+        })
+    }
+
+    /// Where the SQLite file is now. `sqlite:///data/app.db` is `/data/app.db` for sqlx, dbmate and Prisma, and `data/app.db` for
+    /// SQLAlchemy and Django's readers of URLs (which write four slashes for the other one): it is the absolute path, unless only the
+    /// relative one is there, or only its directory.
+    pub fn file(&self) -> PathBuf {
+        let path = PathBuf::from(&self.database);
+        let relative = PathBuf::from(self.database.trim_start_matches('/'));
+        let directory = |path: &Path| match path.parent() {
+            Some(parent) if parent != Path::new("") => parent.is_dir(),
+            _ => true,
+        };
+        let ambiguous = self.database.starts_with('/') && !self.database.starts_with("//");
+        let better = !path.exists() && (relative.exists() || !directory(&path) && directory(&relative));
+        if ambiguous && better { relative } else { path }
+    }
+
     /// From the secret (read now), the URL, or the variable that the database's own tools read.
     ///
     /// # Errors
     /// The secret cannot be read.
     pub fn password(&self, redactor: &Redactor) -> Result<Option<String>, Trouble> {
-        let variable = if self.engine == Engine::Postgres { "PGPASSWORD" } else { "MYSQL_PWD" };
+        let variable = match self.engine {
+            Engine::Postgres => "PGPASSWORD",
+            Engine::MySql => "MYSQL_PWD",
+            Engine::Sqlite => return Ok(None),
+        };
         let password = match (&self.secret, &self.password) {
             (Some(secret), _) => {
                 Some(secret.read().map_err(|error| Trouble::unknown("secret", error.to_string()))?)
@@ -221,6 +308,34 @@ fn tls_mode(query: &Query, options: &TlsOptions) -> Result<TlsMode, Wrong> {
     }
 }
 
+/// `sqlite://path`, `sqlite:path`, and `file:path` as Prisma and libsql write it: the scheme and what follows it.
+fn sqlite_url(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let ours = scheme == "file" || Dsn::engine_of(scheme) == Some(Engine::Sqlite);
+    ours.then(|| (scheme, rest.strip_prefix("//").unwrap_or(rest)))
+}
+
+/// For `--db`: what `sqlite` means needs no double slash here, and `file:` is a database.
+///
+/// # Errors
+/// What is wrong and what to write.
+pub fn database_argument(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let whole = match sqlite_url(text) {
+        Some(("file", rest)) => format!("sqlite://{rest}"),
+        Some((scheme, rest)) => format!("{scheme}://{rest}"),
+        None => text.to_owned(),
+    };
+    match Dsn::parse(&whole, None, None, &[]) {
+        Ok(_) => Ok(whole),
+        Err(wrong) => {
+            let redactor = Redactor::default();
+            redactor.learn_url(text);
+            Err(redactor.clean(&format!("{}; {}", wrong.what, wrong.remedy)))
+        }
+    }
+}
+
 /// Percent signs decoded.
 pub(crate) fn decode(text: &str) -> String {
     let pair = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
@@ -249,6 +364,46 @@ mod tests {
         assert_eq!((got.at.to_string().as_str(), got.tls), ("[::1]:3306", TlsMode::Prefer));
         let got = dsn("postgres://app@/app?host=/run/postgresql").unwrap();
         assert_eq!(got.socket, Some("/run/postgresql".into()));
+    }
+
+    #[test]
+    fn sqlite_files_as_people_write_them() {
+        for (text, path) in [
+            ("sqlite:////data/app.db", "//data/app.db"),
+            ("sqlite:///data/app.db?mode=rwc", "/data/app.db"),
+            ("sqlite://data/app%20x.db", "data/app x.db"),
+            ("sqlite3:db/app.sqlite3", "db/app.sqlite3"),
+            ("sqlite+aiosqlite:///data/app.db", "data/app.db"),
+            ("sqlite+pysqlite:////data/app.db", "//data/app.db"),
+            ("file:./dev.db?connection_limit=1", "./dev.db"),
+            ("file:///data/app.db", "/data/app.db"),
+        ] {
+            let got = dsn(text).unwrap();
+            assert_eq!((got.engine, got.database.as_str()), (Engine::Sqlite, path), "{text}");
+            assert_eq!(dsn(&database_argument(text).unwrap()).unwrap().database, path, "{text}");
+        }
+        for text in [
+            "sqlite://",
+            "sqlite::memory:",
+            "sqlite:///:memory:",
+            "file::memory:?cache=shared",
+            "sqlite://x?mode=memory",
+        ] {
+            assert!(dsn(text).unwrap_err().what.contains("in memory"), "{text}");
+        }
+        assert!(dsn("sqlite:///x?moed=ro").unwrap_err().remedy.contains("mode"));
+    }
+
+    #[test]
+    fn three_slashes_are_absolute_unless_only_the_relative_path_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("app.db");
+        let absolute = dsn(&format!("sqlite://{}", file.display())).unwrap();
+        assert_eq!(absolute.file(), file);
+        // Tests run in the package's directory.
+        assert_eq!(dsn("sqlite:///src/lib.rs").unwrap().file(), Path::new("src/lib.rs"));
+        assert_eq!(dsn("sqlite:///src/new.db").unwrap().file(), Path::new("src/new.db"));
+        assert_eq!(dsn("sqlite:////src/new.db").unwrap().file(), Path::new("//src/new.db"));
     }
 
     #[test]

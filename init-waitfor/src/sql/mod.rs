@@ -1,16 +1,18 @@
-//! Just enough of two databases' protocols to log in and ask: text in, rows of text out.
+//! Just enough of two databases' protocols to log in and ask: text in, rows of text out. And SQLite's files.
 //!
-//! Written by hand because a gate needs one login and a few SELECTs, which the drivers of the ecosystem answer with megabytes.
+//! The protocols are written by hand because a gate needs one login and a few SELECTs, which the drivers of the ecosystem answer with megabytes.
 
 mod dsn;
 mod mysql;
 mod mysql_auth;
 mod postgres;
+mod sqlite;
 
 pub(crate) use dsn::decode;
-pub use dsn::{Dsn, Engine, TlsMode};
+pub use dsn::{Dsn, Engine, TlsMode, database_argument};
 pub use mysql::MySql;
 pub use postgres::Postgres;
+pub use sqlite::{BUSY, CUT_OFF, MISSING, Sqlite};
 
 use tokio::time::Instant;
 
@@ -20,11 +22,12 @@ use crate::wire::{Reach, Trouble};
 /// One row; `None` is NULL.
 pub type Row = Vec<Option<String>>;
 
-/// A session with either database.
+/// A session with one of the databases.
 #[derive(Debug)]
 pub enum Session {
     Postgres(Postgres),
     MySql(MySql),
+    Sqlite(Sqlite),
 }
 
 impl Session {
@@ -37,6 +40,7 @@ impl Session {
         Ok(match dsn.engine {
             Engine::Postgres => Session::Postgres(Postgres::open(reach, dsn, password.as_deref()).await?),
             Engine::MySql => Session::MySql(MySql::open(reach, dsn, password.as_deref()).await?),
+            Engine::Sqlite => Session::Sqlite(Sqlite::new(dsn.file())),
         })
     }
 
@@ -48,6 +52,7 @@ impl Session {
         match self {
             Session::Postgres(session) => session.query(sql, until).await,
             Session::MySql(session) => session.query(sql, until).await,
+            Session::Sqlite(session) => session.query(sql, until).await,
         }
     }
 
@@ -65,15 +70,16 @@ impl Session {
         match self {
             Session::Postgres(session) => session.version(),
             Session::MySql(session) => session.version(),
+            Session::Sqlite(_) => sqlite::version(),
         }
     }
 }
 
-/// A string as a literal of both dialects. Backslashes are doubled for MySQL only, where they escape.
+/// A string as a literal. Backslashes are doubled for MySQL only, where they escape.
 pub fn literal(engine: Engine, text: &str) -> String {
     let text = text.replace('\'', "''");
     match engine {
-        Engine::Postgres => format!("'{text}'"),
+        Engine::Postgres | Engine::Sqlite => format!("'{text}'"),
         Engine::MySql => format!("'{}'", text.replace('\\', "\\\\")),
     }
 }
@@ -81,7 +87,7 @@ pub fn literal(engine: Engine, text: &str) -> String {
 /// An identifier in quotes.
 pub fn identifier(engine: Engine, name: &str) -> String {
     match engine {
-        Engine::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
+        Engine::Postgres | Engine::Sqlite => format!("\"{}\"", name.replace('"', "\"\"")),
         Engine::MySql => format!("`{}`", name.replace('`', "``")),
     }
 }

@@ -4,6 +4,9 @@ use super::{Target, Wrong};
 use crate::config::{TargetConfig, Url};
 use crate::report::Redactor;
 
+/// The subcommands, for those who misspell one.
+const TOOLS: [&str; 8] = ["status", "explain", "migration", "migrate", "fetch", "install", "write", "probe"];
+
 /// A target's text in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts<'a> {
@@ -45,6 +48,12 @@ pub fn split(text: &str) -> Result<Parts<'_>, Wrong> {
             return Ok(Parts { negated, scheme, rest, whole });
         }
     }
+    // Both are written, with slashes and without.
+    for scheme in ["sqlite", "sqlite3"] {
+        if let Some(rest) = whole.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':')) {
+            return Ok(Parts { negated, scheme, rest: rest.strip_prefix("//").unwrap_or(rest), whole });
+        }
+    }
     match whole.split_once("://") {
         Some((scheme, rest)) if !scheme.is_empty() => Ok(Parts { negated, scheme, rest, whole }),
         _ => {
@@ -53,7 +62,15 @@ pub fn split(text: &str) -> Result<Parts<'_>, Wrong> {
                 Err(_) if whole.starts_with('/') => {
                     format!("write file://{whole} (or unix://{whole} for a socket)")
                 }
-                Err(_) => "write for example tcp://db:5432, dns://orders or file:///path".to_owned(),
+                Err(_) if matches!(whole, "wait" | "wait-for" | "tcp" | "http" | "dns") => {
+                    "name the target alone, as a URL: init-waitfor tcp://db:5432".to_owned()
+                }
+                Err(_) => match closest(whole, &TOOLS) {
+                    Some(tool) => {
+                        format!("did you mean the subcommand {tool}? A target is for example dns://{whole}")
+                    }
+                    None => "write for example tcp://db:5432, dns://orders or file:///path".to_owned(),
+                },
             };
             Err(Wrong::new(format!("{whole:?} has no scheme"), remedy))
         }
@@ -85,6 +102,10 @@ impl std::fmt::Display for HostPort {
 pub fn host_port(text: &str, default: Option<u16>) -> Result<HostPort, Wrong> {
     let text = text.trim_end_matches('/');
     let example = "write for example db:5432 or [::1]:5432";
+    if text.contains(',') {
+        let remedy = "write one target for each, with --any when one of them is enough";
+        return Err(Wrong::new(format!("{text:?} names several hosts"), remedy));
+    }
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
