@@ -14,7 +14,7 @@ use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
 /// init-waitfor is tested against.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
@@ -24,6 +24,8 @@ const PACKAGES: [(&str, &str); 18] = [
     ("mariadb-install-db", "mariadb-server"),
     ("mysqld", "mariadb-server"),
     ("mysql", "mariadb-client"),
+    ("sqlite3", "sqlite3"),
+    ("ruby", "ruby"),
     ("redis-server", "redis-server"),
     ("pgbouncer", "pgbouncer"),
     ("rabbitmq-server", "rabbitmq-server"),
@@ -31,9 +33,16 @@ const PACKAGES: [(&str, &str); 18] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_passwd", "mosquitto"),
     ("memcached", "memcached"),
+    ("nginx", "nginx-light"),
+    ("knotd", "knot"),
     ("unshare", "util-linux"),
     ("script", "bsdutils"),
 ];
+/// ActiveRecord and its drivers: libraries without a program of their own.
+const RUBY: (&str, [&str; 4]) = (
+    "require 'active_record'; require 'pg'; require 'mysql2'; require 'sqlite3'",
+    ["ruby-activerecord", "ruby-pg", "ruby-mysql2", "ruby-sqlite3"],
+);
 /// The Debian release whose Docker plug-ins work with old engines, too (buildx 0.13, compose 2.26).
 const PLUGIN_RELEASE: &str = "trixie";
 /// (docker sub-command, Debian package)
@@ -42,7 +51,7 @@ const PLUGINS: [(&str, &str); 2] = [("buildx", "docker-buildx"), ("compose", "do
 pub(crate) fn run() -> anyhow::Result<Done> {
     let mut notes = Vec::new();
     notes.extend(packages());
-    match python() {
+    match python().and_then(|_| install_python("requirements-migrations.txt")) {
         Ok(venv) => notes.push(format!("Python tools in {}", venv.display())),
         Err(error) => notes.push(format!("no Python tools: {error:#}")),
     }
@@ -78,6 +87,9 @@ fn packages() -> Vec<String> {
     missing.dedup();
     if is_there("python3") && !sh::succeeds("python3", &["-c", "import ensurepip, venv"]) {
         missing.push("python3-venv");
+    }
+    if !sh::succeeds("ruby", &["-e", RUBY.0]) {
+        missing.extend(RUBY.1);
     }
     if missing.is_empty() {
         return Vec::new();
