@@ -42,7 +42,7 @@ pub struct Fault {
 
 /// Scans one object that fills the whole line (white space around it is allowed).
 pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<(), Fault> {
-    let mut scan = Scan { text: line, at: 0 };
+    let mut scan = Scan { text: line, at: 0, deepest: MAX_DEPTH };
     scan.space();
     scan.expect(b'{', "no JSON object")?;
     scan.members(0, &mut |key, value| member(Member { key, value }))?;
@@ -50,9 +50,27 @@ pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<
     if scan.at < line.len() { scan.fault("text after the JSON object") } else { Ok(()) }
 }
 
+/// Scans one array.
+///
+/// # Errors
+/// Where it stops being one.
+pub fn array<'a>(text: &'a [u8], mut item: impl FnMut(Token<'a>)) -> Result<(), Fault> {
+    let mut scan = Scan { text, at: 0, deepest: MAX_DEPTH };
+    scan.expect(b'[', "no JSON array")?;
+    scan.items(0, &mut item)?;
+    Ok(())
+}
+
+/// [`object`] for what the encoder wrote itself: a level or two deeper than what it was made from.
+pub fn written<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) {
+    let mut scan = Scan { text: line, at: 1, deepest: MAX_DEPTH + 4 };
+    let scanned = scan.members(0, &mut |key, value| member(Member { key, value }));
+    debug_assert!(scanned.is_ok(), "the encoder writes JSON");
+}
+
 /// Writes accepted JSON again, repaired: keys once (the last wins), strings clean, odd words as strings.
 pub fn rewrite(raw: &[u8], out: &mut Vec<u8>) {
-    let mut scan = Scan { text: raw, at: 0 };
+    let mut scan = Scan { text: raw, at: 0, deepest: MAX_DEPTH };
     match scan.value(0) {
         Ok(token) => write_token(&token, out),
         // Only accepted spans come here; should that ever fail, the text itself is still there to read.
@@ -70,7 +88,7 @@ fn write_token(token: &Token<'_>, out: &mut Vec<u8>) {
         Token::Number(raw) | Token::Word(raw) => out.extend_from_slice(raw),
         Token::Odd(raw) => write_text(&Str::Raw(raw), out),
         Token::Array { raw, .. } => {
-            let mut scan = Scan { text: raw, at: 1 };
+            let mut scan = Scan { text: raw, at: 1, deepest: MAX_DEPTH };
             let mut first = true;
             out.push(b'[');
             let _ = scan.items(0, &mut |value| {
@@ -80,7 +98,7 @@ fn write_token(token: &Token<'_>, out: &mut Vec<u8>) {
             out.push(b']');
         }
         Token::Object { raw, .. } => {
-            let mut scan = Scan { text: raw, at: 1 };
+            let mut scan = Scan { text: raw, at: 1, deepest: MAX_DEPTH };
             let mut members: Vec<(Vec<u8>, Token<'_>)> = Vec::new();
             let mut places = std::collections::HashMap::new();
             let _ = scan.members(0, &mut |key, value| {
@@ -125,6 +143,7 @@ fn write_text(text: &Str<'_>, out: &mut Vec<u8>) {
 struct Scan<'a> {
     text: &'a [u8],
     at: usize,
+    deepest: usize,
 }
 
 impl<'a> Scan<'a> {
@@ -215,7 +234,7 @@ impl<'a> Scan<'a> {
                 self.at += 1;
                 Ok(Token::Text(self.string()?))
             }
-            b'{' | b'[' if depth >= MAX_DEPTH => self.fault("nested deeper than 64 levels"),
+            b'{' | b'[' if depth >= self.deepest => self.fault("nested deeper than 64 levels"),
             b'{' => {
                 self.at += 1;
                 let clean = self.members(depth + 1, &mut |_, _| ())?;

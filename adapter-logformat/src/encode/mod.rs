@@ -1,20 +1,24 @@
-//! A record → one line of JSON in a schema.
+//! A record → one line in a schema: one object with dotted names, or an envelope that an intake asks for.
 //!
 //! Always valid UTF-8 JSON without repeated keys, whatever the line was, and the line can be had back from it: as
 //! `event.original`, or as `message` where that is the whole line, or as base64 where it is not UTF-8.
 
+mod gcp;
+mod gelf;
+mod logfmt;
 pub mod names;
 mod object;
+mod otlp;
 
 use std::collections::HashMap;
 
 use crate::{
     json,
-    record::{Field, Record, Value},
+    record::{Field, Name, Record, Value},
     text::{base64, escape_any, escape_valid},
     time::Time,
 };
-use names::{FIELDS, LAYOUTS, Layout};
+use names::{FIELDS, Layout};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,23 +26,59 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Schema {
-    /// Elastic Common Schema, dotted names.
+    /// Elastic Common Schema 9, dotted names.
     #[default]
     Ecs,
-    /// OpenTelemetry log data model.
+    /// Elastic Common Schema 8.
+    Ecs8,
+    /// OpenTelemetry log data model, one object per record.
     Otel,
+    /// OTLP/JSON: export requests with up to 512 records each, one per line.
+    Otlp,
     /// Short names, one level.
     Flat,
+    /// The flat names as `key=value`.
+    Logfmt,
+    /// Graylog Extended Log Format 1.1.
+    Gelf,
+    /// Google Cloud's structured logging.
+    Gcp,
+    /// Datadog's standard attributes.
+    Datadog,
+    /// Events of Splunk's HTTP Event Collector.
+    Splunk,
 }
 
 impl Schema {
-    /// Its column in the table of names.
-    pub fn column(self) -> usize {
-        match self {
-            Schema::Ecs => 0,
-            Schema::Otel => 1,
-            Schema::Flat => 2,
-        }
+    pub const ALL: [Self; 10] = [
+        Schema::Ecs,
+        Schema::Ecs8,
+        Schema::Otel,
+        Schema::Otlp,
+        Schema::Flat,
+        Schema::Logfmt,
+        Schema::Gelf,
+        Schema::Gcp,
+        Schema::Datadog,
+        Schema::Splunk,
+    ];
+
+    fn is_ecs(self) -> bool {
+        matches!(self, Schema::Ecs | Schema::Ecs8)
+    }
+
+    fn is_otel(self) -> bool {
+        matches!(self, Schema::Otel | Schema::Otlp)
+    }
+
+    /// Dots in names mean nesting to its readers, so `a` cannot stand beside `a.b`.
+    fn nests(self) -> bool {
+        self.is_ecs() || self == Schema::Datadog
+    }
+
+    /// Durations are nanoseconds, not seconds.
+    fn in_nanos(self) -> bool {
+        self.is_ecs() || self == Schema::Datadog
     }
 }
 
@@ -72,9 +112,19 @@ pub struct Encoder {
     schema: Schema,
     original: Original,
     layout: &'static Layout,
-    column: usize,
+    /// What the shared fields are called; empty: left out.
+    labels: [&'static str; Field::COUNT],
     /// The shared fields' keys as they are written: `,"name":`.
     keys: Vec<String>,
+    /// How a record begins, up to its time.
+    head: String,
+    /// What stands behind the message in every record.
+    version: &'static str,
+    path: Option<String>,
+    /// A record in another shape, on its way into this one.
+    inner: Vec<u8>,
+    batch: otlp::Open,
+    host: String,
     /// Rendered `"key":value` pairs that every record of the stream gets, each with a comma in front.
     fixed: Vec<u8>,
     /// Shared fields that `fixed` sets instead.
@@ -91,14 +141,24 @@ pub struct Encoder {
 impl Encoder {
     /// `fixed`: name and JSON text of what every record gets; `path`: the file the stream is read from.
     pub fn new(schema: Schema, original: Original, fixed: &[(String, String)], path: Option<&str>) -> Self {
-        let column = schema.column();
-        let layout = &LAYOUTS[column];
+        let layout = names::layout(schema);
+        let labels = FIELDS.map(|(field, _)| names::label(schema, field));
         let mut encoder = Self {
             schema,
             original,
             layout,
-            column,
-            keys: FIELDS.iter().map(|(_, row)| format!(",\"{}\":", row[column])).collect(),
+            labels,
+            keys: labels.iter().map(|name| format!(",\"{name}\":")).collect(),
+            head: format!("{{\"{}\":\"", layout.time),
+            version: match schema {
+                Schema::Ecs => ",\"ecs.version\":\"9.0.0\"",
+                Schema::Ecs8 => ",\"ecs.version\":\"8.17.0\"",
+                _ => "",
+            },
+            path: path.map(str::to_owned),
+            inner: Vec::new(),
+            batch: otlp::Open::default(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             fixed: Vec::new(),
             fixed_known: 0,
             fixed_app: fixed.iter().any(|(name, _)| name.starts_with(layout.app)),
@@ -108,8 +168,8 @@ impl Encoder {
             names: Vec::new(),
             second: (i64::MIN, Vec::new()),
         };
-        for (field, row) in &FIELDS {
-            encoder.reserve(row[column], Some(*field));
+        for (field, name) in FIELDS.iter().map(|(field, _)| *field).zip(labels) {
+            encoder.reserve(name, Some(field));
         }
         for name in reserved(schema) {
             encoder.reserve(name, None);
@@ -119,8 +179,8 @@ impl Encoder {
             escape_valid(&mut encoder.fixed, name.as_bytes());
             encoder.fixed.extend_from_slice(b"\":");
             encoder.fixed.extend_from_slice(json.as_bytes());
-            if let Some((field, _)) = FIELDS.iter().find(|(_, row)| row[column] == name) {
-                encoder.fixed_known |= 1 << *field as u64;
+            if let Some(place) = labels.iter().position(|label| label == name) {
+                encoder.fixed_known |= 1 << place as u64;
             }
             encoder.reserve(name, None);
         }
@@ -156,17 +216,81 @@ impl Encoder {
         }
     }
 
+    /// What follows has nothing to do with what went before: a batch of records that was open is closed.
+    pub fn begin(&mut self) {
+        self.batch = otlp::Open::default();
+    }
+
     /// Appends the record and a newline.
     pub fn encode(&mut self, source: &Source<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
+        let mut inner = std::mem::take(&mut self.inner);
+        inner.clear();
+        match self.schema {
+            Schema::Ecs | Schema::Ecs8 | Schema::Flat | Schema::Datadog => {
+                self.object(source, record, out, |object| object.dotted(source));
+            }
+            Schema::Gcp => self.object(source, record, out, |object| object.gcp(source)),
+            Schema::Otel => self.object(source, record, out, |object| object.otel(source)),
+            Schema::Splunk => {
+                self.splunk(source, record, out);
+                self.object(source, record, out, |object| object.dotted(source));
+                out.push(b'}');
+            }
+            Schema::Logfmt => {
+                self.object(source, record, &mut inner, |object| object.dotted(source));
+                logfmt::write(&inner, out);
+            }
+            Schema::Gelf => {
+                self.object(source, record, &mut inner, |object| object.dotted(source));
+                let time = record.time.unwrap_or(source.now);
+                gelf::write(&inner, time, record.severity, &self.host, out);
+            }
+            Schema::Otlp => {
+                self.object(source, record, &mut inner, |object| object.otel(source));
+                self.batch.write(&inner, record.time.is_some().then_some(source.now), out);
+            }
+        }
+        inner.shrink_to(4 << 20);
+        self.inner = inner;
+        if self.schema != Schema::Otlp {
+            out.push(b'\n');
+        }
+    }
+
+    fn object(
+        &mut self,
+        source: &Source<'_>,
+        record: &Record<'_>,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut object::Object<'_, '_, '_>),
+    ) {
         let valid = simdutf8::basic::from_utf8(source.text).is_ok();
         let scratch = std::mem::take(&mut self.scratch);
         let mut object = object::Object { encoder: self, record, valid, out, scratch, moved: Vec::new() };
-        match object.encoder.schema {
-            Schema::Ecs | Schema::Flat => object.dotted(source),
-            Schema::Otel => object.otel(source),
+        write(&mut object);
+        let scratch = object.scratch;
+        self.scratch = scratch;
+    }
+
+    /// The envelope of Splunk's HTTP Event Collector up to its event.
+    fn splunk(&mut self, source: &Source<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
+        let time = record.time.unwrap_or(source.now);
+        out.extend_from_slice(b"{\"time\":");
+        seconds(time, out);
+        let host = record.fields().iter().find(|(name, _)| matches!(name, Name::Known(Field::Host)));
+        if let Some((_, Value::Text(host))) = host {
+            out.extend_from_slice(b",\"host\":\"");
+            host.write(out, false, &mut self.scratch);
+            out.push(b'"');
         }
-        self.scratch = object.scratch;
-        out.push(b'\n');
+        if let Some(path) = &self.path {
+            out.extend_from_slice(b",\"source\":\"");
+            escape_any(out, path.as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b",\"sourcetype\":\"");
+        escape_any(out, source.format.as_bytes());
+        out.extend_from_slice(b"\",\"event\":");
     }
 
     fn time(&mut self, time: Time, out: &mut Vec<u8>) {
@@ -183,10 +307,23 @@ impl Encoder {
     }
 }
 
+/// Seconds since 1970 with their fraction.
+fn seconds(time: Time, out: &mut Vec<u8>) {
+    let nanos = time.total_nanos();
+    let (whole, fraction) = (nanos / 1_000_000_000, (nanos % 1_000_000_000).unsigned_abs());
+    if nanos < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(whole.unsigned_abs()).as_bytes());
+    if fraction != 0 {
+        out.extend_from_slice(format!(".{fraction:09}").trim_end_matches('0').as_bytes());
+    }
+}
+
 /// Keys that a schema writes itself and that no configuration may set.
 pub fn reserved(schema: Schema) -> &'static [&'static str] {
     match schema {
-        Schema::Ecs => &[
+        Schema::Ecs | Schema::Ecs8 => &[
             "@timestamp",
             "log.level",
             "message",
@@ -199,7 +336,7 @@ pub fn reserved(schema: Schema) -> &'static [&'static str] {
             "log.part.number",
             "log.part.last",
         ],
-        Schema::Otel => &[
+        Schema::Otel | Schema::Otlp => &[
             "error.message",
             "log.record.original",
             "log.record.original_base64",
@@ -207,10 +344,35 @@ pub fn reserved(schema: Schema) -> &'static [&'static str] {
             "log.part.number",
             "log.part.last",
         ],
-        Schema::Flat => &[
+        Schema::Flat | Schema::Logfmt | Schema::Gelf | Schema::Splunk => &[
             "time",
             "level",
             "message",
+            "original",
+            "original_base64",
+            "parse_error",
+            "tags",
+            "part",
+            "part_last",
+        ],
+        Schema::Datadog => &[
+            "timestamp",
+            "status",
+            "message",
+            "ddsource",
+            "original",
+            "original_base64",
+            "parse_error",
+            "tags",
+            "part",
+            "part_last",
+        ],
+        Schema::Gcp => &[
+            "time",
+            "severity",
+            "message",
+            "httpRequest",
+            "logging.googleapis.com/sourceLocation",
             "original",
             "original_base64",
             "parse_error",

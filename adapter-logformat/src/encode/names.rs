@@ -3,6 +3,7 @@
 //! ECS: Elastic Common Schema 9 field reference. OTel: OpenTelemetry semantic conventions (attributes registry); where that
 //! has no name, ECS's, which it is merging with.
 
+use super::Schema;
 use crate::record::Field;
 
 /// ECS, OTel, flat.
@@ -54,6 +55,68 @@ pub const FIELDS: [(Field, Row); Field::COUNT] = [
     (Field::Tags, ["tags", "tags", "tags"]),
 ];
 
+/// Where Datadog's standard attributes differ from the OpenTelemetry names.
+const DATADOG: &[(Field, &str)] = &[
+    (Field::Logger, "logger.name"),
+    (Field::Function, "logger.method_name"),
+    (Field::ThreadName, "logger.thread_name"),
+    (Field::Host, "host"),
+    (Field::Service, "service"),
+    (Field::ServiceVersion, "version"),
+    (Field::TraceId, "dd.trace_id"),
+    (Field::SpanId, "dd.span_id"),
+    (Field::ErrorType, "error.kind"),
+    (Field::ErrorMessage, "error.message"),
+    (Field::ErrorStack, "error.stack"),
+    (Field::ClientAddress, "network.client.ip"),
+    (Field::ClientPort, "network.client.port"),
+    (Field::User, "usr.name"),
+    (Field::Method, "http.method"),
+    (Field::Url, "http.url"),
+    (Field::HttpVersion, "http.version"),
+    (Field::Status, "http.status_code"),
+    (Field::ResponseBytes, "network.bytes_written"),
+    (Field::RequestBytes, "network.bytes_read"),
+    (Field::Referrer, "http.referer"),
+    (Field::UserAgent, "http.useragent"),
+    (Field::Duration, "duration"),
+    (Field::ServerAddress, "http.url_details.host"),
+    (Field::ServerPort, "http.url_details.port"),
+    (Field::RequestId, "http.request_id"),
+];
+
+/// Where Google Cloud's special names differ from the flat ones.
+const GCP: &[(Field, &str)] = &[
+    (Field::TraceId, "logging.googleapis.com/trace"),
+    (Field::SpanId, "logging.googleapis.com/spanId"),
+    // Error Reporting looks for this one.
+    (Field::ErrorStack, "stack_trace"),
+];
+
+/// What a schema calls a shared field; empty where it has no place for it.
+pub fn label(schema: Schema, field: Field) -> &'static str {
+    let row = &FIELDS[field as usize].1;
+    let own = |list: &'static [(Field, &'static str)]| list.iter().find(|(f, _)| *f == field).map(|(_, name)| *name);
+    match schema {
+        Schema::Ecs | Schema::Ecs8 => row[0],
+        Schema::Otel | Schema::Otlp => row[1],
+        Schema::Flat | Schema::Logfmt | Schema::Gelf | Schema::Splunk => row[2],
+        Schema::Datadog => own(DATADOG).unwrap_or(row[1]),
+        Schema::Gcp => own(GCP).unwrap_or(row[2]),
+    }
+}
+
+/// The names of everything else.
+pub fn layout(schema: Schema) -> &'static Layout {
+    match schema {
+        Schema::Ecs | Schema::Ecs8 => &LAYOUTS[0],
+        Schema::Otel | Schema::Otlp => &LAYOUTS[1],
+        Schema::Flat | Schema::Logfmt | Schema::Gelf | Schema::Splunk => &LAYOUTS[2],
+        Schema::Datadog => &LAYOUTS[3],
+        Schema::Gcp => &LAYOUTS[4],
+    }
+}
+
 /// What the schema calls the things that are not fields of a line.
 #[derive(Debug)]
 pub struct Layout {
@@ -71,7 +134,7 @@ pub struct Layout {
     pub path: &'static str,
 }
 
-pub const LAYOUTS: [Layout; 3] = [
+const LAYOUTS: [Layout; 5] = [
     Layout {
         time: "@timestamp",
         level: "log.level",
@@ -111,6 +174,32 @@ pub const LAYOUTS: [Layout; 3] = [
         last: "part_last",
         path: "file_path",
     },
+    Layout {
+        time: "timestamp",
+        level: "status",
+        message: "message",
+        app: "",
+        structured: "syslog.structured_data.",
+        error: "parse_error",
+        original: "original",
+        base64: "original_base64",
+        part: "part",
+        last: "part_last",
+        path: "filename",
+    },
+    Layout {
+        time: "time",
+        level: "severity",
+        message: "message",
+        app: "",
+        structured: "sd.",
+        error: "parse_error",
+        original: "original",
+        base64: "original_base64",
+        part: "part",
+        last: "part_last",
+        path: "file_path",
+    },
 ];
 
 #[cfg(test)]
@@ -122,13 +211,13 @@ mod tests {
         for (place, (field, _)) in FIELDS.iter().enumerate() {
             assert_eq!(*field as usize, place);
         }
-        for column in 0..3 {
+        for schema in Schema::ALL {
             let mut names: Vec<_> =
-                FIELDS.iter().map(|(_, row)| row[column]).filter(|n| !n.is_empty()).collect();
+                FIELDS.iter().map(|(field, _)| label(schema, *field)).filter(|n| !n.is_empty()).collect();
             let all = names.len();
             names.sort_unstable();
             names.dedup();
-            assert_eq!(names.len(), all);
+            assert_eq!(names.len(), all, "{schema:?}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The two shapes of a record: one object with dotted names (ECS, flat), and the OpenTelemetry log data model.
 
-use super::{Encoder, Original, Raw, Source, raw_needed, write_raw, write_value};
+use super::{Encoder, Original, Raw, Schema, Source, raw_needed, write_raw, write_value};
 use crate::{
-    encode::names::FIELDS,
     json,
     record::{Field, Name, Record, Value},
     text::{Str, escape_any},
@@ -22,8 +21,7 @@ impl Object<'_, '_, '_> {
     pub(super) fn dotted(&mut self, source: &Source<'_>) {
         let layout = self.encoder.layout;
         let record = self.record;
-        let ecs = layout.time == "@timestamp";
-        self.out.extend_from_slice(if ecs { b"{\"@timestamp\":\"" } else { b"{\"time\":\"" });
+        self.out.extend_from_slice(self.encoder.head.as_bytes());
         self.encoder.time(record.time.unwrap_or(source.now), self.out);
         self.out.push(b'"');
         if let Some(severity) = record.severity {
@@ -32,14 +30,18 @@ impl Object<'_, '_, '_> {
         }
         let raw = raw_needed(source, record, self.encoder.original, self.valid);
         self.message(source, raw);
-        if ecs {
-            self.out.extend_from_slice(b",\"ecs.version\":\"9.0.0\"");
+        if self.encoder.schema.is_ecs() {
+            self.out.extend_from_slice(self.encoder.version.as_bytes());
             if let Some(severity) = record.severity {
                 self.key(b"event.severity");
                 self.value(&Value::Int(i64::from(severity.number())));
             }
         }
-        self.fields();
+        if self.encoder.schema == Schema::Datadog {
+            self.key(b"ddsource");
+            self.quoted(source.format.as_bytes());
+        }
+        self.fields(0);
         self.out.extend_from_slice(&self.encoder.fixed);
         self.marks(source);
         write_raw(raw, source, layout, self.out, true);
@@ -82,7 +84,7 @@ impl Object<'_, '_, '_> {
         }
         self.out.extend_from_slice(b",\"Attributes\":{");
         let start = self.out.len();
-        self.fields();
+        self.fields(0);
         self.marks(source);
         write_raw(raw, source, layout, self.out, true);
         if self.out.len() > start {
@@ -92,7 +94,7 @@ impl Object<'_, '_, '_> {
         self.out.extend_from_slice(b"}}");
     }
 
-    fn message(&mut self, source: &Source<'_>, raw: Raw) {
+    pub(super) fn message(&mut self, source: &Source<'_>, raw: Raw) {
         let record = self.record;
         let message = match record.message {
             Some(message) => message,
@@ -111,17 +113,17 @@ impl Object<'_, '_, '_> {
         self.value(&message);
     }
 
-    fn fields(&mut self) {
+    /// `apart`: shared fields (a bit each) that stand elsewhere in the record.
+    pub(super) fn fields(&mut self, apart: u64) {
         let record = self.record;
-        let column = self.encoder.column;
-        let otel = column == 1;
+        let otel = self.encoder.schema.is_otel();
+        let apart = apart | self.encoder.fixed_known;
         for (name, value) in record.fields() {
             match name {
                 Name::Known(Field::Tags) => {}
                 Name::Known(Field::TraceId | Field::SpanId) if otel => {}
                 Name::Known(field) => {
-                    let key = FIELDS[*field as usize].1[column];
-                    if !key.is_empty() && self.encoder.fixed_known & (1 << *field as u64) == 0 {
+                    if !self.encoder.labels[*field as usize].is_empty() && apart & (1 << *field as u64) == 0 {
                         self.out.extend_from_slice(self.encoder.keys[*field as usize].as_bytes());
                         self.value(value);
                     }
@@ -154,7 +156,7 @@ impl Object<'_, '_, '_> {
     /// The key of an application's field: its own name, moved aside where the schema needs that name.
     fn app(&mut self, name: &Str<'_>, value: &Value<'_>) {
         let prefix = if self.record.ecs { "" } else { self.encoder.layout.app };
-        let nests = self.encoder.column == 0;
+        let nests = self.encoder.schema.nests();
         let simple = name.is_plain()
             && !(nests && self.record.dotted())
             && (!prefix.is_empty() && !self.encoder.fixed_app
@@ -217,7 +219,7 @@ impl Object<'_, '_, '_> {
     }
 
     /// What happened to the line on its way: tags, the reason, the part.
-    fn marks(&mut self, source: &Source<'_>) {
+    pub(super) fn marks(&mut self, source: &Source<'_>) {
         let record = self.record;
         let layout = self.encoder.layout;
         if let Some(part) = record.part {
@@ -263,23 +265,23 @@ impl Object<'_, '_, '_> {
     }
 
     fn has_error(&self) -> bool {
-        self.encoder.column == 0 && self.record.has(Field::ErrorMessage)
+        self.encoder.schema.is_ecs() && self.record.has(Field::ErrorMessage)
     }
 
-    fn key(&mut self, name: &[u8]) {
+    pub(super) fn key(&mut self, name: &[u8]) {
         self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(name);
         self.out.extend_from_slice(b"\":");
     }
 
-    fn quoted(&mut self, text: &[u8]) {
+    pub(super) fn quoted(&mut self, text: &[u8]) {
         self.out.push(b'"');
         escape_any(self.out, text);
         self.out.push(b'"');
     }
 
-    fn value(&mut self, value: &Value<'_>) {
-        let seconds = self.encoder.column != 0;
+    pub(super) fn value(&mut self, value: &Value<'_>) {
+        let seconds = !self.encoder.schema.in_nanos();
         write_value(value, self.valid, seconds, self.out, &mut self.scratch);
     }
 }

@@ -42,6 +42,7 @@ impl Batch {
     /// Turns a run of bytes into records and gives the bytes taken; all of them with `flush`. The same bytes after the same detector
     /// state give the same records.
     pub fn convert(&mut self, lane: &mut Lane, bytes: &[u8], piece: Piece, flush: bool) -> usize {
+        lane.begin();
         let part = match piece {
             Piece::Lines => {
                 let used = lane.lines(bytes, flush, &mut self.counts, &mut self.out);

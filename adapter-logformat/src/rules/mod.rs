@@ -120,12 +120,11 @@ impl Rule {
 
 impl Path {
     fn of(name: &str, schema: Schema) -> Self {
-        let column = schema.column();
-        let layout = &names::LAYOUTS[column];
+        let layout = names::layout(schema);
         if name == layout.message {
             return Path::Message;
         }
-        if let Some((field, _)) = names::FIELDS.iter().find(|(_, row)| row[column] == name) {
+        if let Some((field, _)) = names::FIELDS.iter().find(|(field, _)| names::label(schema, *field) == name) {
             return Path::Known(*field);
         }
         if name.starts_with("nginx.") || name.starts_with("apache.") {
