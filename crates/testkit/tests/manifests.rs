@@ -7,18 +7,22 @@
 mod compose;
 #[path = "manifests/config.rs"]
 mod config;
+#[path = "manifests/kustomize.rs"]
+mod kustomize;
 #[path = "manifests/pod.rs"]
 mod pod;
+#[path = "manifests/role.rs"]
+mod role;
 #[path = "manifests/rules.rs"]
 mod rules;
-
-use std::path::{Path, PathBuf};
+#[path = "manifests/wiring.rs"]
+mod wiring;
+#[path = "manifests/yaml.rs"]
+mod yaml;
 
 use serde_json::{Value, json};
 
-/// In the order of the pod, each with the default of its drain in seconds.
-pub(crate) const TOOLS: [(&str, u64); 4] =
-    [("ambassador-proxy", 5), ("sidecar-logshipper", 8), ("adapter-logformat", 3), ("init-waitfor", 0)];
+use yaml::{files as yaml_files, read, root};
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -29,6 +33,8 @@ fn every_manifest_keeps_the_rules() {
     let mut problems = Vec::new();
     for file in &files {
         let documents = read(file);
+        problems
+            .extend(wiring::check(file, &documents).iter().map(|what| format!("{}: {what}", file.display())));
         let pods = pod::all(&documents);
         if pods.is_empty() {
             problems.push(format!("{}: there is no pod in it", file.display()));
@@ -84,6 +90,9 @@ fn each_rule_bites() {
         (init(1, "name"), json!("app"), "two containers named app"),
         (init(1, "ports/0/containerPort"), json!(9102), "9102 is taken"),
         (init(0, "startupProbe/httpGet/port"), json!("http"), "does not declare"),
+        (init(0, "ports/0/containerPort"), json!(9999), "port 9102 is not declared"),
+        (app("livenessProbe"), json!(null), "it has no livenessProbe"),
+        (app("imagePullPolicy"), json!("Always"), "imagePullPolicy is not"),
         (init(0, "livenessProbe/httpGet/path"), json!("/readyz"), "it is /livez"),
         (init(2, "volumeMounts/1/readOnly"), json!(false), "all write to app-logs"),
         (init(0, "volumeMounts/0/name"), json!("confg"), "mounted and not declared"),
@@ -117,30 +126,69 @@ fn each_rule_bites() {
     }
 }
 
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the root of the workspace")
+/// The same for what has to fit together in a file.
+#[test]
+fn each_wire_matters() {
+    let file = root().join("examples/pods/full.yaml");
+    let good = read(&file);
+    assert_eq!(wiring::check(&file, &good), Vec::<String>::new());
+    let cases = [
+        ("ConfigMap", "/metadata/name", json!("other"), "nobody mounts the ConfigMap other"),
+        ("Pod", "/spec/volumes/0/configMap/name", json!("other"), "the ConfigMap other is not in this file"),
+        (
+            "Pod",
+            "/spec/initContainers/0/args/1",
+            json!("/etc/other.yaml"),
+            "no ConfigMap brings /etc/other.yaml",
+        ),
+        ("Pod", "/metadata/annotations", json!({}), "default-container"),
+        ("Service", "/spec/selector", json!({"app": "other"}), "selects no pod"),
+        ("Service", "/spec/ports/0/targetPort", json!("other"), "which no container has"),
+    ];
+    for (kind, path, value, expected) in cases {
+        let mut documents = good.clone();
+        let bad = documents.iter_mut().find(|document| document["kind"] == kind).expect("it is there");
+        *bad.pointer_mut(path).unwrap_or_else(|| panic!("{path} is not in full.yaml")) = value;
+        let problems = wiring::check(&file, &documents);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{path}: {problems:?}");
+    }
+    let nowhere = wiring::check(&root().join("examples/config/init-waitfor.yaml"), &[]);
+    assert!(nowhere.iter().any(|problem| problem.contains("no row")), "{nowhere:?}");
 }
 
-pub(crate) fn read(file: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
+#[test]
+fn every_kustomize_component_makes_a_good_pod_of_a_deployment() {
+    let example = "examples/kustomize/example";
+    let by_hand = kustomize::by_hand(&root().join(example));
+    let documents = kustomize::by_kubectl(example).unwrap_or_else(|| by_hand.clone());
+    let names = |documents: &[Value]| -> Vec<String> {
+        pod::all(documents)[0].containers.iter().map(|container| container.name.to_owned()).collect()
+    };
+    let wanted: Vec<&str> = yaml::TOOLS.iter().map(|(name, _)| *name).chain(["app"]).collect();
+    assert_eq!(names(&documents), wanted, "all four, in the order of the pod");
+    assert_eq!(names(&by_hand), wanted, "patched by hand it is the same");
+    let file = root().join(example);
+    let mut problems = Vec::new();
+    for pod in pod::all(&documents) {
+        problems.extend(rules::check(&pod));
+        problems.extend(config::check_args(&file, &pod, &documents));
+    }
+    problems.extend(wiring::maps(&documents));
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 
-fn yaml_files(folder: &str) -> Vec<PathBuf> {
-    let folder = root().join(folder);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder entry").path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    files
-}
-
-/// A list that may be absent.
-pub(crate) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// A text that may be absent.
-pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
+    // Each alone, too: nobody has to take all four.
+    for (tool, _) in yaml::TOOLS {
+        let dir = tempfile::tempdir().expect("a folder");
+        let examples = root().join("examples/kustomize");
+        let kustomization =
+            format!("resources: [deployment.yaml]\ncomponents: [{}]\n", examples.join(tool).display());
+        std::fs::write(dir.path().join("kustomization.yaml"), kustomization).expect("write");
+        std::fs::copy(examples.join("example/deployment.yaml"), dir.path().join("deployment.yaml"))
+            .expect("copy");
+        let documents = kustomize::by_hand(dir.path());
+        let pods = pod::all(&documents);
+        assert_eq!(names(&documents), [tool, "app"]);
+        let problems: Vec<String> = rules::check(&pods[0]);
+        assert!(problems.is_empty(), "{tool}: {problems:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::pod::{Container, Pod};
-use crate::{list, text};
+use crate::yaml::{list, text};
 
 pub(crate) fn check(compose: &Value, pod: &Pod<'_>) -> Vec<String> {
     let mut problems = Vec::new();

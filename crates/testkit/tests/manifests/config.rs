@@ -6,7 +6,7 @@ use serde_json::Value;
 use testkit::{Proc, skip_or_fail};
 
 use crate::pod::{Container, Pod};
-use crate::{TOOLS, list, root, text};
+use crate::yaml::{self, TOOLS, config_maps, list, root, text};
 
 pub(crate) fn check(file: &Path, documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -51,14 +51,6 @@ pub(crate) fn check_args(file: &Path, pod: &Pod<'_>, documents: &[Value]) -> Vec
     problems
 }
 
-/// (ConfigMap, file name, content)
-fn config_maps(documents: &[Value]) -> impl Iterator<Item = (&str, &str, &str)> {
-    documents.iter().filter(|document| document["kind"] == "ConfigMap").flat_map(|map| {
-        let data = map["data"].as_object().into_iter().flatten();
-        data.map(|(name, content)| (text(&map["metadata"]["name"]), name.as_str(), text(content)))
-    })
-}
-
 /// Writes the ConfigMaps that the container mounts below `dir`; returns (mount path, folder).
 fn unpack(
     dir: &Path,
@@ -89,10 +81,8 @@ fn inside(arg: &str, mounts: &[(String, PathBuf)]) -> String {
     arg.to_owned()
 }
 
-/// Beside the folder of the test binaries, where `cargo build` and `cargo xtask test` put it.
 fn binary(name: &str) -> Option<PathBuf> {
-    let here = std::env::current_exe().expect("the path of this test");
-    let binary = here.parent()?.parent()?.join(name);
+    let binary = yaml::binary(name);
     if binary.exists() {
         return Some(binary);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{TOOLS, list, text};
+use crate::yaml::{list, text};
 
 pub(crate) struct Pod<'a> {
     pub(crate) name: String,
@@ -22,40 +22,6 @@ impl<'a> Container<'a> {
         let image = text(&self.spec["image"]);
         let last = image.rsplit('/').next().unwrap_or(image);
         last.split([':', '@']).next().unwrap_or(last)
-    }
-
-    /// Its place among the four, if it is one of them.
-    pub(crate) fn tool(&self) -> Option<usize> {
-        TOOLS.iter().position(|(name, _)| *name == self.image())
-    }
-
-    pub(crate) fn args(&self) -> Vec<&'a str> {
-        list(&self.spec["args"]).iter().map(text).collect()
-    }
-
-    /// The value of `--flag VALUE` or `--flag=VALUE`.
-    pub(crate) fn flag(&self, flag: &str) -> Option<&'a str> {
-        let args = self.args();
-        let at = args.iter().position(|arg| *arg == flag || arg.starts_with(&format!("{flag}=")))?;
-        args[at].split_once('=').map(|(_, value)| value).or_else(|| args.get(at + 1).copied())
-    }
-
-    /// One of ours that stays: everything but init-waitfor without `--refresh`.
-    pub(crate) fn stays(&self) -> bool {
-        match self.tool() {
-            Some(3) => self.args().contains(&"--refresh"),
-            Some(_) => true,
-            None => false,
-        }
-    }
-
-    pub(crate) fn mounts(&self) -> &'a [Value] {
-        list(&self.spec["volumeMounts"])
-    }
-
-    pub(crate) fn probes(&self) -> Vec<(&'static str, &'a Value)> {
-        let names = ["startupProbe", "livenessProbe", "readinessProbe"];
-        names.into_iter().map(|name| (name, &self.spec[name])).filter(|(_, probe)| !probe.is_null()).collect()
     }
 }
 

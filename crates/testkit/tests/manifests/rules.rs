@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::VERSION;
 use crate::pod::{Container, Pod};
-use crate::{TOOLS, VERSION, list, text};
+use crate::yaml::{TOOLS, list, text};
 
 /// Kubernetes' own default for a pod.
 const DEFAULT_GRACE: u64 = 30;
 /// What the app must be left with.
 const APP_GRACE: u64 = 5;
+/// Volumes with more than one writer, and why.
+const SHARED: [(&str, &str); 1] = [("dumps", "the app makes a dump, the collector takes it away")];
 /// Volumes that the "restricted" profile allows.
 const VOLUMES: [&str; 8] = [
     "configMap",
@@ -76,8 +79,21 @@ fn names_and_ports(pod: &Pod<'_>) -> Vec<String> {
                 }
             }
         }
+        // An admin port that is not declared is taken all the same.
+        if let Some(admin) = admin_port(container)
+            && !list(&container.spec["ports"]).iter().any(|port| port["containerPort"] == admin)
+        {
+            problems.push(format!("{}: its admin port {admin} is not declared", container.name));
+        }
     }
     problems
+}
+
+fn admin_port(container: &Container<'_>) -> Option<u64> {
+    let defaults = [9102, 9104, 9103, 9101];
+    let default = defaults[container.tool().filter(|_| container.stays())?];
+    let given = container.flag("--admin").and_then(|admin| admin.rsplit(':').next()?.parse().ok());
+    Some(given.unwrap_or(default))
 }
 
 fn probes(pod: &Pod<'_>) -> Vec<String> {
@@ -89,8 +105,10 @@ fn probes(pod: &Pod<'_>) -> Vec<String> {
         if plain_init && !probes.is_empty() {
             problems.push(format!("{name}: an init container that ends has no probes"));
         }
-        if container.stays() {
-            for wanted in ["startupProbe", "livenessProbe"] {
+        // A Job's app ends by itself; everybody else is looked after for as long as it runs.
+        let ends = plain_init || !container.init && pod.spec["restartPolicy"].is_string();
+        if !ends {
+            for wanted in ["startupProbe", "livenessProbe", "readinessProbe"] {
                 if !probes.iter().any(|(kind, _)| *kind == wanted) {
                     problems.push(format!("{name}: it has no {wanted}"));
                 }
@@ -163,7 +181,10 @@ fn mounts(pod: &Pod<'_>) -> Vec<String> {
     for volume in list(&pod.spec["volumes"]) {
         let name = text(&volume["name"]);
         let writers = writers.get(name).map_or(&[][..], Vec::as_slice);
-        if !volume["emptyDir"].is_null() && writers.len() > 1 {
+        if !volume["emptyDir"].is_null()
+            && writers.len() > 1
+            && !SHARED.iter().any(|(shared, _)| *shared == name)
+        {
             problems.push(format!(
                 "{} all write to {name}; one writes, the others mount readOnly",
                 writers.join(", ")
@@ -219,8 +240,8 @@ fn images(pod: &Pod<'_>) -> Vec<String> {
         } else if ours && tag != VERSION {
             problems.push(format!("{}: the image {image} is not of version {VERSION}", container.name));
         }
-        // Built by oneself, or loaded into a test cluster: there is nothing to pull.
-        if ours && container.spec["imagePullPolicy"] != "IfNotPresent" {
+        // Tags do not move, and ours may have been loaded into a test cluster: there is nothing to pull.
+        if container.spec["imagePullPolicy"] != "IfNotPresent" {
             problems.push(format!("{}: imagePullPolicy is not IfNotPresent", container.name));
         }
         if container.tool().is_some() && container.spec["terminationMessagePolicy"] != "FallbackToLogsOnError"

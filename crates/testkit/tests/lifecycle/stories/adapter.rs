@@ -1,0 +1,83 @@
+//! adapter-logformat, with a shipper behind it: two sidecars that drain one after the other.
+
+use serde_json::Value;
+
+use super::{field, get, records};
+use crate::kubelet::Kubelet;
+use crate::world::World;
+
+const SHIPPER: &str = "sidecar-logshipper";
+const ADAPTER: &str = "adapter-logformat";
+
+fn shown(pod: &Kubelet<'_>) -> Vec<Value> {
+    records(&pod.stdout(SHIPPER))
+}
+
+fn tagged(record: &Value, tag: &str) -> bool {
+    record["tags"].as_array().is_some_and(|tags| tags.iter().any(|found| found == tag))
+}
+
+pub(crate) fn nginx() {
+    let world = World::new();
+    let mut pod = Kubelet::new("adapter-nginx.yaml", &world);
+    pod.start();
+    pod.assert_start_order();
+    let visit = |pod: &mut Kubelet<'_>, path: &str| {
+        get(8080, path);
+        pod.until(&format!("a record of {path}"), |pod| {
+            shown(pod).into_iter().find(|record| field(record, "url.original") == path)
+        })
+    };
+    let record = visit(&mut pod, "/one");
+    assert_eq!(record["http.response.status_code"], 200, "{record}");
+    assert_eq!((field(&record, "service.name"), field(&record, "event.dataset")), ("shop", "nginx.access"));
+    pod.crash(ADAPTER);
+    visit(&mut pod, "/two");
+    pod.crash(SHIPPER);
+    visit(&mut pod, "/three");
+    pod.stop();
+    pod.assert_end_order();
+    let records = shown(&pod);
+    let unread: Vec<&Value> = records.iter().filter(|record| tagged(record, "unparsed")).collect();
+    assert!(unread.is_empty(), "nginx' own log_format is read: {unread:?}");
+    for (file, dataset) in [("access.log", "nginx.access"), ("error.log", "nginx.error")] {
+        let originals: Vec<&str> = records
+            .iter()
+            .filter(|record| field(record, "event.dataset") == dataset)
+            .map(|record| record["event.original"].as_str().unwrap_or(field(record, "message")))
+            .collect();
+        for line in pod.volumes.lines("nginx-logs", file) {
+            assert!(originals.contains(&line.as_str()), "{file}: missing {line}");
+        }
+    }
+    let last = records.iter().filter(|record| field(record, "message").ends_with("exit")).count();
+    assert!(last > 0, "nginx' last word is among the records");
+}
+
+pub(crate) fn legacy() {
+    let world = World::new();
+    let mut pod = Kubelet::new("adapter-legacy.yaml", &world);
+    pod.start();
+    pod.assert_start_order();
+    let trace = pod.until("a stack trace in one record", |pod| {
+        shown(pod).into_iter().find(|record| field(record, "error.type").contains("IllegalStateException"))
+    });
+    assert!(field(&trace, "error.stack_trace").contains("Caused by"), "{trace}");
+    assert_eq!(field(&trace, "log.level"), "error", "{trace}");
+    let daemon = pod.until("the daemon's record", |pod| {
+        shown(pod).into_iter().find(|record| field(record, "service.name") == "legacyd")
+    });
+    assert_eq!(field(&daemon, "process.name"), "legacyd", "{daemon}");
+    pod.crash(ADAPTER);
+    pod.crash(SHIPPER);
+    pod.stop();
+    pod.assert_end_order();
+    let records = shown(&pod);
+    let stopped = |service: &str| {
+        records.iter().any(|record| {
+            field(record, "service.name") == service && field(record, "message").contains("stopped")
+        })
+    };
+    assert!(stopped("shop") && stopped("legacyd"), "the last line of both: {:?}", records.last());
+    assert!(!pod.stdout(SHIPPER).concat().contains("anna@"), "a mail address went out");
+}
