@@ -9,9 +9,10 @@ use podkit::units::{Dur, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Cli, HttpArgs};
+use crate::cli::{Cli, HttpArgs, Tool};
 use crate::migration::MigrationConfig;
 use crate::target::Targets;
+use crate::tools::fetch::FetchConfig;
 
 /// A wait: targets and how long to wait for them.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -38,6 +39,9 @@ pub struct Config {
     /// Read this file instead of /etc/hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<PathBuf>,
+    /// For the subcommand `fetch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchConfig>,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             fail_fast: None,
             resolv_conf: None,
             hosts: None,
+            fetch: None,
         }
     }
 }
@@ -162,6 +167,10 @@ pub struct HttpConfig {
     /// Regular expression that the response body must match.
     #[serde(skip_serializing_if = "Option::is_none", rename = "match")]
     pub matches: Option<String>,
+    /// Headers that the response must have, with a regular expression that a value of each must match; an empty one asks only for
+    /// the header.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_headers: BTreeMap<String, String>,
     /// JSONPaths (RFC 9535) that must select something: `$.status`, or with a value: `$.status=UP`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub json: Vec<String>,
@@ -225,6 +234,9 @@ impl podkit::Config for Config {
                 report.problem(key, "is zero", "write for example 250ms or 3s");
             }
         }
+        for (key, what, remedy) in self.fetch.iter().flat_map(FetchConfig::problems) {
+            report.problem(format!("fetch.{key}"), what, remedy);
+        }
         if let Err(problems) = Targets::compile(self) {
             for problem in problems {
                 report.problem(problem.key, problem.what, problem.remedy);
@@ -256,6 +268,9 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
         }
     }
     let tls = tls(http);
+    if let Some(Tool::Fetch(args)) = &cli.tool {
+        config.fetch.get_or_insert_default().overlay(args, tls.clone());
+    }
     let request = HttpConfig {
         method: http.http_method.clone(),
         status: http.http_status.clone(),
@@ -269,6 +284,14 @@ pub fn overlay(cli: &Cli, config: &mut Config) {
             .collect(),
         body: http.http_body.clone(),
         matches: http.http_match.clone(),
+        match_headers: http
+            .http_match_header
+            .iter()
+            .map(|line| {
+                let (name, value) = line.split_once(':').unwrap_or((line, ""));
+                (name.trim().to_owned(), value.trim().to_owned())
+            })
+            .collect(),
         json: http.http_json.clone(),
         redirects: http.http_redirects.unwrap_or(0),
         http2: http.http2,

@@ -25,6 +25,9 @@ pub use run::main;
 /// What the binary is called and which prefix its environment twins have.
 pub const APP: podkit::App = podkit::App { name: "init-waitfor", env_prefix: "WAITFOR_" };
 
+/// Port of the admin address of `fetch --refresh` when none is given.
+pub const ADMIN_PORT: u16 = 9101;
+
 /// Exit codes that the other companions do not have; the README's table says when.
 pub mod code {
     /// Time is up.

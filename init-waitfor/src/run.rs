@@ -12,7 +12,9 @@ use crate::report::{Report, last_word};
 use crate::target::Targets;
 use crate::{APP, code, hand_over, migrate, tools, wait};
 
-struct Waitfor;
+/// This binary, as podkit wants it described.
+#[derive(Debug)]
+pub struct Waitfor;
 
 impl podkit::Tool for Waitfor {
     const APP: podkit::App = APP;
@@ -24,7 +26,7 @@ impl podkit::Tool for Waitfor {
     }
 
     fn without_config(cli: &Cli) -> bool {
-        matches!(cli.tool, Some(Tool::Install { .. } | Tool::Write(_)))
+        matches!(cli.tool, Some(Tool::Install { .. } | Tool::Write(_) | Tool::Probe(_)))
     }
 }
 
@@ -35,6 +37,9 @@ pub fn main() -> Result<(), Exit> {
     match &cli.tool {
         Some(Tool::Install { dest }) => return tools::install::install(dest),
         Some(Tool::Write(args)) => return tools::write::write(args),
+        Some(Tool::Probe(args)) => {
+            return podkit::probe::run(&args.probe, args.admin.as_deref(), crate::ADMIN_PORT);
+        }
         _ => {}
     }
     if let Some(Tool::Migrate(args)) = &cli.tool {
@@ -42,10 +47,13 @@ pub fn main() -> Result<(), Exit> {
         let resolver = resolver(&config);
         return on_runtime(async { migrate::migrate(&plan, &config, &resolver, stop()?).await });
     }
-    if let Some(Tool::Fetch(args)) = &cli.tool {
+    if matches!(cli.tool, Some(Tool::Fetch(_))) {
+        let plan = config.fetch.clone().unwrap_or_default().plan()?;
         let resolver = resolver(&config);
-        let tls = config::tls(&cli.http);
-        return on_runtime(async { tools::fetch::fetch(args, tls, &config, &resolver, stop()?).await });
+        if plan.refresh.is_some() {
+            return tools::fetch::refresh(cli, config, resolver);
+        }
+        return on_runtime(async { tools::fetch::fetch(&plan, &config, &resolver, stop()?).await });
     }
     let targets = Targets::compile(&config).map_err(|problems| {
         // The same code has found nothing in `Config::check`; only a change in between could.
@@ -93,7 +101,7 @@ async fn gate(cli: &Cli, config: &Config, targets: &Targets, resolver: &Resolver
     let mut report = Report::new(cli);
     let stop = stop()?;
     let (outcome, states) = wait::wait(config, targets, resolver, &mut report, stop).await;
-    last_word(outcome, &states, start.elapsed())
+    last_word(outcome, &states, config.require.number(states.len()), start.elapsed())
 }
 
 /// The exit code of the first SIGTERM or SIGINT.

@@ -9,11 +9,18 @@ mod files;
 mod gate;
 mod http;
 mod k8s;
+mod knot;
+mod locks;
 mod migrate;
 mod migration;
+mod nginx;
 mod output;
+mod real;
+mod scram;
 mod secrets;
 mod servers;
+mod specified;
+mod sqlite;
 mod tls;
 mod tools;
 

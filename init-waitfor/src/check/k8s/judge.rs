@@ -66,6 +66,14 @@ pub(super) fn judge(kind: Kind, wanted: &For, object: &Value) -> Verdict {
     match wanted {
         For::Create => Verdict::ready("exists"),
         For::Delete => Verdict::no("exists", "is still there"),
+        // Of a Job that has failed, nothing more will come.
+        For::Condition { name, .. }
+            if kind == Kind::Job
+                && name.eq_ignore_ascii_case("complete")
+                && matches!(job(object), Verdict::Terminal { .. }) =>
+        {
+            job(object)
+        }
         For::Condition { name, status } => condition(object, name, status),
         For::JsonPath { text, path, value } => {
             let nodes = path.query(object).all();
@@ -84,10 +92,10 @@ pub(super) fn judge(kind: Kind, wanted: &For, object: &Value) -> Verdict {
         For::Default(min) => match kind {
             Kind::Job => job(object),
             Kind::Pod => pod(object),
-            Kind::Deployment => replicas(object, "updatedReplicas", "availableReplicas"),
-            Kind::StatefulSet => replicas(object, "updatedReplicas", "readyReplicas"),
+            Kind::Deployment => deployment(object),
+            Kind::StatefulSet => stateful_set(object),
             Kind::DaemonSet => daemon_set(object),
-            Kind::Service => endpoints(object, *min),
+            Kind::Endpoints => endpoints(object, *min),
             Kind::Other => Verdict::ready("exists"),
         },
     }
@@ -112,16 +120,22 @@ fn why(condition: &Value) -> String {
         .join(": ")
 }
 
+/// A condition that speaks of an older version of the object does not count, as for `kubectl wait`.
 fn condition(object: &Value, name: &str, status: &str) -> Verdict {
-    match find(object, name) {
-        Some(condition) if condition["status"].as_str().is_some_and(|is| is.eq_ignore_ascii_case(status)) => {
-            Verdict::ready(format!("{name} is {status}"))
+    let Some(condition) = find(object, name) else {
+        return Verdict::no("condition", format!("has no condition {name} yet"));
+    };
+    let is = condition["status"].as_str().unwrap_or("?");
+    if !is.eq_ignore_ascii_case(status) {
+        return Verdict::no("condition", format!("{name} is {is}, wanted {status} ({})", why(condition)));
+    }
+    let observed =
+        condition["observedGeneration"].as_u64().or(object["status"]["observedGeneration"].as_u64());
+    match (observed, object["metadata"]["generation"].as_u64()) {
+        (Some(observed), Some(generation)) if observed < generation => {
+            Verdict::no("condition", format!("{name} is {is}, but of an older version of the object"))
         }
-        Some(condition) => {
-            let is = condition["status"].as_str().unwrap_or("?");
-            Verdict::no("condition", format!("{name} is {is}, wanted {status} ({})", why(condition)))
-        }
-        None => Verdict::no("condition", format!("has no condition {name} yet")),
+        _ => Verdict::ready(format!("{name} is {status}")),
     }
 }
 
@@ -153,6 +167,9 @@ fn job(object: &Value) -> Verdict {
 
 fn pod(object: &Value) -> Verdict {
     let phase = object["status"]["phase"].as_str().unwrap_or("unknown");
+    if object["metadata"]["deletionTimestamp"].is_string() {
+        return Verdict::no("phase", format!("{phase}, but is being deleted"));
+    }
     if is_true(object, "Ready") {
         return Verdict::ready(format!("ready, {phase}"));
     }
@@ -171,32 +188,57 @@ fn observed(object: &Value) -> bool {
     object["status"]["observedGeneration"].as_u64() >= object["metadata"]["generation"].as_u64()
 }
 
-fn replicas(object: &Value, updated: &str, ready: &str) -> Verdict {
+const UNSEEN: &str = "the controller has not seen the latest change yet";
+
+fn count(object: &Value, key: &str) -> u64 {
+    object["status"][key].as_u64().unwrap_or(0)
+}
+
+/// As `kubectl rollout status` has it: all new ones available, no old one left.
+fn deployment(object: &Value) -> Verdict {
     let wanted = object["spec"]["replicas"].as_u64().unwrap_or(1);
-    let count = |key: &str| object["status"][key].as_u64().unwrap_or(0);
-    let text = format!("{} of {wanted} ready, {} updated", count(ready), count(updated));
+    let (updated, available) = (count(object, "updatedReplicas"), count(object, "availableReplicas"));
+    let old = count(object, "replicas").saturating_sub(updated);
     if !observed(object) {
-        return Verdict::no("rollout", "the controller has not seen the latest change yet");
+        return Verdict::no("rollout", UNSEEN);
     }
-    if count(ready) >= wanted && count(updated) >= wanted {
+    let mut text = format!("{available} of {wanted} ready, {updated} updated");
+    if old > 0 {
+        text.push_str(&format!(", {old} old ones still there"));
+    }
+    if updated >= wanted && available >= wanted && old == 0 {
         return Verdict::ready(text);
     }
-    let stuck = find(object, "Progressing").filter(|condition| condition["status"] == "False");
-    Verdict::no(
-        "rollout",
-        stuck.map_or_else(|| text.clone(), |condition| format!("{text} ({})", why(condition))),
-    )
+    // ProgressDeadlineExceeded. Not the end: another image, more room in the cluster, and it goes on.
+    if let Some(stuck) = find(object, "Progressing").filter(|condition| condition["status"] == "False") {
+        text.push_str(&format!(" ({})", why(stuck)));
+    }
+    Verdict::no("rollout", text)
+}
+
+/// With `OnDelete`, old pods stay until someone deletes them; with a partition, those below it stay on purpose.
+fn stateful_set(object: &Value) -> Verdict {
+    let wanted = object["spec"]["replicas"].as_u64().unwrap_or(1);
+    let (updated, ready) = (count(object, "updatedReplicas"), count(object, "readyReplicas"));
+    if !observed(object) {
+        return Verdict::no("rollout", UNSEEN);
+    }
+    let strategy = &object["spec"]["updateStrategy"];
+    let partition = strategy["rollingUpdate"]["partition"].as_u64().unwrap_or(0);
+    let to_update = if strategy["type"] == "OnDelete" { 0 } else { wanted.saturating_sub(partition) };
+    let text = format!("{ready} of {wanted} ready, {updated} updated");
+    if ready >= wanted && updated >= to_update { Verdict::ready(text) } else { Verdict::no("rollout", text) }
 }
 
 fn daemon_set(object: &Value) -> Verdict {
-    let count = |key: &str| object["status"][key].as_u64().unwrap_or(0);
-    let wanted = count("desiredNumberScheduled");
-    let text =
-        format!("{} of {wanted} ready, {} updated", count("numberReady"), count("updatedNumberScheduled"));
+    let wanted = count(object, "desiredNumberScheduled");
+    let (available, updated) = (count(object, "numberAvailable"), count(object, "updatedNumberScheduled"));
     if !observed(object) {
-        return Verdict::no("rollout", "the controller has not seen the latest change yet");
+        return Verdict::no("rollout", UNSEEN);
     }
-    if count("numberReady") >= wanted && count("updatedNumberScheduled") >= wanted {
+    let to_update = if object["spec"]["updateStrategy"]["type"] == "OnDelete" { 0 } else { wanted };
+    let text = format!("{available} of {wanted} ready, {updated} updated");
+    if available >= wanted && updated >= to_update {
         Verdict::ready(text)
     } else {
         Verdict::no("rollout", text)
@@ -270,6 +312,54 @@ mod tests {
         for object in [deployment(4, 2, 2), deployment(3, 1, 2), deployment(3, 2, 1)] {
             assert!(!ready(&ask(Kind::Deployment, None, &object)));
         }
+        let mut old = deployment(3, 2, 2);
+        old["status"]["replicas"] = json!(3);
+        assert!(
+            matches!(ask(Kind::Deployment, None, &old), Verdict::NotYet(no) if no.reason.contains("1 old"))
+        );
+        let mut stuck = deployment(3, 1, 1);
+        stuck["status"]["conditions"] = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "m"}]);
+        assert!(
+            matches!(ask(Kind::Deployment, None, &stuck), Verdict::NotYet(no) if no.reason.ends_with("(ProgressDeadlineExceeded: m)"))
+        );
+
+        let set = |updated: u64, ready: u64, strategy: Value| {
+            json!({"metadata": {"generation": 1}, "spec": {"replicas": 3, "updateStrategy": strategy},
+                   "status": {"observedGeneration": 1, "updatedReplicas": updated, "readyReplicas": ready,
+                              "desiredNumberScheduled": 3, "numberAvailable": ready, "updatedNumberScheduled": updated}})
+        };
+        let rolling =
+            |partition: u64| json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
+        let on_delete = || json!({"type": "OnDelete"});
+        for (object, good) in [
+            (set(3, 3, rolling(0)), true),
+            (set(2, 3, rolling(0)), false),
+            (set(2, 3, rolling(1)), true),
+            (set(0, 3, on_delete()), true),
+            (set(3, 2, rolling(0)), false),
+        ] {
+            assert_eq!(ready(&ask(Kind::StatefulSet, None, &object)), good, "{object}");
+        }
+        for (object, good) in
+            [(set(3, 3, json!({})), true), (set(2, 3, json!({})), false), (set(0, 3, on_delete()), true)]
+        {
+            assert_eq!(ready(&ask(Kind::DaemonSet, None, &object)), good, "{object}");
+        }
+    }
+
+    #[test]
+    fn stale_conditions_and_pods_that_go() {
+        let object = |observed: u64| json!({"metadata": {"generation": 2}, "status": {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": observed}]}});
+        assert!(ready(&ask(Kind::Other, Some("condition=Ready"), &object(2))));
+        assert!(!ready(&ask(Kind::Other, Some("condition=Ready"), &object(1))));
+        let going = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        assert!(!ready(&ask(Kind::Pod, None, &going)));
+        let failed = json!({"status": {"conditions": [{"type": "Failed", "status": "True"}]}});
+        assert!(matches!(
+            ask(Kind::Job, Some("condition=Complete"), &failed),
+            Verdict::Terminal { code: 85, .. }
+        ));
+        assert!(ready(&ask(Kind::Job, Some("condition=Failed"), &failed)));
     }
 
     #[test]
@@ -279,9 +369,9 @@ mod tests {
             {"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {}}, {"addresses": ["10.0.0.3"]}]},
             {"endpoints": null}
         ]});
-        assert!(ready(&judge(Kind::Service, &For::Default(2), &list)));
-        assert!(!ready(&judge(Kind::Service, &For::Default(3), &list)));
-        assert!(!ready(&judge(Kind::Service, &For::Default(1), &json!({"items": []}))));
+        assert!(ready(&judge(Kind::Endpoints, &For::Default(2), &list)));
+        assert!(!ready(&judge(Kind::Endpoints, &For::Default(3), &list)));
+        assert!(!ready(&judge(Kind::Endpoints, &For::Default(1), &json!({"items": []}))));
     }
 
     #[test]
