@@ -14,8 +14,13 @@ use crate::decide::{Decision, Standing, decide};
 use crate::report::Report;
 use crate::target::{Target, Targets};
 
+#[cfg(test)]
+mod tests;
+
 /// A check watches its own time; this is how much later it is cut off if it does not.
 const SAFETY_NET: Duration = Duration::from_millis(250);
+/// What a reason may take: the words are those of servers, which may say megabytes.
+const REASON_LIMIT: usize = 1000;
 
 /// How a target stands, with all that a report needs.
 #[derive(Debug)]
@@ -30,8 +35,8 @@ pub struct State {
 
 #[derive(Debug)]
 pub enum Phase {
-    /// Waits for other targets.
-    Blocked,
+    /// Waits for other targets, which the text names.
+    Blocked(String),
     /// Between attempts or in one.
     Waiting {
         running: bool,
@@ -50,14 +55,14 @@ impl State {
         match self.phase {
             Phase::Ready(_) => Standing::Ready,
             Phase::Failed { .. } => Standing::Hopeless,
-            Phase::Blocked | Phase::Waiting { .. } => Standing::Open,
+            Phase::Blocked(_) | Phase::Waiting { .. } => Standing::Open,
         }
     }
 
     /// The last thing known.
     pub fn reason(&self) -> &str {
         match &self.phase {
-            Phase::Blocked => "waits for other targets",
+            Phase::Blocked(on) => on,
             Phase::Waiting { last: None, .. } => "no attempt has ended yet",
             Phase::Waiting { last: Some(last), .. } => &last.reason,
             Phase::Ready(text) => text,
@@ -90,11 +95,12 @@ pub async fn wait(
     let deadline = config.timeout.limit().map(|limit| start + limit);
     let required = config.require.number(targets.list.len());
     let after: Vec<Vec<usize>> = targets.list.iter().map(|target| target.after.clone()).collect();
-    let mut states: Vec<State> = targets.list.iter().map(|target| State::new(config, target)).collect();
+    let mut states: Vec<State> =
+        targets.list.iter().map(|target| State::new(config, target, &targets.list)).collect();
     let mut running = FuturesUnordered::new();
     let mut stop = std::pin::pin!(stop);
     report.start(&states, required);
-    let outcome = loop {
+    let outcome = 'wait: loop {
         let standings: Vec<Standing> = states.iter().map(State::standing).collect();
         match decide(required, &standings, &after) {
             Decision::Enough => break Outcome::Ready,
@@ -130,8 +136,25 @@ pub async fn wait(
                 report.attempt(&states, index, changed);
             }
             () = asleep => {
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    break Outcome::Timeout;
+                if let Some(deadline) = deadline.filter(|deadline| Instant::now() >= *deadline) {
+                    // The only attempt there was may have been cut short just now: its reason is worth a moment.
+                    while states.iter().any(State::is_wordless) {
+                        tokio::select! {
+                            biased;
+                            code = &mut stop => break 'wait Outcome::Stopped(code),
+                            Some((index, _, verdict)) = running.next() => {
+                                let changed = states[index].settle(verdict, config, start);
+                                report.attempt(&states, index, changed);
+                            }
+                            () = sleep_until(deadline + SAFETY_NET) => break,
+                        }
+                    }
+                    let standings: Vec<Standing> = states.iter().map(State::standing).collect();
+                    break match decide(required, &standings, &after) {
+                        Decision::Enough => Outcome::Ready,
+                        Decision::Never => Outcome::Never,
+                        Decision::Open => Outcome::Timeout,
+                    };
                 }
             }
         }
@@ -148,28 +171,42 @@ pub async fn attempt(target: &Target, targets: &Targets, resolver: &Resolver, un
         .await
         .unwrap_or_else(|_| Verdict::unknown("attempt", "no answer in time"));
     let verdict = if target.negated { verdict.negated() } else { verdict };
+    let told = |text: &str| limited(targets.redactor.clean(text));
     match verdict {
-        Verdict::Ready(text) => Verdict::Ready(targets.redactor.clean(&text)),
-        Verdict::NotYet(not_yet) => {
-            let reason = targets.redactor.clean(&not_yet.reason);
-            Verdict::NotYet(NotYet { reason, ..not_yet })
-        }
-        Verdict::Terminal { code, reason } => {
-            Verdict::Terminal { code, reason: targets.redactor.clean(&reason) }
-        }
+        Verdict::Ready(text) => Verdict::Ready(told(&text)),
+        Verdict::NotYet(not_yet) => Verdict::NotYet(NotYet { reason: told(&not_yet.reason), ..not_yet }),
+        Verdict::Terminal { code, reason } => Verdict::Terminal { code, reason: told(&reason) },
     }
 }
 
+fn limited(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(REASON_LIMIT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 impl State {
-    fn new(config: &Config, target: &Target) -> Self {
-        let phase = if target.after.is_empty() { Phase::now() } else { Phase::Blocked };
+    fn new(config: &Config, target: &Target, all: &[Target]) -> Self {
+        let phase = if target.after.is_empty() {
+            Phase::now()
+        } else {
+            let names: Vec<&str> = target.after.iter().map(|other| all[*other].name.as_str()).collect();
+            Phase::Blocked(format!("waits for {}", names.join(", ")))
+        };
+        Self::of(config, target, phase)
+    }
+
+    /// A target in this phase, before its first attempt.
+    pub(crate) fn of(config: &Config, target: &Target, phase: Phase) -> Self {
         let backoff = Backoff::new(config.interval.get(), config.max_interval.get());
         State { name: target.name.clone(), phase, attempts: 0, settled: None, backoff }
     }
 
     /// Whether to start an attempt; if so, it counts as running.
     fn due(&mut self, now: Instant, unblocked: bool) -> bool {
-        if matches!(self.phase, Phase::Blocked) && unblocked {
+        if matches!(self.phase, Phase::Blocked(_)) && unblocked {
             self.phase = Phase::now();
         }
         match &mut self.phase {
@@ -186,6 +223,11 @@ impl State {
             Phase::Waiting { running: false, next, .. } => Some(next),
             _ => None,
         }
+    }
+
+    /// Whether its first attempt is still under way.
+    fn is_wordless(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { running: true, last: None, .. })
     }
 
     /// Whether "no answer" would hide an answer.

@@ -32,6 +32,26 @@ pub struct Broker {
 /// (scheme, protocol, TLS from the start, port, options)
 type Row = (&'static str, Protocol, bool, u16, &'static [&'static str]);
 
+/// The last ones are for drivers; they are let through, so that a `MONGODB_URI` works as it is.
+const MONGO: &[&str] = &[
+    "role",
+    "replica-set",
+    "authSource",
+    "authMechanism",
+    "replicaSet",
+    "appName",
+    "connectTimeoutMS",
+    "directConnection",
+    "maxPoolSize",
+    "minPoolSize",
+    "readPreference",
+    "retryReads",
+    "retryWrites",
+    "serverSelectionTimeoutMS",
+    "socketTimeoutMS",
+    "w",
+];
+
 const SCHEMES: [Row; 12] = [
     ("redis", Protocol::Redis, false, 6379, &["role", "exists"]),
     ("rediss", Protocol::Redis, true, 6379, &["role", "exists"]),
@@ -41,10 +61,10 @@ const SCHEMES: [Row; 12] = [
     ("mqtt", Protocol::Mqtt, false, 1883, &[]),
     ("mqtts", Protocol::Mqtt, true, 8883, &[]),
     ("memcached", Protocol::Memcached, false, 11211, &[]),
-    ("mongodb", Protocol::MongoDb, false, 27017, &["role", "replica-set"]),
-    ("mongodb+tls", Protocol::MongoDb, true, 27017, &["role", "replica-set"]),
-    ("kafka", Protocol::Kafka, false, 9092, &["topic"]),
-    ("kafkas", Protocol::Kafka, true, 9093, &["topic"]),
+    ("mongodb", Protocol::MongoDb, false, 27017, MONGO),
+    ("mongodb+tls", Protocol::MongoDb, true, 27017, MONGO),
+    ("kafka", Protocol::Kafka, false, 9092, &["topic", "sasl"]),
+    ("kafkas", Protocol::Kafka, true, 9093, &["topic", "sasl"]),
 ];
 
 impl Broker {
@@ -68,6 +88,7 @@ impl Broker {
         match self.protocol {
             Protocol::Redis => redis::options(&self.login).map(drop),
             Protocol::MongoDb => mongodb::options(&self.login).map(drop),
+            Protocol::Kafka => kafka::mechanism(&self.login, self.tls.is_some()).map(drop),
             _ => Ok(()),
         }
     }
@@ -93,8 +114,8 @@ impl Broker {
             Protocol::Nats => nats::talk(wire, login, password, &self.later_tls).await,
             Protocol::Mqtt => mqtt::talk(&mut wire, login, password).await,
             Protocol::Memcached => memcached::talk(&mut wire).await,
-            Protocol::MongoDb => mongodb::talk(&mut wire, login).await,
-            Protocol::Kafka => kafka::talk(&mut wire, login).await,
+            Protocol::MongoDb => mongodb::talk(&mut wire, login, password).await,
+            Protocol::Kafka => kafka::talk(&mut wire, login, password, self.tls.is_some()).await,
         }
     }
 }

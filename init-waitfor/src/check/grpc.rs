@@ -63,7 +63,7 @@ impl Grpc {
             .body(self.request());
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return super::http::failed(&error),
+            Err(error) => return super::http::failed(&error, &self.at.to_string()),
         };
         if !response.status().is_success() {
             return Verdict::no("status", format!("HTTP {}: no gRPC server", response.status()));

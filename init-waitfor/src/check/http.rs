@@ -2,6 +2,7 @@
 
 mod expect;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use podkit::http::{ClientOptions, HttpError, client, describe};
@@ -28,7 +29,7 @@ pub struct Http {
     body_limit: u64,
     request: HttpConfig,
     tls: Option<TlsOptions>,
-    /// Built at the first attempt (certificate files may not be there before) and kept: roots cost time to read.
+    /// Built at the first attempt: roots cost time to read and memory to keep, and most targets need none.
     client: OnceCell<reqwest::Client>,
 }
 
@@ -62,8 +63,7 @@ impl Http {
                         Wrong::new(format!("the value of {name} is no header value"), remedy),
                     ));
                 }
-                if matches!(header.as_str(), "authorization" | "cookie" | "x-api-key" | "proxy-authorization")
-                {
+                if header == "cookie" || crate::report::is_telling(header.as_str()) {
                     redactor.learn(text);
                     text.split_once(' ').into_iter().for_each(|(_, token)| redactor.learn(token));
                 }
@@ -97,40 +97,38 @@ impl Http {
     }
 
     async fn attempt(&self, attempt: &Attempt<'_>) -> Verdict {
-        // The name first: its rcode is lost in an HTTP error.
-        if self.request.unix_socket.is_none()
-            && let Some(host) = self.host()
-            && let Err(error) = attempt.resolver.within(attempt.left()).ips(&host).await
-        {
-            let reason = error.to_string();
-            return if error.is_definite() {
-                Verdict::no("dns", reason)
-            } else {
-                Verdict::unknown("dns", reason)
-            };
-        }
-        let client = match self.client.get_or_try_init(|| async { self.build(attempt) }).await {
+        let whom = match self.addresses(attempt).await {
+            Ok(whom) => whom,
+            Err(verdict) => return verdict,
+        };
+        let client = match self.client(attempt).await {
             Ok(client) => client,
             Err(error) => return Verdict::unknown("tls files", error.to_string()),
         };
-        let request = match self.request(client, attempt) {
+        let request = match self.request(&client, attempt) {
             Ok(request) => request,
             Err(reason) => return Verdict::unknown("secret", reason),
         };
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return failed(&error),
+            Err(error) => return failed(&error, &whom),
         };
         let status = response.status();
         let version = format!("{:?}", response.version());
         let (content_limit, wants_body) = (self.body_limit, self.expect.wants_body());
         if !self.expect.status(status.as_u16()) {
             let reason = match response.headers().get("location").and_then(|to| to.to_str().ok()) {
-                Some(to) => format!("{status}, redirects to {to}"),
+                // Behind the question mark are the tokens of a login page.
+                Some(to) => {
+                    format!("{status}, redirects to {}", to.split(['?', '#']).next().unwrap_or_default())
+                }
                 None => format!("{status}"),
             };
             let code = (status.as_u16() == 401).then_some(crate::code::AUTH);
             return Verdict::NotYet(NotYet { class: "status", reason, definite: true, code, again: None });
+        }
+        if let Err(reason) = self.expect.headers(response.headers()) {
+            return Verdict::no("header", format!("{status}, but {reason}"));
         }
         if wants_body {
             let body = match read_body(response, content_limit).await {
@@ -142,6 +140,31 @@ impl Http {
             }
         }
         Verdict::ready(format!("{status} by {version}"))
+    }
+
+    /// Who will be asked, for messages. The name is looked up first, because its rcode is lost in an HTTP error.
+    async fn addresses(&self, attempt: &Attempt<'_>) -> Result<String, Verdict> {
+        if let Some(socket) = &self.request.unix_socket {
+            return Ok(socket.display().to_string());
+        }
+        let (Some(host), port) = (self.host(), self.url.port_or_known_default().unwrap_or(0)) else {
+            return Ok(String::new());
+        };
+        let answer = attempt.resolver.within(attempt.left()).ips(&host).await.map_err(|error| {
+            let reason = error.to_string();
+            if error.is_definite() { Verdict::no("dns", reason) } else { Verdict::unknown("dns", reason) }
+        })?;
+        let list = answer.addrs.iter().map(|ip| SocketAddr::new(*ip, port).to_string());
+        Ok(list.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Kept where only the system's roots are needed; with files of its own made anew, because those arrive and rotate.
+    async fn client(&self, attempt: &Attempt<'_>) -> Result<reqwest::Client, HttpError> {
+        let files = |tls: &TlsOptions| tls.ca.is_some() || tls.cert.is_some() || tls.key.is_some();
+        if self.tls.as_ref().is_some_and(files) {
+            return self.build(attempt);
+        }
+        self.client.get_or_try_init(|| async { self.build(attempt) }).await.cloned()
     }
 
     fn build(&self, attempt: &Attempt<'_>) -> Result<reqwest::Client, HttpError> {
@@ -195,13 +218,13 @@ impl Http {
     }
 }
 
-/// Refused by every address is an answer; a timeout or a broken connection is not.
-pub(super) fn failed(error: &reqwest::Error) -> Verdict {
+/// Refused by every address is an answer; a timeout or a broken connection is not. `whom`: who was asked.
+pub(super) fn failed(error: &reqwest::Error, whom: &str) -> Verdict {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             if io.kind() == std::io::ErrorKind::ConnectionRefused {
-                return Verdict::no("connect", describe(error));
+                return Verdict::no("connect", format!("{whom} connection refused"));
             }
             if let Some(rustls::Error::InvalidCertificate(why)) =
                 io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
@@ -211,8 +234,13 @@ pub(super) fn failed(error: &reqwest::Error) -> Verdict {
         }
         source = cause.source();
     }
-    let class = if error.is_connect() { "connect" } else { "response" };
-    Verdict::unknown(class, describe(error))
+    let what = describe(error);
+    // "(os error 113)" tells a reader nothing that the words before it do not.
+    let what = what.split(" (os error ").next().unwrap_or_default();
+    if error.is_connect() {
+        return Verdict::unknown("connect", format!("{whom} {what}"));
+    }
+    Verdict::unknown("response", what)
 }
 
 async fn read_body(mut response: reqwest::Response, limit: u64) -> Result<Vec<u8>, String> {

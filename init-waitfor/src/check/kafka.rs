@@ -1,38 +1,72 @@
-//! `kafka://host:port[?topic=NAME]`: ApiVersions, and Metadata when a topic must exist. <https://kafka.apache.org/protocol>
-//! SASL is not spoken: such a broker is "not yet", with its reason.
+//! `kafka://[user:password@]host:port[?topic=NAME&sasl=MECHANISM]`: ApiVersions, the login if there is one, Metadata.
+//! <https://kafka.apache.org/protocol>
+
+mod metadata;
+mod sasl;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::Verdict;
-use crate::target::Login;
+use crate::target::{Login, Wrong};
 use crate::wire::{Trouble, Wire};
+pub(super) use sasl::Mechanism;
 
 const METADATA: i16 = 3;
+const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
+const SASL_AUTHENTICATE: i16 = 36;
 /// The first that can forbid the broker to make the topic by being asked (Kafka 0.11, 2017).
 const METADATA_VERSION: i16 = 4;
 
-pub(super) async fn talk(wire: &mut Wire, login: &Login) -> Result<Verdict, Trouble> {
+/// How to log in: only who gives a user does. Without TLS the default is the mechanism that does not show the password to whoever answers.
+pub(super) fn mechanism(login: &Login, secure: bool) -> Result<Option<Mechanism>, Wrong> {
+    let wanted = login.query.get("sasl").map(str::parse).transpose()?;
+    match (&login.user, wanted) {
+        (None, Some(_)) => Err(Wrong::new("sasl without a user", "write kafka://user@host:9092?sasl=…")),
+        (None, None) => Ok(None),
+        (Some(_), Some(mechanism)) => Ok(Some(mechanism)),
+        (Some(_), None) => Ok(Some(Mechanism::default_for(secure))),
+    }
+}
+
+pub(super) async fn talk(
+    wire: &mut Wire,
+    login: &Login,
+    password: Option<&str>,
+    secure: bool,
+) -> Result<Verdict, Trouble> {
     let mut answer = ask(wire, API_VERSIONS, 0, 1, &[]).await?;
     let error = answer.try_get_i16().map_err(|_| foreign())?;
     // 35: this version is not supported; it is a broker all the same.
     if !matches!(error, 0 | 35) {
         return Err(Trouble::unknown("server", format!("ApiVersions: error {error}")));
     }
-    let Some(topic) = login.query.get("topic") else { return Ok(Verdict::ready("ApiVersions answered")) };
+    let mechanism = mechanism(login, secure).map_err(|wrong| Trouble::unknown("options", wrong.what))?;
+    if let (Some(mechanism), Some(user)) = (mechanism, &login.user) {
+        sasl::log_in(wire, mechanism, user, password).await?;
+    }
+    let topic = login.query.get("topic");
     let mut body = BytesMut::new();
-    body.put_i32(1);
-    put_string(&mut body, topic);
+    body.put_i32(i32::from(topic.is_some()));
+    topic.into_iter().for_each(|topic| put_string(&mut body, topic));
     body.put_u8(0);
     let answer = ask(wire, METADATA, METADATA_VERSION, 2, &body).await?;
-    let (error, partitions) = topic_of(answer).ok_or_else(foreign)?;
-    match error {
-        0 if partitions > 0 => Ok(Verdict::ready(format!("topic {topic} with {partitions} partitions"))),
-        0 | 5 => Ok(Verdict::no("topic", format!("topic {topic} has no leader yet"))),
-        3 => Ok(Verdict::no("topic", format!("no topic {topic}"))),
-        29 => Err(Trouble::auth(format!("topic {topic}: not authorised"))),
-        other => Err(Trouble::unknown("server", format!("topic {topic}: error {other}"))),
-    }
+    let seen = metadata::parse(answer).ok_or_else(foreign)?;
+    Ok(match (topic, seen.topic) {
+        _ if seen.controller < 0 => Verdict::no("controller", "the cluster has no controller yet"),
+        (None, _) => Verdict::ready(format!("{} brokers, a controller", seen.brokers)),
+        (Some(topic), None) => Verdict::no("topic", format!("no topic {topic}")),
+        (Some(topic), Some(state)) => match state.error {
+            3 => Verdict::no("topic", format!("no topic {topic}")),
+            29 => return Err(Trouble::auth(format!("topic {topic}: not authorised"))),
+            0 | 5 if state.leaders < state.partitions || state.partitions == 0 => Verdict::no(
+                "topic",
+                format!("topic {topic}: {} of {} partitions have a leader", state.leaders, state.partitions),
+            ),
+            0 => Verdict::ready(format!("topic {topic} with {} partitions", state.partitions)),
+            other => return Err(Trouble::unknown("server", format!("topic {topic}: error {other}"))),
+        },
+    })
 }
 
 async fn ask(wire: &mut Wire, key: i16, version: i16, id: i32, body: &[u8]) -> Result<Bytes, Trouble> {
@@ -49,7 +83,7 @@ async fn ask(wire: &mut Wire, key: i16, version: i16, id: i32, body: &[u8]) -> R
     let size = wire.take(4).await.map_err(|trouble| {
         // A listener with TLS or SASL hangs up on plain requests.
         if trouble == Trouble::ended() {
-            Trouble::unknown("reply", "the server hung up; it may want TLS or SASL")
+            Trouble::unknown("reply", "the server hung up; it may want TLS (kafkas://) or a login (user@)")
         } else {
             trouble
         }
@@ -75,24 +109,8 @@ fn put_string(out: &mut BytesMut, text: &str) {
     out.put_slice(bytes);
 }
 
-/// Error code and number of partitions of the one topic in a Metadata response, version 4.
-fn topic_of(mut answer: Bytes) -> Option<(i16, i32)> {
-    fn string(answer: &mut Bytes) -> Option<()> {
-        let length = usize::try_from(answer.try_get_i16().ok()?.max(0)).ok()?;
-        (answer.len() >= length).then(|| answer.advance(length))
-    }
-    answer.try_get_i32().ok()?; // throttle
-    for _ in 0..answer.try_get_i32().ok()? {
-        answer.try_get_i32().ok()?;
-        string(&mut answer)?;
-        answer.try_get_i32().ok()?;
-        string(&mut answer)?;
-    }
-    string(&mut answer)?; // cluster
-    answer.try_get_i32().ok()?; // controller
-    (answer.try_get_i32().ok()? == 1).then_some(())?;
-    let error = answer.try_get_i16().ok()?;
-    string(&mut answer)?;
-    answer.try_get_u8().ok()?;
-    Some((error, answer.try_get_i32().ok()?))
+/// A string with its length in two bytes; `Some(None)` is null.
+fn take_string(answer: &mut Bytes) -> Option<Option<String>> {
+    let Ok(length) = usize::try_from(answer.try_get_i16().ok()?) else { return Some(None) };
+    (answer.len() >= length).then(|| Some(String::from_utf8_lossy(&answer.split_to(length)).into_owned()))
 }

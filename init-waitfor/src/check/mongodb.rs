@@ -1,13 +1,17 @@
-//! `mongodb://host:port[?role=primary|secondary&replica-set=NAME]`: `hello`, which needs no login.
-//! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>
+//! `mongodb://[user:password@]host:port[/db][?role=primary|secondary&replica-set=NAME&authSource=DB]`: `hello`, which needs no
+//! login, and the login if there is a user. <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>
+
+mod bson;
+mod login;
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 
 use super::Verdict;
 use crate::target::{Login, Wrong};
 use crate::wire::{Trouble, Wire};
+use bson::{Document, Field, fields};
 
 const OP_MSG: u32 = 2013;
 /// What a server says at most in one message.
@@ -15,6 +19,9 @@ const MOST: u32 = 1 << 20;
 
 /// The role asked for, as the key of `hello` that must be true.
 pub(super) fn options(login: &Login) -> Result<Option<&'static str>, Wrong> {
+    if let Some(other) = login.query.get("authMechanism").filter(|name| *name != "SCRAM-SHA-256") {
+        return Err(Wrong::new(format!("authMechanism={other} is not spoken"), "only SCRAM-SHA-256 is"));
+    }
     match login.query.get("role") {
         None => Ok(None),
         Some("primary") => Ok(Some("isWritablePrimary")),
@@ -23,24 +30,10 @@ pub(super) fn options(login: &Login) -> Result<Option<&'static str>, Wrong> {
     }
 }
 
-pub(super) async fn talk(wire: &mut Wire, login: &Login) -> Result<Verdict, Trouble> {
-    wire.send(&hello()).await?;
-    let mut head = wire.take(16).await?;
-    let (length, _id, _to, code) =
-        (head.get_u32_le(), head.get_u32_le(), head.get_u32_le(), head.get_u32_le());
-    let foreign = || Trouble::unknown("reply", "this is not MongoDB");
-    if code != OP_MSG || !(21..MOST).contains(&length) {
-        return Err(foreign());
-    }
-    let mut body = wire.take(usize::try_from(length - 16).unwrap_or(0)).await?;
-    body.advance(5);
-    let hello = fields(body).ok_or_else(foreign)?;
+pub(super) async fn talk(wire: &mut Wire, login: &Login, password: Option<&str>) -> Result<Verdict, Trouble> {
+    let hello = ask(wire, Document::default().int("hello", 1).text("$db", "admin")).await?;
     let is = |key: &str| matches!(hello.get(key), Some(Field::Bool(true)));
-    if !matches!(hello.get("ok"), Some(Field::Number(ok)) if *ok > 0.0) {
-        let why = match hello.get("errmsg") {
-            Some(Field::Text(text)) => text.clone(),
-            _ => "hello is not ok".to_owned(),
-        };
+    if let Some(why) = complaint(&hello) {
         return Err(Trouble::unknown("server", why));
     }
     let role = if is("isWritablePrimary") {
@@ -50,7 +43,7 @@ pub(super) async fn talk(wire: &mut Wire, login: &Login) -> Result<Verdict, Trou
     } else {
         "neither primary nor secondary yet"
     };
-    if let Some(wanted) = login.query.get("replica-set") {
+    if let Some(wanted) = login.query.get("replica-set").or_else(|| login.query.get("replicaSet")) {
         match hello.get("setName") {
             Some(Field::Text(name)) if name == wanted => {}
             Some(Field::Text(name)) => {
@@ -64,98 +57,49 @@ pub(super) async fn talk(wire: &mut Wire, login: &Login) -> Result<Verdict, Trou
     if wanted.map_or(role.starts_with("neither"), |key| !is(key)) {
         return Ok(Verdict::no("role", format!("is {role}")));
     }
-    Ok(Verdict::ready(format!("hello from a {role}")))
+    match &login.user {
+        Some(user) => {
+            login::log_in(wire, login, user, password).await?;
+            Ok(Verdict::ready(format!("hello from a {role}, logged in")))
+        }
+        None => Ok(Verdict::ready(format!("hello from a {role}"))),
+    }
 }
 
-/// `{hello: 1, $db: "admin"}`
-fn hello() -> BytesMut {
-    let mut document = BytesMut::new();
-    document.put_slice(b"\x10hello\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0");
+/// One command and its answer.
+async fn ask(wire: &mut Wire, command: Document) -> Result<BTreeMap<String, Field>, Trouble> {
+    wire.send(&message(command)).await?;
+    let mut head = wire.take(16).await?;
+    let (length, _id, _to, code) =
+        (head.get_u32_le(), head.get_u32_le(), head.get_u32_le(), head.get_u32_le());
+    let foreign = || Trouble::unknown("reply", "this is not MongoDB");
+    if code != OP_MSG || !(21..MOST).contains(&length) {
+        return Err(foreign());
+    }
+    let mut body = wire.take(usize::try_from(length - 16).unwrap_or(0)).await?;
+    body.advance(5);
+    fields(body).ok_or_else(foreign)
+}
+
+/// An OP_MSG: no flags, one section of kind 0.
+fn message(command: Document) -> BytesMut {
+    let document = command.finish();
     let mut out = BytesMut::new();
-    let size = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
-    out.put_u32_le(size(16 + 5 + 4 + document.len()));
+    out.put_u32_le(u32::try_from(16 + 5 + document.len()).unwrap_or(u32::MAX));
     out.put_u32_le(1);
     out.put_u32_le(0);
     out.put_u32_le(OP_MSG);
     out.put_u32_le(0);
     out.put_u8(0);
-    out.put_u32_le(size(4 + document.len()));
     out.put_slice(&document);
     out
 }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Field {
-    Bool(bool),
-    Number(f64),
-    Text(String),
-    Other,
-}
-
-/// The top level of a BSON document. <https://bsonspec.org/spec.html>
-fn fields(mut document: Bytes) -> Option<BTreeMap<String, Field>> {
-    let mut map = BTreeMap::new();
-    let size = usize::try_from(document.try_get_i32_le().ok()?).ok()?.checked_sub(4)?;
-    if document.len() < size {
-        return None;
-    }
-    document.truncate(size);
-    loop {
-        let kind = document.try_get_u8().ok()?;
-        if kind == 0 {
-            return Some(map);
-        }
-        let end = document.iter().position(|byte| *byte == 0)?;
-        let name = String::from_utf8_lossy(&document.split_to(end)).into_owned();
-        document.advance(1);
-        let mut skip = |count: usize| (document.len() >= count).then(|| document.split_to(count));
-        let field = match kind {
-            0x01 => Field::Number(skip(8)?.get_f64_le()),
-            0x02 => {
-                let length = usize::try_from(skip(4)?.get_i32_le()).ok()?;
-                let text = skip(length)?;
-                Field::Text(String::from_utf8_lossy(text.strip_suffix(&[0])?).into_owned())
-            }
-            0x03 | 0x04 => {
-                let length = usize::try_from(skip(4)?.get_i32_le()).ok()?;
-                skip(length.checked_sub(4)?)?;
-                Field::Other
-            }
-            0x05 => {
-                let length = usize::try_from(skip(4)?.get_i32_le()).ok()?;
-                skip(length + 1)?;
-                Field::Other
-            }
-            0x07 => skip(12).map(|_| Field::Other)?,
-            0x08 => Field::Bool(skip(1)?[0] != 0),
-            0x0a => Field::Other,
-            0x10 => Field::Number(f64::from(skip(4)?.get_i32_le())),
-            0x09 | 0x11 | 0x12 => skip(8).map(|_| Field::Other)?,
-            0x13 => skip(16).map(|_| Field::Other)?,
-            _ => return None,
-        };
-        map.insert(name, field);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documents() {
-        let mut bytes = b"\0\0\0\0\x08isWritablePrimary\0\x01\x02setName\0\x04\0\0\0rs0\0\x01ok\0".to_vec();
-        bytes.extend(1.0_f64.to_le_bytes());
-        bytes.push(0);
-        let length = u32::try_from(bytes.len()).unwrap();
-        bytes[..4].copy_from_slice(&length.to_le_bytes());
-        let map = fields(Bytes::from(bytes.clone())).unwrap();
-        assert_eq!(map["isWritablePrimary"], Field::Bool(true));
-        assert_eq!(map["setName"], Field::Text("rs0".into()));
-        assert_eq!(map["ok"], Field::Number(1.0));
-        for cut in 0..bytes.len() {
-            assert_eq!(fields(Bytes::copy_from_slice(&bytes[..cut])), None, "{cut}");
-        }
-        assert_eq!(hello().len(), usize::from(hello()[0]));
+/// What the server says is wrong, unless it is fine.
+fn complaint(answer: &BTreeMap<String, Field>) -> Option<String> {
+    match (answer.get("ok"), answer.get("errmsg")) {
+        (Some(Field::Number(ok)), _) if *ok > 0.0 => None,
+        (_, Some(Field::Text(text))) => Some(text.clone()),
+        _ => Some("the answer is not ok".to_owned()),
     }
 }

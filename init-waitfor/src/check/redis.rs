@@ -58,10 +58,10 @@ pub(super) async fn talk(
     {
         return Ok(Verdict::no("role", format!("is a {role}, wanted a {wanted}")));
     }
+    if options.database > 0 {
+        ask(wire, &["SELECT", &options.database.to_string()]).await?;
+    }
     if let Some(key) = login.query.get("exists") {
-        if options.database > 0 {
-            ask(wire, &["SELECT", &options.database.to_string()]).await?;
-        }
         if !matches!(ask(wire, &["EXISTS", key]).await?, Value::Number(1..)) {
             return Ok(Verdict::no("key", format!("no key {key}")));
         }
@@ -164,6 +164,7 @@ fn refused(text: &str) -> Trouble {
         _ if text.starts_with("ERR invalid password") || text.contains("without any password configured") => {
             Trouble::auth(text)
         }
+        _ if text.starts_with("ERR DB index") => Trouble::no("database", text),
         _ if text.starts_with("ERR max number of clients") => Trouble::no("starting", text),
         _ => Trouble::unknown("server", text),
     };

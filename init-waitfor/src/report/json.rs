@@ -51,7 +51,7 @@ pub(crate) fn describe(state: &State) -> Value {
     let (name, key) = match state.phase {
         Phase::Ready(_) => ("ready", "found"),
         Phase::Failed { .. } => ("failed", "reason"),
-        Phase::Blocked => ("blocked", "reason"),
+        Phase::Blocked(_) => ("blocked", "reason"),
         Phase::Waiting { .. } => ("waiting", "reason"),
     };
     let mut value = json!({ "target": state.name, "state": name, "attempts": state.attempts });

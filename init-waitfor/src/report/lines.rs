@@ -10,6 +10,8 @@ use crate::wait::{Change, Outcome, Phase, State};
 
 /// The same obstacle in other words is told at most this often per target.
 const WORDS: Duration = Duration::from_secs(10);
+/// Targets that a heartbeat names.
+const NAMED: usize = 10;
 
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -35,17 +37,22 @@ impl Lines {
         match &state.phase {
             Phase::Ready(_) => info!(on, attempts, found = reason, "ready"),
             Phase::Failed { code, .. } => warn!(on, attempts, code, reason, "failed for good"),
-            Phase::Blocked | Phase::Waiting { .. } => info!(on, attempts, reason, "not yet"),
+            Phase::Blocked(_) | Phase::Waiting { .. } => info!(on, attempts, reason, "not yet"),
         }
     }
 
     pub(super) fn beat(&mut self, states: &[State], elapsed: Duration) {
         let ready = states.iter().filter(|state| matches!(state.phase, Phase::Ready(_))).count();
-        let waiting: Vec<String> = states
+        let mut waiting: Vec<String> = states
             .iter()
             .filter(|state| !matches!(state.phase, Phase::Ready(_)))
+            .take(NAMED)
             .map(|state| format!("{} ({})", state.name, state.reason()))
             .collect();
+        let more = (states.len() - ready).saturating_sub(NAMED);
+        if more > 0 {
+            waiting.push(format!("and {more} more"));
+        }
         info!(
             ready,
             targets = states.len(),

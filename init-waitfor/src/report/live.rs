@@ -58,7 +58,7 @@ impl Live {
         let (mark, colour) = match &state.phase {
             Phase::Ready(_) => ('✓', "32"),
             Phase::Failed { .. } => ('✗', "31"),
-            Phase::Blocked => ('·', "2"),
+            Phase::Blocked(_) => ('·', "2"),
             Phase::Waiting { .. } => (FRAMES[self.frame % FRAMES.len()], "33"),
         };
         let name: String = state.name.chars().take(names).collect();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 pub use last_word::last_word;
 pub use redact::Redactor;
+pub(crate) use redact::is_telling;
 
 use crate::cli::{Cli, Output};
 use crate::wait::{Change, Outcome, State};
@@ -77,12 +78,12 @@ impl Report {
                 }
             }
             Report::Lines(lines) => {
-                if lines.heartbeat.due() {
+                if lines.heartbeat.due(Instant::now()) {
                     lines.beat(states, elapsed);
                 }
             }
             Report::Json(json) => {
-                if json.heartbeat.due() {
+                if json.heartbeat.due(Instant::now()) {
                     json.beat(states, elapsed);
                 }
             }
@@ -114,8 +115,7 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    fn due(&mut self) -> bool {
-        let now = Instant::now();
+    fn due(&mut self, now: Instant) -> bool {
         let due = now >= self.next;
         if due {
             self.next = now + HEARTBEAT;
@@ -124,10 +124,32 @@ impl Heartbeat {
     }
 }
 
-/// `1.2s`, `2m05s`.
+/// `12ms`, `1.2s`, `2m05s`.
 pub(crate) fn short(time: Duration) -> String {
     match time.as_secs() {
-        0..60 => format!("{:.1}s", time.as_secs_f64()),
+        0 => format!("{}ms", time.as_millis()),
+        1..60 => format!("{:.1}s", time.as_secs_f64()),
         seconds => format!("{}m{:02}s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_each_thirty_seconds() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat { next: start + HEARTBEAT };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let due: Vec<bool> =
+            [1, 29, 30, 31, 59, 60, 61].into_iter().map(|second| heartbeat.due(at(second))).collect();
+        assert_eq!(due, [false, false, true, false, false, true, false]);
+    }
+
+    #[test]
+    fn times_in_the_unit_that_fits() {
+        let told = [3, 999, 1200, 59_990, 125_000].map(|millis| short(Duration::from_millis(millis)));
+        assert_eq!(told, ["3ms", "999ms", "1.2s", "60.0s", "2m05s"]);
     }
 }

@@ -19,14 +19,28 @@ impl std::fmt::Debug for Literal {
 }
 
 /// Query keys whose values are secrets.
-const KEYS: [&str; 10] =
-    ["password", "passwd", "pwd", "token", "secret", "key", "sig", "signature", "auth", "credential"];
+const KEYS: [&str; 13] = [
+    "password",
+    "passwd",
+    "pwd",
+    "token",
+    "secret",
+    "key",
+    "apikey",
+    "sig",
+    "signature",
+    "auth",
+    "authorization",
+    "credential",
+    "credentials",
+];
 
 impl Redactor {
     /// Text shorter than three characters is no secret, but would tear up every sentence.
     pub fn learn(&self, secret: &str) {
         let mut list = self.literals.borrow_mut();
-        for text in [secret.to_owned(), decoded(secret), encoded(secret)] {
+        // As it is, as URLs spell it, and as `clean` leaves it when it has several lines.
+        for text in [secret.to_owned(), decoded(secret), encoded(secret), visible(secret)] {
             let literal = Literal(text);
             if literal.0.chars().count() >= 3 && !list.contains(&literal) {
                 list.push(literal);
@@ -43,10 +57,15 @@ impl Redactor {
         if let Some((userinfo, _)) = authority.rsplit_once('@') {
             match userinfo.split_once(':') {
                 Some((_, password)) => self.learn(password),
-                None if text.starts_with("http") || text.contains("git") => self.learn(userinfo),
+                None if ["http", "nats"].iter().any(|scheme| text.starts_with(scheme))
+                    || text.contains("git") =>
+                {
+                    self.learn(userinfo);
+                }
                 None => {}
             }
         }
+        crate::target::secrets(text).for_each(|part| self.learn(part));
         let query = rest.split_once('?').map_or("", |(_, query)| query);
         for pair in query.split('&') {
             if let Some((key, value)) = pair.split_once('=')
@@ -59,21 +78,47 @@ impl Redactor {
 
     /// The text without secrets, userinfo masked, control characters (of a server's answer, of a file) made visible.
     pub fn clean(&self, text: &str) -> String {
-        let mut text: String =
-            text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+        let mut text = visible(text);
         for literal in self.literals.borrow().iter() {
             if text.contains(&literal.0) {
                 text = text.replace(&literal.0, "***");
             }
         }
-        match podkit::secret::mask_url(&text) {
-            std::borrow::Cow::Borrowed(_) => text,
-            std::borrow::Cow::Owned(masked) => masked,
-        }
+        masked(&text)
     }
 }
 
-fn is_telling(key: &str) -> bool {
+/// Without control characters.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+}
+
+/// The userinfo of every URL in a text (a server's error, a redirect) masked: a lone user may be a token.
+fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>'))
+            .unwrap_or(after.len());
+        let (authority, behind) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            None => out.push_str(authority),
+            Some((userinfo, host)) => match userinfo.split_once(':') {
+                Some((user, _)) => out.extend([user, ":***@", host]),
+                None => out.extend(["***@", host]),
+            },
+        }
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Whether a key, a header or a parameter of this name holds a secret.
+pub(crate) fn is_telling(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     key.split(['-', '_', '.']).any(|part| KEYS.contains(&part))
         || key.ends_with("token")
@@ -111,6 +156,25 @@ mod tests {
         redactor.learn_url("https://ghp_token123@github.com/x");
         assert_eq!(redactor.clean("got ghp_token123"), "got ***");
         assert!(!format!("{redactor:?}").contains("s3cr"));
+    }
+
+    #[test]
+    fn every_url_of_a_text_is_masked() {
+        let redactor = Redactor::default();
+        assert_eq!(
+            redactor.clean("http://h/a redirects to https://u:other@h/, not http://tok@i and bob@example"),
+            "http://h/a redirects to https://u:***@h/, not http://***@i and bob@example"
+        );
+        assert_eq!(redactor.clean("postgres://app:p@w@db/x"), "postgres://app:***@db/x");
+    }
+
+    #[test]
+    fn secrets_of_several_lines_and_in_urls_that_are_none() {
+        let redactor = Redactor::default();
+        redactor.learn("line one\nline two");
+        assert_eq!(redactor.clean("said line one\nline two"), "said ***");
+        redactor.learn_url("postgres://app:s3c/r3t@db/x");
+        assert_eq!(redactor.clean("\"s3c\" is no port"), "\"***\" is no port");
     }
 
     #[test]

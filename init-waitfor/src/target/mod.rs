@@ -4,6 +4,7 @@ mod login;
 mod order;
 mod query;
 mod text;
+mod userinfo;
 mod words;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use login::Login;
 pub use query::Query;
 pub(crate) use text::closest;
 pub use text::{HostPort, Parts, host_port, parse_argument, split};
+pub(crate) use userinfo::secrets;
 pub use words::words;
 
 /// What is wrong with a piece of text and what to write instead.
@@ -85,6 +87,9 @@ fn target(entry: &TargetConfig, redactor: &Redactor) -> Result<Target, (&'static
     let text = entry.target.0.trim();
     redactor.learn_url(text);
     let parts = split(text).map_err(at("target"))?;
+    if !matches!(parts.scheme, "exec" | "file" | "unix" | "k8s" | "dns") {
+        userinfo::check(parts.whole).map_err(at("target"))?;
+    }
     let check = Check::new(&parts, entry, redactor)?;
     let name = match &entry.name {
         Some(name) if name.trim().is_empty() => {

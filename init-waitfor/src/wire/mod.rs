@@ -1,5 +1,6 @@
 //! Connections for the protocols spoken here by hand: TCP or unix socket, TLS at once or after a word in plain text.
 
+pub mod scram;
 mod trouble;
 
 use std::path::Path;

@@ -1,19 +1,16 @@
-//! Message brokers, caches and gRPC: logins against real servers, MongoDB and Kafka byte by byte from their specifications.
-
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+//! Message brokers, caches and gRPC: logins against real servers.
 
 use testkit::fake::{FakeH2, FakeTcp, H2Reply, TcpAnswer};
 
 use crate::servers::{directory, free_port, give, listening, program, start};
 use crate::waitfor;
 
-fn status(target: &str, code: i32, word: &str) {
+pub(crate) fn status(target: &str, code: i32, word: &str) {
     let done = waitfor().args(["status", "--attempt-timeout", "20s", target]).run();
     done.expect_code(code).expect_stdout(word);
 }
 
-fn refused(target: &str) {
+pub(crate) fn refused(target: &str) {
     let done = waitfor().args(["--fail-fast", "auth", "--timeout", "60s", target]).run();
     done.expect_code(84);
     assert!(!done.stderr().contains("wrong-pw"));
@@ -135,100 +132,28 @@ fn rabbitmq() {
     refused(&format!("amqp://app:wrong-pw@127.0.0.1:{port}"));
 }
 
-/// A server of one answer per request, each with its length in front, for byte-level fakes.
-fn scripted(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static, length_at: usize, little: bool) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { continue };
-            loop {
-                let mut head = [0; 4];
-                if stream.read_exact(&mut head).is_err() {
-                    break;
-                }
-                let size = if little { u32::from_le_bytes(head) } else { u32::from_be_bytes(head) };
-                let mut rest = vec![0; size as usize - length_at];
-                if stream.read_exact(&mut rest).is_err() || stream.write_all(&answer(&rest)).is_err() {
-                    break;
-                }
-            }
-        }
-    });
-    port
-}
-
 #[test]
-fn mongodb_by_its_specification() {
-    let document = |fields: &[u8]| {
-        let length = u32::try_from(fields.len() + 5).unwrap().to_le_bytes();
-        [&length[..], fields, &[0]].concat()
-    };
-    let serve = move |fields: &'static [u8]| {
-        scripted(
-            move |request| {
-                // OP_MSG, no flags, one section of kind 0 with {hello: 1, $db: "admin"}.
-                assert_eq!(request[8..12], 2013_u32.to_le_bytes());
-                assert!(
-                    request[17..].starts_with(b"\x1f\0\0\0\x10hello\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0")
-                );
-                let body = [&[0_u8; 5][..], &document(fields)].concat();
-                let length = u32::try_from(body.len() + 16).unwrap().to_le_bytes();
-                [&length[..], &[9, 0, 0, 0, 1, 0, 0, 0], &2013_u32.to_le_bytes(), &body].concat()
-            },
-            4,
-            true,
-        )
-    };
-    let port = serve(b"\x08isWritablePrimary\0\x01\x02setName\0\x04\0\0\0rs0\0\x01ok\0\0\0\0\0\0\0\xf0\x3f");
-    status(&format!("mongodb://127.0.0.1:{port}"), 0, "hello from a primary");
-    status(&format!("mongodb://127.0.0.1:{port}?replica-set=rs0&role=primary"), 0, "ready");
-    status(&format!("mongodb://127.0.0.1:{port}?replica-set=rs1"), 1, "is in replica set rs0");
-    status(&format!("mongodb://127.0.0.1:{port}?role=secondary"), 1, "is primary");
-    let port = serve(b"\x08isWritablePrimary\0\0\x08secondary\0\0\x01ok\0\0\0\0\0\0\0\xf0\x3f");
-    status(&format!("mongodb://127.0.0.1:{port}"), 1, "neither");
-    let port = serve(b"\x02errmsg\0\x05\0\0\0nope\0\x01ok\0\0\0\0\0\0\0\0\0");
-    status(&format!("mongodb://127.0.0.1:{port}"), 1, "nope");
-}
-
-#[test]
-fn kafka_by_its_specification() {
-    let serve = |error: i16, partitions: i32| {
-        scripted(
-            move |request| {
-                let key = i16::from_be_bytes([request[0], request[1]]);
-                let id = &request[4..8];
-                let body: Vec<u8> = match key {
-                    18 => [&0_i16.to_be_bytes()[..], &0_i32.to_be_bytes()].concat(),
-                    3 => {
-                        // Version 4, one topic, and the broker may not make it.
-                        assert_eq!(request[2..4], [0, 4]);
-                        assert!(request.ends_with(b"\0\0\0\x01\0\x06orders\0"), "{request:?}");
-                        [
-                            &[0, 0, 0, 0][..],
-                            &1_i32.to_be_bytes(),
-                            &[0, 0, 0, 1, 0, 1, b'h', 0, 0, 0x23, 0x84, 0xff, 0xff],
-                            &[0xff, 0xff, 0, 0, 0, 1],
-                            &1_i32.to_be_bytes(),
-                            &error.to_be_bytes(),
-                            b"\0\x06orders\0",
-                            &partitions.to_be_bytes(),
-                        ]
-                        .concat()
-                    }
-                    other => panic!("request {other}"),
-                };
-                let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-                [&length[..], id, &body].concat()
-            },
-            0,
-            false,
-        )
-    };
-    status(&format!("kafka://127.0.0.1:{}", serve(0, 1)), 0, "ApiVersions answered");
-    status(&format!("kafka://127.0.0.1:{}?topic=orders", serve(0, 3)), 0, "topic orders with 3 partitions");
-    status(&format!("kafka://127.0.0.1:{}?topic=orders", serve(3, 0)), 1, "no topic orders");
-    status(&format!("kafka://127.0.0.1:{}?topic=orders", serve(5, 0)), 1, "no leader");
+fn redis_users_databases_and_a_server_that_loads() {
+    let Some(redis) = program("redis-server", "redis-server") else { return };
+    let port = free_port();
+    let text = port.to_string();
+    let rules = ["app", "on", ">acl-pw", "~*", "+ping", "+role", "+select", "+exists"];
+    let user: Vec<&str> = std::iter::once("--user").chain(rules).collect();
+    let mut args = vec!["--port", &text, "--save", "", "--bind", "127.0.0.1", "--user", "default", "off"];
+    args.extend(user);
+    start("redis", &redis, &directory("redis"), args);
+    listening(port);
+    status(&format!("redis://app:acl-pw@127.0.0.1:{port}/3?role=master"), 0, "PONG, master");
+    status(&format!("redis://app:acl-pw@127.0.0.1:{port}/99"), 1, "DB index is out of range");
+    refused(&format!("redis://app:wrong-pw@127.0.0.1:{port}"));
+    refused(&format!("redis://127.0.0.1:{port}"));
+    // A real one in the state is gone before a test can look, so its sentence from networking.c.
+    let loading = TcpAnswer::Send(b"-LOADING Redis is loading the dataset in memory\r\n".to_vec());
+    let loading = FakeTcp::start(loading);
+    let wait = waitfor().args(["--max-interval", "200ms", &format!("redis://{}", loading.addr())]).spawn();
+    wait.wait_log("it loads", |line| line["reason"].as_str().unwrap_or("").contains("LOADING"));
+    loading.always(TcpAnswer::Greet(b"+PONG\r\n*1\r\n$6\r\nmaster\r\n".to_vec()));
+    wait.wait_exit().expect_code(0);
 }
 
 #[test]

@@ -12,6 +12,13 @@ fn wrong_usage_is_2() {
         (vec!["tpc://a:1"], "did you mean tcp://"),
         (vec!["db:5432"], "write tcp://db:5432"),
         (vec!["tcp://db"], "no port"),
+        (vec!["tcp://a:1,b:2"], "several hosts"),
+        (vec!["wait", "tcp://a:1"], "name the target alone"),
+        (vec!["expalin", "db"], "did you mean the subcommand explain"),
+        (vec!["postgres://app:pa/ss@db/x"], "write %2F for /"),
+        (vec!["kafka://a:1?sasl=plain"], "sasl without a user"),
+        (vec!["kafka://u:p@a:1?sasl=gssapi"], "scram-sha-512"),
+        (vec!["mongodb://a/?authMechanism=GSSAPI"], "only SCRAM-SHA-256"),
         (vec!["tcp://db:99999"], "no port"),
         (vec!["tls://db:1?min-dyas=3"], "did you mean \"min-days\""),
         (vec!["dns://a?type=X"], "one of A, AAAA"),
@@ -24,6 +31,8 @@ fn wrong_usage_is_2() {
         (vec!["write", "a"], "DEST"),
         (vec!["--http-status", "abc", "http://a/"], "set of statuses"),
         (vec!["--http-match", "(", "http://a/"], "http.match"),
+        (vec!["--http-match-header", "X: (", "http://a/"], "http.match_headers"),
+        (vec!["--http-json", "status", "http://a/"], "write for example $.status"),
     ] {
         let done = waitfor().args(&args).run();
         let code = done.code();
@@ -135,4 +144,54 @@ fn schema_completions_and_version() {
     waitfor().arg("--version").run().expect_code(0).expect_stdout(env!("CARGO_PKG_VERSION"));
     let done = waitfor().arg("--help").run();
     done.expect_code(0).expect_stdout("WAITFOR_TIMEOUT").expect_stdout("dns://name").expect_stdout("124");
+}
+
+/// ph4r5h4d/wait4it#46, #231; vishnubob/wait-for-it#79: targets of several kinds, and a file that holds them.
+#[test]
+fn every_kind_of_target_in_one_file() {
+    let (pod, tcp) = (PodDir::new(), testkit::fake::FakeTcp::start(testkit::fake::TcpAnswer::Echo));
+    let (dns, http) = (testkit::fake::FakeDns::start(), testkit::fake::FakeHttp::start());
+    dns.records("orders.example", "A", &["10.0.0.1"]);
+    let socket = pod.join("s");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let text = format!(
+        "\
+timeout: 20s
+targets:
+  - {{name: name, target: 'dns://orders.example?type=A'}}
+  - {{name: port, target: 'tcp://{}', after: [name]}}
+  - {{name: socket, target: 'unix://{}'}}
+  - {{name: page, target: '{}', http: {{status: 2xx, headers: {{X-Probe: 'yes'}}, match_headers: {{content-length: ''}}}}}}
+  - {{name: file, target: 'file://{}'}}
+  - {{name: command, target: 'exec:', command: [test, -d, /]}}
+  - {{name: gone, target: 'not:tcp://127.0.0.1:1', after: [port, page]}}
+",
+        tcp.addr(),
+        socket.display(),
+        http.url("/"),
+        pod.path().display()
+    );
+    let conf = pod.write("resolv.conf", dns.resolv_conf(""));
+    let proc = waitfor().arg("--resolv-conf").arg(conf).arg("--config").arg(pod.write("waitfor.yaml", text));
+    let done = proc.args(["-o", "json"]).run();
+    let end: serde_json::Value =
+        serde_json::from_str(done.expect_code(0).stdout_lines().last().unwrap()).unwrap();
+    assert_eq!(end["ready"], 7);
+}
+
+/// cilium/cilium#6230, openshift/cluster-dns-operator#65: a gate without an end hides its reason.
+#[test]
+fn there_is_an_end_unless_one_says_no() {
+    let done = waitfor().args(["--print-config", "tcp://a:1"]).run();
+    done.expect_code(0).expect_stdout("timeout: 5m").expect_stdout("attempt_timeout: 3s");
+    waitfor()
+        .args(["-t", "9s", "--print-config", "tcp://a:1"])
+        .run()
+        .expect_code(0)
+        .expect_stdout("timeout: 9s");
+    waitfor()
+        .args(["-t", "0", "--print-config", "tcp://a:1"])
+        .run()
+        .expect_code(0)
+        .expect_stdout("timeout: 0");
 }

@@ -51,10 +51,50 @@ fn a_silent_first_address_does_not_hide_the_second() {
     done.expect_code(0).expect_stdout(&format!("127.0.0.3:{port} accepts"));
 }
 
+/// jeffbski/wait-on#109, #137, #155; bahmutov/start-server-and-test#356: `localhost` was one family only, the listener the other.
 #[test]
 fn localhost_means_both_families() {
-    let tcp = FakeTcp::start(TcpAnswer::Echo);
-    waitfor().args(["status", &format!("tcp://localhost:{}", tcp.addr().port())]).run().expect_code(0);
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(listener) = TcpListener::bind(address) else {
+            testkit::skip_or_fail("a listener on ::1: there is no IPv6 here");
+            continue;
+        };
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // Enough of HTTP for one answer.
+                let _ =
+                    std::io::Write::write_all(&mut &stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        // Also with a hosts file that knows one family, as Debian's containers have it.
+        let pod = PodDir::new();
+        let hosts = pod.write("hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+        for targets in [format!("tcp://localhost:{port}"), format!("http://localhost:{port}/")] {
+            waitfor().args(["status", &targets]).run().expect_code(0);
+            let proc = testkit::Proc::new(env!("CARGO_BIN_EXE_init-waitfor")).arg("--hosts").arg(&hosts);
+            proc.args(["status", &targets]).run().expect_code(0);
+        }
+    }
+}
+
+/// KitStream/initium: only the first address of a name is tried; over HTTP, too.
+#[test]
+fn http_goes_to_whichever_address_answers() {
+    let (pod, dns) = (PodDir::new(), FakeDns::start());
+    let http = testkit::fake::FakeHttp::start();
+    dns.records("app.example", "AAAA", &["::1"]);
+    dns.records("app.example", "A", &["127.0.0.2", "127.0.0.1"]);
+    let conf = pod.write("resolv.conf", dns.resolv_conf(""));
+    let url = format!("http://app.example:{}/", http.addr().port());
+    let proc = || waitfor().arg("--resolv-conf").arg(&conf);
+    proc().args(["status", &url]).run().expect_code(0);
+    http.down();
+    // Every address is named, because each of them was asked.
+    let done = proc().args(["status", &url]).run();
+    for address in ["[::1]:", "127.0.0.2:", "127.0.0.1:", "connection refused"] {
+        done.expect_code(1).expect_stdout(address);
+    }
 }
 
 #[test]

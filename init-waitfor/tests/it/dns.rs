@@ -174,6 +174,63 @@ fn every_record_type_with_min_and_expect() {
     }
 }
 
+/// wait4x asks only the first nameserver for these types, and a public one where resolv.conf cannot be read.
+#[test]
+fn every_type_goes_to_the_second_server_and_to_none_that_is_not_ours() {
+    let (pod, bad, good) = (PodDir::new(), FakeDns::start(), FakeDns::start());
+    bad.all(Some(DnsAnswer::ServFail));
+    good.records("web.example", "MX", &["10 mail.example."]);
+    good.records("web.example", "NS", &["ns1.example."]);
+    good.records("web.example", "TXT", &["\"x\""]);
+    good.records("web.example", "SRV", &["1 1 80 a.example."]);
+    let servers = format!("nameserver {}\nnameserver {}\noptions timeout:1\n", bad.addr(), good.addr());
+    let conf = pod.write("resolv.conf", servers);
+    for kind in ["MX", "NS", "TXT", "SRV"] {
+        let target = format!("dns://web.example?type={kind}");
+        waitfor().arg("--resolv-conf").arg(&conf).args(["status", &target]).run().expect_code(0);
+    }
+    let done = waitfor()
+        .args([
+            "--resolv-conf",
+            "/nonexistent",
+            "--attempt-timeout",
+            "1s",
+            "explain",
+            "-o",
+            "json",
+            "web.example",
+        ])
+        .run();
+    let told: serde_json::Value = serde_json::from_str(&done.expect_code(1).stdout()).unwrap();
+    assert_eq!(told["servers"], serde_json::json!(["127.0.0.1:53"]));
+}
+
+/// k3s-io/k3s#6132, #6561; moby/moby#45553; kubernetes/kubernetes#64924: what musl's resolver stumbles over.
+#[test]
+fn what_musl_stumbles_over() {
+    let (pod, dns) = (PodDir::new(), FakeDns::start());
+    dns.records("db.example", "A", &["10.0.0.5"]);
+    dns.records("a.b.example.corp", "A", &["10.0.0.6"]);
+    for (rest, name) in [
+        ("search .", "db.example"),
+        ("search . corp", "db.example"),
+        ("search . corp\noptions ndots:5", "a.b.example"),
+        // As many dots as ndots: tried as it is first, with the list behind.
+        ("search corp\noptions ndots:2", "a.b.example"),
+        ("search corp\noptions ndots:1", "a.b.example"),
+    ] {
+        let done =
+            asking(&pod, &dns, rest).args(["-o", "json", "--timeout", "25s", &format!("dns://{name}")]).run();
+        done.expect_code(0).expect_stdout("\"attempts\":1");
+    }
+    // The name itself answers SERVFAIL, which is what CoreDNS's upstream does to names of the cluster.
+    dns.set("a.b.example", "A", DnsAnswer::ServFail);
+    dns.set("a.b.example", "AAAA", DnsAnswer::ServFail);
+    let done =
+        asking(&pod, &dns, "search corp").args(["-o", "json", "--timeout", "25s", "dns://a.b.example"]).run();
+    done.expect_code(0).expect_stdout("\"attempts\":1").expect_stdout("a.b.example.corp 10.0.0.6");
+}
+
 #[test]
 fn a_name_that_appears_late_is_seen_without_a_cache_in_between() {
     let (pod, dns) = (PodDir::new(), FakeDns::start());

@@ -192,3 +192,123 @@ fn it_works_as_process_one() {
     done.expect_code(0);
     eventually("the command ran as PID 1", || ran.exists().then_some(()));
 }
+
+/// KitStream/initium, docker-compose-wait: one target after the other, so that one slow one hides all the others.
+#[test]
+fn targets_are_tried_at_the_same_time() {
+    let pod = PodDir::new();
+    let (a, b) = (pod.join("a").display().to_string(), pod.join("b").display().to_string());
+    // Each waits for what the other does, within one attempt.
+    let script = |own: &str, other: &str| {
+        format!(
+            "exec:sh -c 'touch {own}; i=0; while [ ! -e {other} ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done; test -e {other}'"
+        )
+    };
+    let done = waitfor()
+        .args([
+            "-o",
+            "json",
+            "--attempt-timeout",
+            "60s",
+            "--timeout",
+            "60s",
+            &script(&a, &b),
+            &script(&b, &a),
+        ])
+        .run();
+    let end: serde_json::Value =
+        serde_json::from_str(done.expect_code(0).stdout_lines().last().unwrap()).unwrap();
+    for target in end["targets"].as_array().unwrap() {
+        assert_eq!(target["attempts"], 1, "{end}");
+    }
+}
+
+#[test]
+fn what_is_hopeless_ends_the_wait_at_once_when_the_rest_is_not_enough() {
+    let http = testkit::fake::FakeHttp::start();
+    http.always(testkit::fake::Answer::Status(401));
+    let (_tcp, open) = open();
+    let hopeless = http.url("/");
+    let run = |args: &[&str]| waitfor().args(["--fail-fast", "auth"]).args(args).run();
+    // With no end of its own, the wait must end by itself.
+    let done = run(&["--timeout", "0", &hopeless, CLOSED]);
+    done.expect_code(84).expect_stderr("cannot become ready (0 of 2 targets ready): http://");
+    let done = run(&["--timeout", "0", "--min", "2", &hopeless, &hopeless, CLOSED]);
+    done.expect_code(84).expect_stderr("targets ready, 2 needed)");
+    // One is enough, and one is left: it goes on waiting, or is done.
+    run(&["--timeout", "500ms", "--any", &hopeless, CLOSED]).expect_code(84).expect_stderr("not ready after");
+    run(&["--timeout", "0", "--any", &hopeless, &open]).expect_code(0);
+    run(&["--timeout", "0", "--min", "1", &hopeless, &open]).expect_code(0);
+    // What waits for something hopeless is hopeless.
+    let pod = PodDir::new();
+    let config = format!(
+        "timeout: 0\nfail_fast: auth\nrequire: any\ntargets:\n  - {{target: '{hopeless}', name: api}}\n  - {{target: '{CLOSED}', name: db, after: [api]}}\n"
+    );
+    let done = waitfor().arg("--config").arg(pod.write("waitfor.yaml", config)).run();
+    done.expect_code(84).expect_stderr("db: waits for api");
+}
+
+#[test]
+fn how_many_of_how_many() {
+    let (_tcp, open) = open();
+    let run = |args: &[&str]| waitfor().args(["--timeout", "600ms"]).args(args).run();
+    run(&[&open, CLOSED]).expect_code(124).expect_stderr("(1 of 2 targets ready): tcp://127.0.0.1:1");
+    run(&["--min", "2", &open, CLOSED, CLOSED])
+        .expect_code(124)
+        .expect_stderr("(1 of 3 targets ready, 2 needed)");
+    let done = run(&[CLOSED]);
+    done.expect_code(124);
+    assert!(!done.stderr().contains("targets ready"), "one target needs no counting");
+}
+
+#[test]
+fn an_attempt_longer_than_the_wait_still_gives_its_reason() {
+    let tcp = FakeTcp::start(TcpAnswer::Hang);
+    let target = format!("memcached://{}", tcp.addr());
+    let done = waitfor().args(["--timeout", "700ms", "--attempt-timeout", "60s", &target]).run();
+    done.expect_code(124).expect_stderr("no reply in time");
+}
+
+/// The table of the README; 80 to 83, 86 and 87 belong to databases, 85 to Jobs.
+#[test]
+fn the_exit_codes() {
+    let (_tcp, open) = open();
+    let http = testkit::fake::FakeHttp::start();
+    http.always(testkit::fake::Answer::Status(401));
+    let refused = http.url("/");
+    let pod = PodDir::new();
+    let plain = pod.write("plain", "no program").display().to_string();
+    let bad = pod.write("bad.yaml", "targets: 5\n").display().to_string();
+    for (args, code) in [
+        (vec![open.as_str()], 0),
+        (vec!["status", CLOSED], 1),
+        (vec!["explain", "--attempt-timeout", "1s", "dns://nothing.invalid?server=127.0.0.1:1"], 1),
+        (vec!["--nonsense"], 2),
+        (vec![], 2),
+        (vec!["--config", &bad], 78),
+        (vec!["--min", "2", CLOSED], 78),
+        (vec!["--timeout", "300ms", &refused], 84),
+        (vec!["--timeout", "300ms", CLOSED], 124),
+        (vec![open.as_str(), "--", &plain], 126),
+        (vec![open.as_str(), "--", "/nonexistent/app"], 127),
+        (vec![open.as_str(), "--", "sh", "-c", "exit 7"], 7),
+        (vec![open.as_str(), "--", "sh", "-c", "exit 124"], 124),
+    ] {
+        waitfor().args(&args).run().expect_code(code);
+    }
+    // Replaced by its command, the process itself ends by the signal: 128+n for a shell and for the kubelet.
+    let done = waitfor().args([&open, "--", "sh", "-c", "kill -9 $$"]).run();
+    assert_eq!(done.signal(), Some(9));
+}
+
+/// jwilder/dockerize#118: a line for each attempt floods the log.
+#[test]
+fn a_log_line_for_each_change_and_not_for_each_attempt() {
+    let done =
+        waitfor().args(["--timeout", "3s", "--interval", "10ms", "--max-interval", "20ms", CLOSED]).run();
+    done.expect_code(124);
+    assert_eq!(done.logs().iter().filter(|line| line["message"] == "not yet").count(), 1);
+    let attempts = done.stderr();
+    let attempts = attempts.split(" attempts)").next().and_then(|text| text.rsplit('(').next());
+    assert!(attempts.and_then(|count| count.parse::<u32>().ok()).unwrap() > 5, "{}", done.stderr());
+}

@@ -149,3 +149,22 @@ fn a_refused_login_has_its_own_code() {
     let done = waitfor().args(["--fail-fast", "auth", &http.url("/")]).run();
     done.expect_code(84).expect_stderr("cannot become ready");
 }
+
+/// wait4x: inverted, any error counts as "down".
+#[test]
+fn not_http_needs_an_answer() {
+    let http = FakeHttp::start();
+    let target = format!("not:{}", http.url("/"));
+    for (answer, code) in [
+        (Answer::Status(200), 1),
+        (Answer::Status(503), 0),
+        (Answer::Hang, 1),
+        (Answer::Close, 1),
+        (Answer::Reset, 1),
+    ] {
+        http.always(answer);
+        waitfor().args(["--attempt-timeout", "1500ms", "status", &target]).run().expect_code(code);
+    }
+    http.down();
+    waitfor().args(["status", &target]).run().expect_code(0).expect_stdout("connection refused");
+}

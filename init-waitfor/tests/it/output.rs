@@ -75,3 +75,60 @@ fn terminal_escapes_of_servers_do_not_get_through() {
     done.expect_code(1).expect_stdout("red");
     assert!(!done.stdout().contains('\x1b') && !done.stdout().contains('\x07'));
 }
+
+/// Programs read these: the README's table of events.
+#[test]
+fn events_keep_their_names_and_keys() {
+    let done = waitfor().args(["-o", "json", "--timeout", "700ms", "exec:true", "tcp://127.0.0.1:1"]).run();
+    let events: Vec<serde_json::Value> =
+        done.expect_code(124).stdout_lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let keys =
+        |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    let of = |name: &str, state: &str| {
+        let wanted = |event: &&serde_json::Value| {
+            event["event"] == name && (state.is_empty() || event["state"] == state)
+        };
+        keys(events.iter().find(wanted).unwrap_or_else(|| panic!("no {name} {state}: {events:?}")))
+    };
+    assert_eq!(of("start", ""), "event time targets required");
+    assert_eq!(of("state", "ready"), "event time target state attempts found");
+    assert_eq!(of("state", "waiting"), "event time target state attempts reason");
+    assert_eq!(of("end", ""), "event time elapsed_ms ready targets result code");
+    let end = events.last().unwrap();
+    assert_eq!((&end["result"], &end["code"], &end["ready"]), (&"timeout".into(), &124.into(), &1.into()));
+    assert_eq!(keys(&end["targets"][1]), "target state attempts reason");
+}
+
+#[test]
+fn quiet_is_quiet_on_a_terminal_too() {
+    let done = plain().on_terminal().args(["-q", "exec:true"]).run();
+    assert_eq!(done.expect_code(0).stdout().trim(), "");
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_stop_the_gate() {
+    let pod = PodDir::new();
+    let mark = pod.join("ran");
+    let line = format!(
+        "{} --hosts /dev/null -o json exec:true exec:false --any -- touch {} | true",
+        env!("CARGO_BIN_EXE_init-waitfor"),
+        mark.display()
+    );
+    testkit::Proc::new("sh").args(["-c", &line]).run().expect_code(0);
+    testkit::eventually("the command ran", || mark.exists().then_some(()));
+}
+
+#[test]
+fn servers_that_talk_too_much() {
+    let tcp = FakeTcp::start(TcpAnswer::Send([b"-ERR ", &[b'x'; 1 << 20][..], b"\r\n"].concat()));
+    let (pod, target) = (PodDir::new(), format!("redis://{}", tcp.addr()));
+    let log = pod.join("termination");
+    let done = testkit::Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))
+        .arg("--termination-log")
+        .arg(&log)
+        .args(["--timeout", "2s", &target])
+        .run();
+    done.expect_code(124).expect_stderr("ERR xxx");
+    assert!(done.stderr().len() < 20_000, "{} bytes", done.stderr().len());
+    assert!(std::fs::read(log).unwrap().len() <= 2048);
+}

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use regex::bytes::Regex;
+use reqwest::header::{HeaderMap, HeaderName};
 use serde_json_path::JsonPath;
 
 use crate::config::HttpConfig;
@@ -11,6 +12,8 @@ use crate::target::Wrong;
 #[derive(Debug)]
 pub(super) struct Expect {
     statuses: Vec<RangeInclusive<u16>>,
+    /// Headers that must be there, and what (one of) their values must match.
+    headers: Vec<(HeaderName, Option<Regex>)>,
     matches: Option<Regex>,
     json: Vec<Selected>,
 }
@@ -34,12 +37,29 @@ impl Expect {
                 })?),
                 None => None,
             };
+        let headers: Result<Vec<_>, _> =
+            request.match_headers.iter().map(|(name, text)| header(name, text)).collect();
+        let headers = headers.map_err(|wrong| ("http.match_headers", wrong))?;
         let json: Result<Vec<_>, _> = request.json.iter().map(|text| selected(text)).collect();
-        Ok(Expect { statuses, matches, json: json.map_err(|wrong| ("http.json", wrong))? })
+        Ok(Expect { statuses, headers, matches, json: json.map_err(|wrong| ("http.json", wrong))? })
     }
 
     pub(super) fn status(&self, status: u16) -> bool {
         self.statuses.iter().any(|range| range.contains(&status))
+    }
+
+    pub(super) fn headers(&self, headers: &HeaderMap) -> Result<(), String> {
+        for (name, wanted) in &self.headers {
+            let mut values = headers.get_all(name).iter().peekable();
+            let Some(first) = values.peek() else { return Err(format!("there is no header {name}")) };
+            let first: String = String::from_utf8_lossy(first.as_bytes()).chars().take(80).collect();
+            if let Some(wanted) = wanted
+                && !values.any(|value| wanted.is_match(value.as_bytes()))
+            {
+                return Err(format!("the header {name}: {first} does not match {wanted}"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn wants_body(&self) -> bool {
@@ -77,6 +97,20 @@ impl Expect {
 /// `$.status=UP` means the string as well as `$.status="UP"`.
 fn same(node: &serde_json::Value, expected: &serde_json::Value) -> bool {
     node == expected || expected.as_str().is_some_and(|text| node.as_str() == Some(text))
+}
+
+fn header(name: &str, text: &str) -> Result<(HeaderName, Option<Regex>), Wrong> {
+    let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        Wrong::new(format!("{name:?} is no header name"), "write 'Name' or 'Name: expression'")
+    })?;
+    let expression = match text {
+        "" => None,
+        text => Some(
+            Regex::new(text)
+                .map_err(|error| Wrong::new(format!("{name}: {error}"), "correct the expression"))?,
+        ),
+    };
+    Ok((header, expression))
 }
 
 /// `200-299,401`, `2xx`.
@@ -145,6 +179,29 @@ mod tests {
         for bad in ["", "abc", "299-200", "20", "0xx", "200-"] {
             assert!(statuses(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn headers_by_name_in_any_case_and_by_expression() {
+        let expect = |list: &[(&str, &str)]| {
+            let match_headers =
+                list.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            Expect::new(&HttpConfig { match_headers, ..HttpConfig::default() })
+        };
+        let mut headers = HeaderMap::new();
+        headers.append("x-state", "starting".parse().unwrap());
+        headers.append("x-state", "ready".parse().unwrap());
+        for good in
+            [&[("X-State", "")][..], &[("X-STATE", "^ready$")], &[("x-state", "start"), ("X-State", "re")]]
+        {
+            assert_eq!(expect(good).unwrap().headers(&headers), Ok(()), "{good:?}");
+        }
+        let error = expect(&[("X-State", "^done$")]).unwrap().headers(&headers).unwrap_err();
+        assert_eq!(error, "the header x-state: starting does not match ^done$");
+        assert!(
+            expect(&[("X-Other", "")]).unwrap().headers(&headers).unwrap_err().contains("no header x-other")
+        );
+        assert!(expect(&[("X State", "")]).is_err() && expect(&[("X-State", "(")]).is_err());
     }
 
     #[test]
