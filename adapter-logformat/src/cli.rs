@@ -44,7 +44,7 @@ pub struct ConvertArgs {
     /// Format of the lines, one that `formats` lists; `auto` finds out per file
     #[arg(long, value_name = "FORMAT", global = true)]
     pub from: Option<String>,
-    /// The server's own format string: nginx' log_format with --from nginx, Apache's LogFormat with --from apache
+    /// The server's own format string, such as nginx' log_format with --from nginx; the expression for regex and grok, the columns for csv
     #[arg(long, value_name = "STRING", global = true)]
     pub pattern: Option<String>,
     /// File, glob (in quotes), tcp://:PORT, udp://:PORT, unix:///PATH, unixgram:///PATH, fifo:///PATH, or - for stdin; may be given several

@@ -23,7 +23,8 @@ pub struct Config {
     /// Format of the lines, one that `adapter-logformat formats` lists; `auto` finds out per file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The server's own format string, for the formats `nginx` (its `log_format`) and `apache` (its `LogFormat`).
+    /// The server's own format string: `log_format` of nginx, `LogFormat` of Apache, a pattern of logback, `log_line_prefix` of PostgreSQL, …; a regular
+    /// expression for `regex`, an expression for `grok`, the columns for `csv`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
     /// Files and globs to follow, sockets and FIFOs to listen on (`tcp://`, `udp://`, `unix://`, `unixgram://`, `fifo://`), or `-` for stdin (the
@@ -77,7 +78,8 @@ pub struct Stream {
     /// Format of the lines; default: the one above, or `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The server's own format string, for the formats `nginx` (its `log_format`) and `apache` (its `LogFormat`).
+    /// The server's own format string: `log_format` of nginx, `LogFormat` of Apache, a pattern of logback, `log_line_prefix` of PostgreSQL, …; a regular
+    /// expression for `regex`, an expression for `grok`, the columns for `csv`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
     /// Time zone of times that name none; default: the one above.
@@ -228,6 +230,19 @@ impl podkit::Config for Config {
             check_multiline(&at("multiline"), stream.multiline.as_deref(), report);
             self.check_fields(&at("fields"), &stream.fields, report);
         }
+        for stream in self.inputs() {
+            let from = stream.from.as_deref().and_then(Format::by_name);
+            if let (Some(format), None) = (from, &stream.pattern)
+                && format.entry().needs_pattern()
+            {
+                let remedy = format!("write pattern: beside from: {}", format.name());
+                report.problem(
+                    "pattern",
+                    format!("is missing; the format {} needs one", format.name()),
+                    remedy,
+                );
+            }
+        }
         if let Err(error) = Redactor::compile(&self.redact) {
             report.problem("redact", error, "correct the pattern");
         }
@@ -341,7 +356,7 @@ fn check_pattern(at: &str, from: Option<&str>, pattern: Option<&str>, report: &m
         report.problem(
             at,
             problem,
-            "write the log_format of nginx with from: nginx, or the LogFormat of Apache with from: apache",
+            "write the server's own format string beside its format, such as the log_format of nginx with from: nginx",
         );
     }
 }

@@ -406,6 +406,31 @@ mod tests {
         assert!(events(&Rule::Traces, &format!("before\n{RUST}"), true).0.len() <= 3);
     }
 
+    const DOTNET: &str = "fail: Shop.Orders[0]\n      Order failed\nSystem.InvalidOperationException: no such order\n ---> System.IO.IOException: gone\n   at Shop.Store.Load(Int32 id) in /src/Store.cs:line 12\n   --- End of inner exception stack trace ---\n   at Shop.Orders.Get(Int32 id) in /src/Orders.cs:line 31\n";
+    const RUBY: &str = "shop.rb:4:in `fetch': no such order (ArgumentError)\n\tfrom shop.rb:9:in `block in main'\n\tfrom shop.rb:12:in `<main>'\n";
+    const PHP: &str = "PHP Fatal error:  Uncaught InvalidArgumentException: no such order in /srv/shop.php:7\nStack trace:\n#0 /srv/shop.php(12): order(7)\n#1 {main}\n  thrown in /srv/shop.php on line 7\n";
+
+    #[test]
+    fn traces_of_dotnet_ruby_and_php_are_one_event_each() {
+        // .NET's console logger indents the message below the category; that line is its own.
+        for (text, lines) in [(DOTNET, vec![1, 1, 5]), (RUBY, vec![3]), (PHP, vec![5])] {
+            let both = format!("before\n{text}after\n");
+            let want: Vec<u64> = [vec![1], lines, vec![1]].concat();
+            assert_eq!(events(&Rule::Traces, &both, true).0, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_formats_ask_for() {
+        let slow = "# Time: 1\n# User@Host: a\nselect 1\nfrom t;\n# User@Host: b\nselect 2;\n# Time: 2\n# User@Host: c\nx;\n";
+        assert_eq!(events(&Rule::Slow, slow, true).0, [4, 2, 3]);
+        assert_eq!(events(&Rule::Quotes, "a,\"b\nc\nd\",e\nf\n\"g\"\n", true).0, [3, 1, 1]);
+        assert_eq!(events(&Rule::Indented, "a\n\tb\n c\nd\n", true).0, [3, 1]);
+        for entry in crate::decode::FORMATS {
+            assert!(Rule::default_of(entry.join).is_ok(), "{}", entry.name);
+        }
+    }
+
     #[test]
     fn ordinary_lines_stay_apart() {
         let text = "a\n  indented text\nError: not a trace\nat the end\n{\"json\":1}\n\tat x.y(z)\n";

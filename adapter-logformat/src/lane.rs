@@ -575,7 +575,11 @@ mod tests {
         assert_eq!(recovered.as_deref(), Some(bare), "{name} {schema:?} {text}");
         let (text, _) = convert(&mut lane(name, schema, Original::Failed), line);
         let text = text.trim_end_matches('\n');
-        if schema == Schema::Logfmt { pairs(text) } else { strict(text) };
+        if schema == Schema::Logfmt {
+            pairs(text)
+        } else {
+            strict(text)
+        };
     }
 
     fn json_like() -> impl Strategy<Value = String> {

@@ -40,6 +40,11 @@ impl Severity {
         }
     }
 
+    /// OpenTelemetry SeverityNumber, 1 to 24; 0 is "not said".
+    pub fn from_otel(number: i64) -> Option<Self> {
+        u8::try_from(number).ok().filter(|n| (1..=24).contains(n)).map(Self)
+    }
+
     /// Syslog severity 0 (emergency) to 7 (debug), RFC 5424 table 2.
     pub fn from_syslog(code: u8) -> Option<Self> {
         Some(match code {

@@ -4,7 +4,10 @@
 //! A key that is none of these keeps its name. Two keys that mean the same (`msg` and `message`) are both kept: the first
 //! takes the meaning, the second keeps its name.
 
-use super::Context;
+use super::{
+    Context,
+    dialect_servers::{self, Kind},
+};
 use crate::{
     json::{Member, Token, object},
     record::{Field, Record, Value},
@@ -13,8 +16,8 @@ use crate::{
     time::{Time, epoch, number},
 };
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Meaning {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Meaning {
     Time,
     Level,
     Message,
@@ -23,6 +26,18 @@ enum Meaning {
     Is(Field),
     /// Said by the schema itself (`ecs.version`), or without meaning outside its logger (`@version`).
     Nothing,
+    Client,
+    ClientPort,
+    /// `GET /path HTTP/1.1`
+    Request,
+    Protocol,
+    Number(Field),
+    /// So many nanoseconds are one unit.
+    Duration(i64),
+    /// Below a namespace of ours.
+    Sub(&'static str, &'static str),
+    /// Read by a function of its own; false leaves the member to the application.
+    Custom(for<'a> fn(&Token<'a>, &mut Record<'a>) -> bool),
 }
 
 #[derive(Default)]
@@ -32,6 +47,9 @@ struct Hints {
     journald: bool,
     /// `name` is the logger's name (bunyan, pino, python), not a field of the application.
     named: bool,
+    /// Serilog leaves the level out where it is Information.
+    clef: bool,
+    kind: Kind,
 }
 
 /// Takes over what the keys mean; the rest goes into the record under its own names.
@@ -42,9 +60,35 @@ pub fn map<'a, 'm>(
 ) where
     'a: 'm,
 {
-    let mut hints = Hints::default();
+    map_as(Kind::Plain, members, cx, record);
+}
+
+/// The same where a line may be one of an access log with names of its own choice: LTSV, grok and the like.
+pub fn access<'a, 'm>(
+    members: impl Iterator<Item = &'m Member<'a>> + Clone,
+    cx: &mut Context,
+    record: &mut Record<'a>,
+) where
+    'a: 'm,
+{
+    map_as(Kind::Access, members, cx, record);
+}
+
+fn map_as<'a, 'm>(
+    kind: Kind,
+    members: impl Iterator<Item = &'m Member<'a>> + Clone,
+    cx: &mut Context,
+    record: &mut Record<'a>,
+) where
+    'a: 'm,
+{
+    let mut hints = Hints { kind, ..Hints::default() };
     for member in members.clone() {
+        if let Some(kind) = dialect_servers::kind(member.key.bytes(), &member.value) {
+            hints.kind = kind;
+        }
         match member.key.bytes() {
+            b"@mt" | b"@m" => hints.clef = true,
             b"ecs.version" | b"ecs" => hints.ecs = true,
             b"t" => hints.mongo = matches!(member.value, Token::Object { .. }),
             b"__REALTIME_TIMESTAMP" => hints.journald = true,
@@ -83,6 +127,14 @@ pub fn map<'a, 'm>(
                 true
             }),
             Some(Meaning::Nothing) => true,
+            Some(Meaning::Custom(read)) => read(value, record),
+            Some(Meaning::Sub(space, name)) => {
+                if !matches!(value, Token::Word(b"null") | Token::Text(Str::Json(b"" | b"-"))) {
+                    record.push_sub(space, Str::Raw(name.as_bytes()), self::value(value));
+                }
+                true
+            }
+            Some(meaning) if hints.kind != Kind::Plain => dialect_servers::apply(meaning, value, record),
             _ => false,
         };
         if !taken {
@@ -95,10 +147,18 @@ pub fn map<'a, 'm>(
             record.push(member.key, self::value(value));
         }
     }
+    if hints.clef && level_key.is_empty() {
+        record.severity = record.severity.or(Some(Severity::INFO));
+    }
 }
 
 fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
     use Meaning::{Error, Is, Level, Message, Nothing, Origin, Time};
+    if hints.kind != Kind::Plain
+        && let Some(meaning) = dialect_servers::meaning(hints.kind, key, value)
+    {
+        return Some(meaning);
+    }
     Some(match key {
         b"time"
         | b"ts"
@@ -115,18 +175,22 @@ fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
         | b"Time" => Time,
         b"t" if hints.mongo || !matches!(value, Token::Object { .. }) => Time,
         b"level" | b"lvl" | b"severity" | b"levelname" | b"loglevel" | b"log.level" | b"log_level"
-        | b"@l" | b"PRIORITY" | b"severity_text" | b"Level" | b"SeverityText" => Level,
+        | b"@l" | b"PRIORITY" | b"severity_text" | b"Level" | b"SeverityText" | b"LogLevel" | b"Severity" => {
+            Level
+        }
         b"s" if hints.mongo => Level,
         b"message" | b"msg" | b"MESSAGE" | b"@m" | b"Message" => Message,
         b"event" if matches!(value, Token::Text(_)) => Message,
-        b"@mt" | b"RenderedMessage" if matches!(value, Token::Text(_)) => Message,
+        b"@mt" | b"RenderedMessage" | b"MessageTemplate" if matches!(value, Token::Text(_)) => Message,
         b"err" | b"error" | b"exception" | b"thrown" => Error,
         b"error.message" => Is(Field::ErrorMessage),
         b"error.type" => Is(Field::ErrorType),
         b"error.code" => Is(Field::ErrorCode),
         b"error.stack_trace" | b"stacktrace" | b"stack_trace" | b"stack" | b"exc_info" | b"@x"
         | b"traceback" => Is(Field::ErrorStack),
-        b"logger" | b"logger_name" | b"loggerName" | b"log.logger" | b"SourceContext" => Is(Field::Logger),
+        b"logger" | b"logger_name" | b"loggerName" | b"log.logger" | b"SourceContext" | b"Category" => {
+            Is(Field::Logger)
+        }
         b"name" if hints.named => Is(Field::Logger),
         b"target" if matches!(value, Token::Text(_)) => Is(Field::Logger),
         b"c" if hints.mongo => Is(Field::Logger),
@@ -345,15 +409,4 @@ fn tracing_fields<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
         });
     }
     found
-}
-
-/// The same where a line may be one of an access log with names of its own choice: LTSV and the like.
-pub fn access<'a, 'm>(
-    members: impl Iterator<Item = &'m Member<'a>> + Clone,
-    cx: &mut Context,
-    record: &mut Record<'a>,
-) where
-    'a: 'm,
-{
-    map(members, cx, record);
 }

@@ -11,31 +11,43 @@ pub mod cri;
 pub mod csv;
 pub mod detect;
 pub mod dialect;
+pub mod dialect_servers;
 pub mod envelope;
 pub mod envoy;
+pub mod grok;
 pub mod haproxy;
 pub mod haproxy_pattern;
 pub mod header;
+pub mod java;
+pub mod java_pattern;
 pub mod json;
 pub mod key_value;
 pub mod klog;
 pub mod logfmt;
 pub mod meaning;
+pub mod mysql;
 pub mod names;
 pub mod nginx;
 pub mod nginx_error;
 pub mod nginx_pattern;
 pub mod plain;
+pub mod postgres;
+pub mod postgres_pattern;
 pub mod program;
 pub mod proxies;
+pub mod python;
+pub mod python_pattern;
+pub mod rails;
+pub mod regex;
 pub mod registry;
+pub mod servers;
 pub mod syslog;
 pub mod table;
 pub mod template;
 pub mod time_pattern;
 pub mod w3c;
 
-pub use registry::{Entry, Format, Join};
+pub use registry::{Compile, Entry, Format, Join};
 pub use table::FORMATS;
 
 use crate::{json::Member, record::Record, time::Clock};
@@ -60,13 +72,15 @@ pub struct Context {
     pub clock: Clock,
     /// The columns that a line of the stream has named.
     pub header: header::Header,
+    /// Memory of a user's pattern.
+    captures: Option<::regex::bytes::CaptureLocations>,
     /// Memory of the JSON decoder.
     members: Vec<Member<'static>>,
 }
 
 impl Context {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, header: header::Header::default(), members: Vec::new() }
+        Self { clock, header: header::Header::default(), captures: None, members: Vec::new() }
     }
 }
 
@@ -76,6 +90,10 @@ pub enum Decoder {
     Fixed(Format),
     /// A format string of the configuration; counted as this format.
     Program(Format, Box<program::Program>),
+    /// A regular expression or grok.
+    Pattern(Format, Box<regex::Pattern>),
+    /// Columns that the configuration names.
+    Columns(Format, String),
 }
 
 impl Decoder {
@@ -85,19 +103,34 @@ impl Decoder {
     /// What is wrong with either, in a sentence.
     pub fn new(name: &str, pattern: Option<&str>) -> Result<Self, String> {
         let format = Format::by_name(name).ok_or_else(|| format!("there is no format {name:?}"))?;
-        let Some(pattern) = pattern else { return Ok(Decoder::Fixed(format)) };
-        let Some(compile) = format.entry().compile else {
-            let with: Vec<_> = FORMATS.iter().filter(|e| e.compile.is_some()).map(|e| e.name).collect();
-            return Err(format!("the format {name} takes no pattern; {} do", with.join(", ")));
+        let compiled = match (format.entry().compile, pattern) {
+            (Compile::Needed(_) | Compile::Pattern(_), None) => {
+                return Err(format!("the format {name} needs a pattern"));
+            }
+            (_, None) => return Ok(Decoder::Fixed(format)),
+            (Compile::Program(compile) | Compile::Needed(compile), Some(pattern)) => compile(pattern)
+                .map(|program| Decoder::Program(format, Box::new(program)))
+                .map_err(|error| error.to_string()),
+            (Compile::Pattern(compile), Some(pattern)) => {
+                compile(pattern).map(|pattern| Decoder::Pattern(format, Box::new(pattern)))
+            }
+            (Compile::Columns, Some(pattern)) => Ok(Decoder::Columns(format, pattern.to_owned())),
+            (Compile::No, Some(_)) => {
+                let takes = |entry: &&Entry| !matches!(entry.compile, Compile::No);
+                let with: Vec<_> = FORMATS.iter().filter(takes).map(|e| e.name).collect();
+                return Err(format!("the format {name} takes no pattern; {} do", with.join(", ")));
+            }
         };
-        let program = compile(pattern);
-        program.map(|program| Decoder::Program(format, Box::new(program))).map_err(|error| error.to_string())
+        compiled
     }
 
     /// What its records count as.
     pub fn format(&self) -> Format {
         match self {
-            Decoder::Fixed(format) | Decoder::Program(format, _) => *format,
+            Decoder::Fixed(format)
+            | Decoder::Program(format, _)
+            | Decoder::Pattern(format, _)
+            | Decoder::Columns(format, _) => *format,
         }
     }
 
@@ -121,6 +154,16 @@ impl Decoder {
         match self {
             Decoder::Fixed(format) => format.decode(line, cx, record),
             Decoder::Program(_, program) => program.decode(line, cx, record),
+            Decoder::Pattern(_, pattern) => pattern.decode(line, cx, record),
+            Decoder::Columns(format, columns) => {
+                if cx.header.columns().is_empty() {
+                    cx.header.set(columns.as_bytes(), b',');
+                    if *format == Format::Tsv {
+                        cx.header.separator = b'\t';
+                    }
+                }
+                format.decode(line, cx, record)
+            }
         }
     }
 }

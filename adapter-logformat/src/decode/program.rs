@@ -36,6 +36,8 @@ enum Step {
         meaning: Meaning,
         end: End,
         padded: bool,
+        /// It holds no blanks; a strict program looks.
+        tight: bool,
     },
     /// From here on the line may end, or hold more than the format knows.
     Open,
@@ -92,6 +94,8 @@ pub struct Program {
     space: &'static str,
     /// A time or a level that cannot be read means that the line is of another format.
     strict: bool,
+    /// What else a line may look like.
+    other: Option<Box<Program>>,
 }
 
 impl Program {
@@ -118,9 +122,23 @@ impl Program {
                 Token::Variable(variable) => variable,
             };
             let end = end_of(variable, &merged, i)?;
-            steps.push(Step::Value { meaning: variable.meaning.clone(), end, padded: variable.padded });
+            let bracketed = matches!(
+                i.checked_sub(1).map(|p| &merged[p]),
+                Some(Token::Literal(text)) if matches!(text.last(), Some(b'[' | b'(' | b'{' | b'<' | b'|'))
+            );
+            let tight = end == End::Literal
+                && !variable.blanks
+                && !variable.padded
+                && !bracketed
+                && !matches!(variable.meaning, Meaning::Message | Meaning::Request | Meaning::Pairs);
+            steps.push(Step::Value {
+                meaning: variable.meaning.clone(),
+                end,
+                padded: variable.padded,
+                tight,
+            });
         }
-        Ok(Self { steps, space, strict: false })
+        Ok(Self { steps, space, strict: false, other: None })
     }
 
     /// The same, refusing lines whose time or level is none.
@@ -128,8 +146,24 @@ impl Program {
         Self { strict: true, ..self }
     }
 
+    /// Tries `other` on lines that are not of this one.
+    pub fn or(self, other: Self) -> Self {
+        Self { other: Some(Box::new(other)), ..self }
+    }
+
     /// Fills `record`. The structure has to fit; a value that is not what it should be costs only itself.
     pub fn decode<'a>(&'a self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+        let read = self.run(line, cx, record);
+        match (&self.other, read) {
+            (Some(other), Err(refusal)) => {
+                record.clear();
+                other.decode(line, cx, record).map_err(|_| refusal)
+            }
+            (_, read) => read,
+        }
+    }
+
+    fn run<'a>(&'a self, line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
         let mut cursor = Cursor::new(line);
         let mut open = false;
         // A value that is not there takes the blank behind it along.
@@ -143,13 +177,13 @@ impl Program {
                         text = text.strip_prefix(b" ").unwrap_or(text);
                     }
                     if !cursor.literal(text) {
-                        if open && cursor.rest().is_empty() {
+                        if open && text.starts_with(cursor.rest()) {
                             return Ok(());
                         }
                         return refuse(cursor.at, "not what the pattern has here");
                     }
                 }
-                Step::Value { meaning, end, padded } => {
+                Step::Value { meaning, end, padded, tight } => {
                     let next = match self.steps.get(i + 1) {
                         Some(Step::Literal(text)) => Some(text.as_slice()),
                         Some(Step::Open) => match self.steps.get(i + 2) {
@@ -186,6 +220,9 @@ impl Program {
                                 cursor.at += 1;
                             }
                         }
+                    }
+                    if self.strict && *tight && memchr::memchr(b' ', text).is_some() {
+                        return refuse(start, "a blank in a value that has none");
                     }
                     let read = meaning.read(self.space, text, cx, record);
                     if let (Err(reason), true) = (read, self.strict) {

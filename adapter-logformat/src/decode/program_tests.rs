@@ -80,6 +80,17 @@ proptest! {
     }
 
     #[test]
+    fn no_compiler_panics_and_what_they_compile_reads_anything(
+        pattern in "[%$a-zA-Z(){}\\[\\]<>:+\"' .\\-_@0-9]{0,48}", line in prop::collection::vec(any::<u8>(), 0..80)
+    ) {
+        for entry in crate::decode::FORMATS {
+            if let Ok(decoder) = crate::decode::Decoder::new(entry.name, Some(&pattern)) {
+                let _ = decoder.decode(&line, &mut cx(), &mut Record::default());
+            }
+        }
+    }
+
+    #[test]
     fn lines_never_panic(line in "[-0-9a-z \"\\[\\]:/+,.\\\\]{0,120}") {
         let program = nginx_pattern::compile(COMBINED).expect("compiles");
         let _ = program.decode(line.as_bytes(), &mut cx(), &mut Record::default());

@@ -3,11 +3,13 @@
 //! In the order of detection, the most specific first; the variants of [`Format`] stand in the same order.
 
 use super::{
-    apache_error, apache_pattern, aws, cef, cri, csv, envelope, envoy, haproxy, haproxy_pattern, json,
-    key_value, klog, logfmt, nginx, nginx_error, nginx_pattern, plain, proxies,
-    registry::{Entry, Join},
-    syslog, w3c,
+    Context, Decoded, apache_error, apache_pattern, aws, cef, cri, csv, envelope, envoy, haproxy,
+    haproxy_pattern, java, java_pattern, json, key_value, klog, logfmt, mysql, nginx, nginx_error,
+    nginx_pattern, plain, postgres, postgres_pattern, proxies, python, python_pattern, rails, refuse, regex,
+    registry::{Compile, Entry, Join},
+    servers, syslog, w3c,
 };
+use crate::record::Record;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Format {
@@ -28,6 +30,21 @@ pub enum Format {
     AwsVpcFlow,
     Cef,
     Haproxy,
+    Postgresql,
+    PostgresqlCsv,
+    MysqlError,
+    Redis,
+    Mongodb,
+    Rabbitmq,
+    Zookeeper,
+    Kafka,
+    Elasticsearch,
+    Etcd,
+    Tomcat,
+    Spring,
+    Rails,
+    Python,
+    Zap,
     Syslog,
     Klog,
     Ltsv,
@@ -35,9 +52,14 @@ pub enum Format {
     Logfmt,
     Apache,
     AwsCloudfront,
+    Caddy,
+    MysqlSlow,
+    Logback,
     Csv,
     Tsv,
     KeyValue,
+    Regex,
+    Grok,
     Plain,
 }
 
@@ -55,6 +77,11 @@ fn word(first: u8) -> bool {
 
 fn text(first: u8) -> bool {
     first != b'{' && first != b'['
+}
+
+/// Needs a pattern; the configuration is refused without one.
+fn needs_pattern<'a>(_: &'a [u8], _: &mut Context, _: &mut Record<'a>) -> Decoded {
+    refuse(0, "the format needs a pattern")
 }
 
 pub const FORMATS: &[Entry] = &[
@@ -201,6 +228,145 @@ pub const FORMATS: &[Entry] = &[
     .detect(|first| word(first) || first == b'<')
     .pattern(haproxy_pattern::compile),
     Entry::new(
+        Format::Postgresql,
+        "postgresql",
+        postgres::decode,
+        "PostgreSQL's log with any usual prefix, or the log_line_prefix given as the pattern; jsonlog is json",
+        "2026-11-21 12:24:10.123 UTC [31] app@shop LOG:  duration: 0.286 ms  statement: select 1",
+    )
+    .detect(|first| digit(first) || first == b'<')
+    .pattern(postgres_pattern::compile)
+    .join(Join::Indented)
+    .whole(),
+    Entry::new(
+        Format::PostgresqlCsv,
+        "postgresql-csv",
+        postgres::csvlog,
+        "PostgreSQL's csvlog",
+        "2026-11-21 12:24:10.123 UTC,\"app\",\"shop\",31,\"[local]\",6b01bf75.32a8,1,\"SELECT\",2026-11-21 12:24:09 UTC,3/3,0,ERROR,22012,\"division by zero\",,,,,,\"select 1/0\",,,\"psql\",\"client backend\",,0",
+    )
+    .detect(digit)
+    .join(Join::Quotes)
+    .whole(),
+    Entry::new(
+        Format::MysqlError,
+        "mysql-error",
+        mysql::error,
+        "error log of MySQL 5.5 to 8.4 and MariaDB",
+        "2026-11-21T12:24:10.123456Z 0 [Warning] [MY-010068] [Server] CA certificate ca.pem is self signed.",
+    )
+    .detect(digit)
+    .join(Join::Start(r"^\d{4}-\d\d-\d\d|^\d{6} "))
+    .whole(),
+    Entry::new(
+        Format::Redis,
+        "redis",
+        servers::redis,
+        "Redis and Valkey",
+        "31:M 21 Nov 2026 12:24:10.123 * Ready to accept connections",
+    )
+    .detect(|first| digit(first) || first == b'['),
+    Entry::new(
+        Format::Mongodb,
+        "mongodb",
+        servers::mongodb,
+        "MongoDB, the text of 3.0 to 4.2 and the JSON since",
+        "2026-11-21T12:24:10.123+0000 I NETWORK  [conn7] end connection 192.0.2.7:5000",
+    )
+    .detect(digit),
+    Entry::new(
+        Format::Rabbitmq,
+        "rabbitmq",
+        servers::rabbitmq,
+        "RabbitMQ 3.7 and later",
+        "2026-11-21 12:24:10.123456+00:00 [info] <0.222.0> Server startup complete; 0 plugins started.",
+    )
+    .detect(digit)
+    .join(Join::Start(r"^\d{4}-\d\d-\d\d "))
+    .whole(),
+    Entry::new(
+        Format::Zookeeper,
+        "zookeeper",
+        java::zookeeper,
+        "ZooKeeper",
+        "2026-11-21 12:24:10,123 [myid:1] - INFO  [main:QuorumPeerConfig@177] - Reading configuration from: zoo.cfg",
+    )
+    .detect(digit)
+    .join(Join::Traces),
+    Entry::new(
+        Format::Kafka,
+        "kafka",
+        java::kafka,
+        "Kafka",
+        "[2026-11-21 12:24:10,123] INFO [KafkaServer id=0] started (kafka.server.KafkaServer)",
+    )
+    .detect(bracket)
+    .join(Join::Traces),
+    Entry::new(
+        Format::Elasticsearch,
+        "elasticsearch",
+        java::elasticsearch,
+        "Elasticsearch and OpenSearch, text and JSON",
+        "[2026-11-21T12:24:10,123][INFO ][o.e.n.Node               ] [es-0] started",
+    )
+    .detect(bracket)
+    .join(Join::Traces),
+    Entry::new(
+        Format::Etcd,
+        "etcd",
+        servers::etcd,
+        "etcd, capnslog and JSON",
+        "2026-11-21 12:24:10.123456 I | etcdserver: published {Name:default} to cluster cdf818194e3a8c32",
+    )
+    .detect(digit),
+    Entry::new(
+        Format::Tomcat,
+        "tomcat",
+        java::tomcat,
+        "Tomcat's catalina and localhost logs; its access log is apache",
+        "21-Nov-2026 12:24:10.123 INFO [main] org.apache.catalina.startup.Catalina.start Server startup in [512] milliseconds",
+    )
+    .detect(digit)
+    .join(Join::Traces),
+    Entry::new(
+        Format::Spring,
+        "spring-boot",
+        java::spring,
+        "Spring Boot's console, 2 and 3, with application and trace ids",
+        "2026-11-21T12:24:10.123Z  INFO 31 --- [shop] [           main] com.example.shop.Shop                    : Started Shop in 1.5 seconds",
+    )
+    .detect(digit)
+    .join(Join::Traces),
+    Entry::new(
+        Format::Rails,
+        "rails",
+        rails::decode,
+        "Ruby's Logger and Rails",
+        "I, [2026-11-21T12:24:10.123456 #31]  INFO -- : Started GET \"/orders\" for 192.0.2.7 at 2026-11-21 12:24:10 +0000",
+    )
+    .detect(|first| matches!(first, b'D' | b'I' | b'W' | b'E' | b'F' | b'A'))
+    .join(Join::Start(r"^[DIWEFA], \[|^Started |^Processing by |^Completed |^  Parameters: "))
+    .whole(),
+    Entry::new(
+        Format::Python,
+        "python",
+        python::decode,
+        "Python's logging: basicConfig, the documentation's format, gunicorn, uvicorn, or any format string given as the pattern",
+        "WARNING:shop.orders:stock is low",
+    )
+    .detect(|first| first.is_ascii_uppercase() || digit(first) || first == b'[')
+    .pattern(python_pattern::compile)
+    .join(Join::Traces),
+    Entry::new(
+        Format::Zap,
+        "zap",
+        servers::zap,
+        "zap's console encoder (JSON is json)",
+        "2026-11-21T12:24:10.123Z\tINFO\torders\tmain.go:42\tlistening\t{\"port\": 8080}",
+    )
+    .detect(digit)
+    .join(Join::Traces),
+    Entry::new(
         Format::Syslog,
         "syslog",
         syslog::decode,
@@ -255,12 +421,38 @@ pub const FORMATS: &[Entry] = &[
         "2026-11-21\t12:24:10\tLAX1\t2390282\t192.0.2.7\tGET\td111111abcdef8.cloudfront.net\t/index.html\t200\t-\tcurl/8.5.0\t-\t-\tHit\tSOX4xwn4XV6Q4rgb7XiVGOHms_BGlTAC4KyHmureZmBNrjGdRLiNIQ==\td111111abcdef8.cloudfront.net\thttps\t23\t0.001\t-\tTLSv1.2\tECDHE-RSA-AES128-GCM-SHA256\tHit\tHTTP/2.0\t-\t-\t11040\t0.001\tHit\ttext/html\t78\t-\t-",
     ),
     Entry::new(
+        Format::Caddy,
+        "caddy",
+        json::decode,
+        "Caddy's access log and its own (auto calls it json)",
+        "{\"level\":\"info\",\"ts\":1795263850.123,\"logger\":\"http.log.access\",\"msg\":\"handled request\",\"request\":{\"remote_ip\":\"192.0.2.7\",\"remote_port\":\"5000\",\"proto\":\"HTTP/2.0\",\"method\":\"GET\",\"host\":\"shop.example.com\",\"uri\":\"/orders\",\"headers\":{\"User-Agent\":[\"curl/8.5.0\"]}},\"duration\":0.0012,\"size\":512,\"status\":200,\"resp_headers\":{}}",
+    ),
+    Entry::new(
+        Format::MysqlSlow,
+        "mysql-slow",
+        mysql::slow,
+        "slow query log of MySQL, MariaDB and Percona; a query is one record",
+        "# Time: 2026-11-21T12:24:10.123456Z",
+    )
+    .join(Join::Slow)
+    .whole(),
+    Entry::new(
+        Format::Logback,
+        "logback",
+        needs_pattern,
+        "logback, log4j 1 and 2: the layout's pattern string given as the pattern",
+        "2026-11-21 12:24:10,123 [main] INFO  com.example.shop.Shop - Started",
+    )
+    .compile(Compile::Needed(java_pattern::compile))
+    .join(Join::Traces),
+    Entry::new(
         Format::Csv,
         "csv",
         csv::decode,
         "comma (or ; | tab) separated values with a header line",
         "time,level,message\n2026-11-21T12:24:10Z,info,\"listening, at last\"",
     )
+    .compile(Compile::Columns)
     .join(Join::Quotes)
     .whole(),
     Entry::new(
@@ -269,7 +461,8 @@ pub const FORMATS: &[Entry] = &[
         csv::tsv,
         "tab separated values with a header line",
         "time\tlevel\tmessage\n2026-11-21T12:24:10Z\tinfo\tlistening",
-    ),
+    )
+    .compile(Compile::Columns),
     Entry::new(
         Format::KeyValue,
         "key-value",
@@ -277,6 +470,22 @@ pub const FORMATS: &[Entry] = &[
         "key=value in any spelling, with text in front",
         "2026-11-21T12:24:10Z INFO order placed, id=7; user='bob'",
     ),
+    Entry::new(
+        Format::Regex,
+        "regex",
+        needs_pattern,
+        "a regular expression with named groups, given as the pattern",
+        "2026-11-21T12:24:10Z INFO listening",
+    )
+    .compile(Compile::Pattern(regex::Pattern::regex)),
+    Entry::new(
+        Format::Grok,
+        "grok",
+        needs_pattern,
+        "a grok expression such as %{IP:client_ip} %{NUMBER:took:float}, given as the pattern",
+        "192.0.2.7 0.012",
+    )
+    .compile(Compile::Pattern(regex::Pattern::grok)),
     Entry::new(
         Format::Plain,
         "plain",

@@ -60,6 +60,7 @@ fn meaning(name: &str) -> Meaning {
         "_" => Meaning::Ignored,
         "time" => Meaning::Time(None),
         "level" => Meaning::Level,
+        "letter" => Meaning::Read(super::servers::capnslog_level),
         "message" => Meaning::Message,
         "request" => Meaning::Request,
         "client" => Meaning::Client,
