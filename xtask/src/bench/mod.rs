@@ -10,6 +10,7 @@ mod proxy_load;
 mod shipper;
 mod sink;
 mod table;
+mod waitfor;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,8 @@ pub(crate) enum What {
     Proxy,
     /// Beside rsyslog, syslog-ng and tail
     Shipper,
+    /// Beside wait-for-it
+    Waitfor,
 }
 
 /// What every benchmark needs to know.
@@ -86,6 +89,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     }
     if wanted(What::Shipper) {
         shipper::run(&bench)?;
+    }
+    if wanted(What::Waitfor) {
+        waitfor::run(&bench)?;
     }
     Ok(true)
 }

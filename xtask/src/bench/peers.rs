@@ -11,6 +11,7 @@ pub(crate) const PROXY: [(&str, &str); 4] = [
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),
 ];
+pub(crate) const WAITFOR: [(&str, &str); 1] = [("wait-for-it", "wait-for-it")];
 pub(crate) const SHIPPER: [(&str, &str); 2] = [("rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng-core")];
 
 /// Whether the program is there, after an attempt to install what is missing.
