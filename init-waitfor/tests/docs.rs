@@ -6,6 +6,6 @@ fn help_schema_and_readme_agree() {
     testkit::docs::agree(
         env!("CARGO_BIN_EXE_init-waitfor"),
         readme,
-        &["status", "explain", "migration", "migrate", "install", "write"],
+        &["status", "explain", "migration", "migrate", "install", "write", "fetch", "probe"],
     );
 }

@@ -71,7 +71,9 @@ impl Store {
 
     fn proc(&self, dest: &str, args: &[&str]) -> Proc {
         waitfor()
-            .args(["fetch", "--timeout", "60s", "--max-interval", "200ms", &self.http.url("/a")])
+            .env("WAITFOR_TIMEOUT", "60s")
+            .env("WAITFOR_MAX_INTERVAL", "200ms")
+            .args(["fetch", &self.http.url("/a")])
             .arg(self.pod.join(dest))
             .args(args)
     }
@@ -325,6 +327,28 @@ fn credentials_go_to_their_host_alone_and_nowhere_else() {
     assert!(!done.stderr().contains("s3cret-pw"));
     let last = store.http.requests().pop().unwrap();
     assert_eq!(last.header("authorization"), Some("Basic dTpzM2NyZXQtcHc="));
+}
+
+#[test]
+fn proxies_of_the_environment_are_followed() {
+    let (store, proxy) = (Store::new(), FakeHttp::start());
+    proxy.always(Reply::new(200, "by way of the proxy"));
+    let through = |no: &str| {
+        let proc = waitfor()
+            .env("HTTP_PROXY", proxy.url("").replace("://", "://u:s3cret-proxy@"))
+            .env("NO_PROXY", no);
+        proc.args(["fetch", "http://files.example/a"])
+            .arg(store.pod.join("v/f"))
+            .args(["--timeout", "1s"])
+            .run()
+    };
+    let done = through("");
+    done.expect_code(0);
+    assert_eq!(proxy.requests()[0].target, "http://files.example/a");
+    assert!(proxy.requests()[0].header("proxy-authorization").is_some());
+    assert!(!done.stderr().contains("s3cret-proxy"));
+    through("example").expect_code(124);
+    assert_eq!(proxy.count(), 1);
 }
 
 #[test]

@@ -39,7 +39,9 @@ impl Kept {
         waitfor()
             .args(["fetch", &self.http.url("/a")])
             .arg(self.link())
-            .args(["--refresh", "200ms", "--interval", "50ms", "--admin", "127.0.0.1:0"])
+            .env("WAITFOR_REFRESH", "200ms")
+            .env("WAITFOR_INTERVAL", "50ms")
+            .env("WAITFOR_ADMIN", "127.0.0.1:0")
             .args(args)
     }
 
