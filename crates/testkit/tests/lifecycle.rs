@@ -45,6 +45,7 @@ lives! {
     wait_for_services: gate::services;
     migrate_postgres: gate::migrate;
     wait_for_schema: gate::schema;
+    fetch_content: gate::fetch;
     log_tailer: ship::tailer;
     logs_to_elasticsearch: ship::elasticsearch;
     logs_to_loki: ship::loki;

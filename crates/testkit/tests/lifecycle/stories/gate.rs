@@ -1,7 +1,12 @@
 //! init-waitfor: nobody starts before what it needs is there.
 
-use testkit::fake::FakeHttp;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
 
+use testkit::fake::{FakeHttp, Reply};
+use testkit::{PodDir, Proc};
+
+use super::get;
 use crate::kubelet::Kubelet;
 use crate::postgres::{PASSWORD, Postgres};
 use crate::world::World;
@@ -20,6 +25,49 @@ pub(crate) fn services() {
     assert_eq!((pod.starts("init-myservice"), pod.starts("init-mydb"), pod.starts("app")), (1, 1, 1));
     pod.stop();
     pod.assert_end_order();
+}
+
+pub(crate) fn fetch() {
+    let site = Arc::new(Mutex::new(archive("first")));
+    let served = Arc::clone(&site);
+    let server = FakeHttp::with(move |request| match request.path() {
+        "/web.conf" => Reply::new(200, "server { listen 8080; root /content/site; }\n"),
+        "/site.tar.gz" => Reply::new(200, &*served.lock().unwrap()),
+        _ => Reply::new(404, ""),
+    });
+    let world = World::new();
+    world.service("content", 80, server.addr());
+    // Nobody has the content yet: the pod waits for it.
+    server.down();
+    let mut pod = Kubelet::new("fetch-content.yaml", &world);
+    pod.start_with(|name, pod| {
+        if name == "conf" {
+            pod.wait_stderr(name, "not yet");
+            server.up();
+        }
+    });
+    pod.assert_start_order();
+    let mode =
+        std::fs::metadata(pod.volumes.path("conf").join("web.conf")).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(get(8080, "/").text(), "first");
+    // A new version appears whole; a server that is gone changes nothing.
+    *site.lock().unwrap() = archive("second");
+    pod.until("the second version is served", |_| (get(8080, "/").text() == "second").then_some(()));
+    server.down();
+    pod.crash("site");
+    assert_eq!(get(8080, "/").text(), "second");
+    pod.stop();
+    pod.assert_end_order();
+}
+
+/// A site of one page.
+fn archive(page: &str) -> Vec<u8> {
+    let dir = PodDir::new();
+    dir.write("site/index.html", page);
+    let tar = Proc::new("tar").args(["-czf", "site.tar.gz", "-C", "site", "."]).current_dir(dir.path()).run();
+    tar.expect_code(0);
+    dir.read("site.tar.gz").expect("an archive")
 }
 
 pub(crate) fn schema() {
