@@ -14,7 +14,7 @@ use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
 /// init-waitfor is tested against.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 26] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
@@ -35,8 +35,12 @@ const PACKAGES: [(&str, &str); 22] = [
     ("memcached", "memcached"),
     ("nginx", "nginx-light"),
     ("knotd", "knot"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("script", "bsdutils"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("curl", "curl"),
 ];
 /// ActiveRecord and its drivers: libraries without a program of their own.
 const RUBY: (&str, [&str; 4]) = (
