@@ -14,16 +14,16 @@ use crate::config::{AccessLog, Config, Listener};
 )]
 pub struct Cli {
     /// Listen for HTTP/1.1 and h2c at LISTEN and send requests to URL (repeatable)
-    #[arg(long, value_name = "LISTEN=URL", value_parser = pair)]
+    #[arg(long, value_name = "LISTEN=URL", value_parser = pair, global = true)]
     pub http: Vec<(String, String)>,
     /// Listen for TCP at LISTEN and connect to HOST:PORT (repeatable; `tls://HOST:PORT` speaks TLS)
-    #[arg(long, value_name = "LISTEN=HOST:PORT", value_parser = pair)]
+    #[arg(long, value_name = "LISTEN=HOST:PORT", value_parser = pair, global = true)]
     pub tcp: Vec<(String, String)>,
     /// Let the listeners given as flags bind addresses that are not loopback
     #[arg(long)]
     pub expose: bool,
-    /// Access log on stdout
-    #[arg(long, value_name = "FORM", value_enum)]
+    /// Access log on stdout: off, json, text, or a format with nginx's $variables or Envoy's %OPERATORS%
+    #[arg(long, value_name = "FORM", value_parser = AccessLog::parse)]
     pub access_log: Option<AccessLog>,
     /// Threads that carry traffic [default: by the CPU limit, at most 4]
     #[arg(long, value_name = "N")]
@@ -96,7 +96,7 @@ pub(crate) fn overlay(cli: &Cli, config: &mut Config) {
         let (tcp, to) = (Some(listen.clone()), Some(to.clone()));
         config.listeners.push(Listener { tcp, to, expose: cli.expose, ..Listener::default() });
     }
-    config.access_log = cli.access_log.or(config.access_log);
+    config.access_log = cli.access_log.clone().or(config.access_log.take());
     config.workers = cli.workers.or(config.workers);
     config.admin = cli.serve.admin.clone().or(config.admin.take());
     config.shutdown_grace = cli.serve.shutdown_grace.or(config.shutdown_grace);

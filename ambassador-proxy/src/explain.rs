@@ -87,7 +87,7 @@ fn upstream_rows(upstream: &UpstreamPlan, row: &mut impl FnMut(&str, String)) {
         "endpoints",
         match &upstream.source {
             Source::Hosts(hosts) => {
-                let list: Vec<_> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+                let list: Vec<_> = hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
                 format!(
                     "{} (A and AAAA, again every {} to {})",
                     list.join(", "),
@@ -98,6 +98,7 @@ fn upstream_rows(upstream: &UpstreamPlan, row: &mut impl FnMut(&str, String)) {
             Source::Srv(name) => {
                 format!("SRV {name} (again every {} to {})", dur(upstream.ttl.0), dur(upstream.ttl.1))
             }
+            Source::File(path) => format!("those in {} (looked at every 2s)", path.display()),
             Source::Unix(path) => format!("unix://{}", path.display()),
         },
     );

@@ -14,7 +14,7 @@ use podkit::{Exit, units::Dur};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::access::Writer;
+use crate::access::{Form, Writer};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::config::plan::{ListenerKind, ListenerPlan, Plan};
@@ -188,6 +188,7 @@ impl Control {
             listeners.push(listener);
         }
         let upstreams = self.shared(plan);
+        let access_log = Form::from(&plan.access_log);
         for worker in &self.workers {
             let mut mine = Vec::new();
             for listener in &listeners {
@@ -195,8 +196,8 @@ impl Control {
                 mine.push(((*listener).clone(), socket));
             }
             let (done, applied) = oneshot::channel();
-            let (upstreams, access_log) = (upstreams.clone(), plan.access_log);
-            worker.send(Command::Apply { listeners: mine, upstreams, access_log, done });
+            let (upstreams, access_log) = (upstreams.clone(), access_log.clone());
+            worker.send(Command::Apply { listeners: mine, upstreams, access_log, trace: plan.trace, done });
             match tokio::time::timeout(APPLY, applied).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => trouble.push(error),

@@ -1,4 +1,8 @@
-//! What is said on a plain connection before TLS begins.
+//! What is said on a plain connection before TLS begins, for servers that demand it and apps that know nothing of it.
+
+pub mod mysql;
+pub mod postgres;
+pub mod text;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -8,13 +12,17 @@ use crate::upstream::io::Plain;
 /// PostgreSQL's SSLRequest (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 pub const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// Asks the server for TLS. The stream comes back ready for the handshake.
+/// Asks the server for TLS. The stream comes back ready for the handshake, with what the app has to hear first (a greeting).
+///
+/// MySQL is not among these: there the app speaks first, see [`mysql`].
 ///
 /// # Errors
 /// What the server said instead.
-pub async fn ask(mut stream: Plain, how: Option<StartTls>) -> Result<Plain, String> {
+pub async fn ask(mut stream: Plain, how: Option<StartTls>) -> Result<(Plain, Vec<u8>), String> {
     match how {
-        None => Ok(stream),
+        None | Some(StartTls::Mysql) => Ok((stream, Vec::new())),
+        Some(StartTls::Smtp) => text::smtp(stream).await,
+        Some(StartTls::Imap) => text::imap(stream).await,
         Some(StartTls::Postgres) => {
             stream.write_all(&SSL_REQUEST).await.map_err(|error| format!("broke off: {error}"))?;
             let mut answer = [0];
@@ -23,7 +31,7 @@ pub async fn ask(mut stream: Plain, how: Option<StartTls>) -> Result<Plain, Stri
                 .await
                 .map_err(|error| format!("gave no answer to SSLRequest: {error}"))?;
             match answer[0] {
-                b'S' => Ok(stream),
+                b'S' => Ok((stream, Vec::new())),
                 b'N' => Err("does not offer TLS (answered N to SSLRequest)".to_owned()),
                 other => Err(format!("answered {other:#04x} to SSLRequest")),
             }

@@ -110,16 +110,19 @@ pub enum Again {
     Reset,
     /// A status or gRPC code, asked for.
     Status,
+    /// A second try beside one that took long, asked for.
+    Hedge,
     /// The budget said no.
     Refused,
 }
 
 /// All of them with their label.
-pub const AGAINS: [(Again, &str); 5] = [
+pub const AGAINS: [(Again, &str); 6] = [
     (Again::Connect, "connect"),
     (Again::Stale, "stale_connection"),
     (Again::Reset, "reset"),
     (Again::Status, "status"),
+    (Again::Hedge, "hedge"),
     (Again::Refused, "over_budget"),
 ];
 

@@ -51,7 +51,7 @@ fn report(board: &Board, upstreams: &Upstreams, workers: usize) -> Value {
         let answered: u64 =
             (0..6).map(|class| sum(list, |stats: &UpstreamStats| &stats.classes[class])).sum();
         let errors: u64 = list.iter().flat_map(|stats| &stats.failures).map(Counter::get).sum();
-        let again: u64 = list.iter().flat_map(|stats| &stats.again[..4]).map(Counter::get).sum();
+        let again: u64 = list.iter().flat_map(|stats| &stats.again[..5]).map(Counter::get).sum();
         requests += answered;
         failed += errors;
         retried += again;
@@ -105,6 +105,7 @@ fn upstream(shared: &Shared, list: &[Arc<UpstreamStats>], answered: u64, errors:
         "endpoints": shared.endpoints().len(),
         "requests": answered,
         "in_flight": in_flight,
+        "limit": shared.in_flight.limit(),
         "waiting": shared.in_flight.waiting(),
         "failures": errors,
         "retries": again,

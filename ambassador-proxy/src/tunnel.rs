@@ -1,5 +1,7 @@
 //! Bytes both ways: TCP listeners and what follows an Upgrade. Half-closes and resets are passed on.
 
+mod splice;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -10,16 +12,19 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use self::splice::{Moved, Pipe};
 
 use crate::access::Record;
+use crate::config::StartTls;
 use crate::config::plan::HashKey;
-use crate::config::{Balance, StartTls};
 use crate::forward::finish::Finish;
 use crate::listen::Client;
 use crate::policy::retry;
 use crate::stats::{Again, Reason};
 use crate::upstream::balance;
-use crate::upstream::connect::ConnectError;
+use crate::upstream::connect::{self as connect, ConnectError, Connected, Want};
 use crate::upstream::endpoint::Carried;
 use crate::upstream::io::{Plain, Stream};
 use crate::upstream::local::LocalUpstream;
@@ -28,11 +33,48 @@ use crate::{proxy_header, starttls};
 
 /// A connection of which one side has ended may be silent for this long.
 const HALF_OPEN: Duration = Duration::from_secs(60);
+/// A MySQL login: the app, the server and TLS between them.
+const LOGIN: Duration = Duration::from_secs(10);
 /// What is read at once. One buffer serves every connection of a worker: only what could not be written is kept.
 const CHUNK: usize = 64 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+}
+
+/// One way is spliced after so many bytes.
+const LONG: u64 = 128 << 10;
+
+/// One side of a tunnel.
+pub trait Side: AsyncRead + AsyncWrite + Unpin {
+    /// The socket, where nothing lies between it and the bytes.
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Side for Plain {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl Side for Stream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(plain) => plain.tcp(),
+            Self::Tls(_) => None,
+        }
+    }
+}
+
+impl<S: Side> Side for &mut S {
+    fn tcp(&self) -> Option<&TcpStream> {
+        (**self).tcp()
+    }
 }
 
 /// How a tunnel ended.
@@ -54,6 +96,19 @@ struct Way {
     shut: bool,
     unflushed: bool,
     total: u64,
+    pipe: Through,
+}
+
+/// How bytes go.
+#[derive(Default)]
+enum Through {
+    /// Copied; nothing has been decided yet.
+    #[default]
+    Copy,
+    /// Spliced.
+    Pipe(Pipe),
+    /// Copied for good: one side is no plain socket, or there was no pipe.
+    Never,
 }
 
 impl Way {
@@ -61,8 +116,8 @@ impl Way {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
+        from: &mut impl Side,
+        to: &mut impl Side,
         active: &Cell<Instant>,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -85,6 +140,18 @@ impl Way {
                     self.shut = true;
                 }
                 return Poll::Ready(Ok(()));
+            }
+            if self.total >= LONG && matches!(self.pipe, Through::Copy) {
+                let plain = from.tcp().is_some() && to.tcp().is_some();
+                self.pipe = plain.then(Pipe::new).flatten().map_or(Through::Never, Through::Pipe);
+            }
+            if let (Through::Pipe(pipe), Some(from), Some(to)) = (&mut self.pipe, from.tcp(), to.tcp()) {
+                match ready!(pipe.poll(cx, from, to))? {
+                    Moved::Bytes(n) => self.total += n,
+                    Moved::End => self.ended = true,
+                }
+                active.set(Instant::now());
+                continue;
             }
             let progress = SCRATCH.with_borrow_mut(|scratch| self.step(cx, from, to, active, scratch))?;
             if progress.is_pending() {
@@ -127,11 +194,7 @@ impl Way {
 }
 
 /// Carries bytes until both sides have ended, one broke, or nothing passed for `idle`.
-pub async fn carry(
-    mut near: impl AsyncRead + AsyncWrite + Unpin,
-    mut far: impl AsyncRead + AsyncWrite + Unpin,
-    idle: Option<Duration>,
-) -> Ended {
+pub async fn carry(mut near: impl Side, mut far: impl Side, idle: Option<Duration>) -> Ended {
     let active = Cell::new(Instant::now());
     let half = Cell::new(false);
     let (mut up, mut down) = (Way::default(), Way::default());
@@ -163,6 +226,36 @@ pub async fn carry(
     Ended { to_upstream: up.total, to_client: down.total, error }
 }
 
+/// The same for whole connections, of which some bytes were read before. What broke on one side is a reset on the other: a clean
+/// end would look like a whole answer.
+pub async fn carry_from(
+    mut near: Plain,
+    mut far: Stream,
+    from_near: &[u8],
+    from_far: &[u8],
+    idle: Option<Duration>,
+) -> Ended {
+    let first = async {
+        far.write_all(from_near).await?;
+        far.flush().await?;
+        near.write_all(from_far).await
+    };
+    let mut ended = match first.await {
+        Ok(()) => carry(&mut near, &mut far, idle).await,
+        Err(error) => Ended { to_upstream: 0, to_client: 0, error: Some(error) },
+    };
+    ended.to_upstream += from_near.len() as u64;
+    ended.to_client += from_far.len() as u64;
+    if ended.error.is_some() {
+        reset(&near);
+        match &far {
+            Stream::Plain(plain) => reset(plain),
+            Stream::Tls(tls) => reset(tls.get_ref().0),
+        }
+    }
+    ended
+}
+
 /// Serves one connection of a TCP listener.
 pub async fn serve(
     worker: Rc<Worker>,
@@ -174,19 +267,13 @@ pub async fn serve(
     let record = record(&client);
     let mut finish = Finish::new(record, worker.log.clone(), client, Instant::now());
     finish.complete = true;
-    match connect(&worker, &mut finish, &mut stream, upstream, proxy_protocol).await {
-        Ok((mut far, carried, idle)) => {
-            let ended = carry(&mut stream, &mut far, idle).await;
+    match open(&worker, &mut finish, &mut stream, upstream, proxy_protocol).await {
+        Ok((far, carried, idle)) => {
+            let ended = carry_from(stream, far, &[], &[], idle).await;
             finish.record.bytes = (ended.to_upstream, ended.to_client);
             if let Some(error) = ended.error {
                 finish.flag(if error.kind() == io::ErrorKind::TimedOut { "timeout" } else { "reset" });
                 finish.record.error = Some(error.to_string());
-                // What broke on one side is told to the other: a clean end would look like a whole answer.
-                reset(&stream);
-                match &far {
-                    Stream::Plain(plain) => reset(plain),
-                    Stream::Tls(tls) => reset(tls.get_ref().0),
-                }
             }
             drop(carried);
         }
@@ -229,11 +316,13 @@ fn record(client: &Client) -> Record {
         tls: Duration::ZERO,
         first_byte: None,
         took: Duration::ZERO,
+        trace: None,
+        captured: crate::access::format::Captured::default(),
     }
 }
 
 /// Everything until bytes can flow.
-async fn connect(
+async fn open(
     worker: &Worker,
     finish: &mut Finish,
     stream: &mut Plain,
@@ -257,39 +346,87 @@ async fn connect(
     };
     finish.upstream(&upstream);
     let plan = upstream.shared.plan.clone();
-    if plan.tls.as_ref().and_then(|tls| tls.starttls) == Some(StartTls::Postgres) {
+    let how = plan.tls.as_ref().and_then(|tls| tls.starttls);
+    if how == Some(StartTls::Postgres) {
         starttls::decline(stream, &mut head).await.map_err(gone)?;
     }
     let permit = upstream.shared.in_flight.acquire().await;
     finish.permit = Some(permit.map_err(|detail| refuse(Reason::Limit, "connection_limit_reached", detail))?);
     let hello =
         plan.proxy_protocol.map(|version| proxy_header::write(version, source, local_address(stream)));
-    let key = (plan.balance == Balance::Hash && plan.hash_on == HashKey::Source)
+    let key = (balance::hashes(plan.balance) && plan.hash_on == HashKey::Source)
         .then(|| balance::hash(&source.map(|source| source.ip())));
-    let (carried, mut far) = dial(&upstream, finish, key, hello.as_deref()).await?;
-    far.write_all(&head)
-        .await
-        .map_err(|error| refuse(Reason::Reset, "connection_terminated", error.to_string()))?;
+    let (carried, connected) = dial(&upstream, finish, key, hello.as_deref()).await?;
+    let mut far = connected.stream;
+    if how == Some(StartTls::Mysql) {
+        let limit = LOGIN.max(plan.timeouts.connect);
+        let work = mysql(&upstream, &carried, stream, &head, far);
+        let done = tokio::time::timeout(limit, Box::pin(work)).await;
+        far = done.map_err(|_| {
+            refuse(Reason::Timeout, "connection_timeout", "the MySQL login took too long".to_owned())
+        })??;
+        return Ok((far, carried, plan.tcp_idle));
+    }
+    let broken = |error: io::Error| refuse(Reason::Reset, "connection_terminated", error.to_string());
+    stream.write_all(&connected.greeting).await.map_err(gone)?;
+    far.write_all(&head).await.map_err(broken)?;
+    if how == Some(StartTls::Postgres) {
+        starttls::postgres::first_answer(stream, &mut far).await.map_err(broken)?;
+    }
     Ok((far, carried, plan.tcp_idle))
 }
 
+/// The greeting, TLS and the login: what follows is the same on both sides.
+async fn mysql(
+    upstream: &LocalUpstream,
+    carried: &Carried,
+    app: &mut Plain,
+    said: &[u8],
+    far: Stream,
+) -> Result<Stream, ConnectError> {
+    let shared = &upstream.shared;
+    let peer = &carried.0.peer;
+    let refuse = |error: io::Error| connect::refused(peer, &format!("or the app: {error}"));
+    let (Stream::Plain(mut plain), Some(tls)) = (far, &shared.plan.tls) else {
+        return Err(connect::refused(peer, "speaks TLS already"));
+    };
+    if !said.is_empty() {
+        return Err(connect::refused(peer, "was spoken to before its greeting"));
+    }
+    let mut greeting = starttls::mysql::read(&mut plain).await.map_err(refuse)?;
+    if let Err(why) = starttls::mysql::shown(&mut greeting) {
+        // The app may show the server's own words; otherwise it sees the connection end.
+        let _ = starttls::mysql::write(app, &greeting).await;
+        return Err(connect::refused(peer, &why));
+    }
+    starttls::mysql::write(app, &greeting).await.map_err(refuse)?;
+    let login = starttls::mysql::read(app).await.map_err(refuse)?;
+    let (ask, login) = starttls::mysql::request(login).map_err(refuse)?;
+    starttls::mysql::write(&mut plain, &ask).await.map_err(refuse)?;
+    let mut far = connect::tls(shared, tls, peer, Want::Http1, plain).await?;
+    starttls::mysql::write(&mut far, &login).await.map_err(refuse)?;
+    starttls::mysql::log_in(app, &mut far).await.map_err(refuse)?;
+    Ok(Stream::Tls(Box::new(far)))
+}
+
 /// Connects, and once more after a pause: nothing has been sent yet.
-async fn dial(
+pub async fn dial(
     upstream: &LocalUpstream,
     finish: &mut Finish,
     key: Option<u64>,
     hello: Option<&[u8]>,
-) -> Result<(Carried, Stream), ConnectError> {
+) -> Result<(Carried, Connected), ConnectError> {
     let plan = &upstream.shared.plan;
     loop {
         finish.record.attempts += 1;
         match upstream.stream(key, plan.timeouts.connect, hello).await {
-            Ok((carried, far, timings)) => {
+            Ok((carried, connected)) => {
+                let timings = connected.timings;
                 finish.record.endpoint = Some(carried.0.name.clone());
                 (finish.record.connect, finish.record.tls) = (timings.connect, timings.tls);
-                carried.0.succeeded();
+                carried.0.succeeded(plan.slow_start);
                 carried.0.observe(timings.connect, Instant::now());
-                return Ok((carried, far));
+                return Ok((carried, connected));
             }
             Err(error) => {
                 let attempt = finish.record.attempts;
@@ -321,9 +458,11 @@ fn local_address(stream: &Plain) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
     use super::*;
+
+    impl Side for DuplexStream {}
 
     #[tokio::test]
     async fn a_half_close_is_passed_on_and_the_answer_still_comes() {

@@ -11,8 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Log, Writer};
-use crate::config::AccessLog;
+use crate::access::{Form, Log, Writer};
 use crate::config::plan::ListenerPlan;
 use crate::listen::bind::Raw;
 use crate::listen::{self, Door};
@@ -31,6 +30,8 @@ pub struct Worker {
     pub drain: CancellationToken,
     /// The same, for the hot path.
     pub draining: Cell<bool>,
+    /// Whether requests without `traceparent` get one.
+    pub trace: Cell<bool>,
     /// Counters, and what somebody looks at.
     pub board: Arc<Board>,
     upstreams: RefCell<HashMap<String, Rc<LocalUpstream>>>,
@@ -46,7 +47,9 @@ pub enum Command {
         /// Every upstream.
         upstreams: Arc<HashMap<String, Arc<Shared>>>,
         /// The form of the access log.
-        access_log: AccessLog,
+        access_log: Form,
+        /// Whether requests without `traceparent` get one.
+        trace: bool,
         /// Told when it is in force.
         done: oneshot::Sender<Result<(), String>>,
     },
@@ -108,9 +111,10 @@ pub fn start(number: usize, board: Arc<Board>, writer: Writer) -> std::io::Resul
 
 async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, writer: Writer) {
     let worker = Rc::new(Worker {
-        log: Log::new(AccessLog::Off, writer, board.clone()),
+        log: Log::new(writer, board.clone()),
         drain: CancellationToken::new(),
         draining: Cell::new(false),
+        trace: Cell::new(false),
         board,
         upstreams: RefCell::default(),
         doors: RefCell::default(),
@@ -119,8 +123,9 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, 
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Apply { listeners, upstreams, access_log, done }) => {
+                Some(Command::Apply { listeners, upstreams, access_log, trace, done }) => {
                     worker.log.set_form(access_log);
+                    worker.trace.set(trace);
                     let _ = done.send(worker.apply(listeners, &upstreams));
                 }
                 Some(Command::Drain) => {

@@ -51,6 +51,17 @@ pub struct Record {
     pub first_byte: Option<Duration>,
     /// All of it.
     pub took: Duration,
+    /// `traceparent` as sent to the upstream.
+    pub trace: Option<HeaderValue>,
+    /// Headers that the log's format asks for.
+    pub captured: super::format::Captured,
+}
+
+impl Record {
+    /// The trace's id, out of `traceparent`.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref()?.to_str().ok()?.split('-').nth(1)
+    }
 }
 
 thread_local! {
@@ -58,7 +69,7 @@ thread_local! {
     static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
 }
 
-fn time(at: Timestamp, out: &mut Vec<u8>) {
+pub(super) fn clock(at: Timestamp, out: &mut Vec<u8>) {
     SECOND.with_borrow_mut(|(second, text)| {
         if *second != at.as_second() {
             *second = at.as_second();
@@ -104,7 +115,7 @@ fn field(name: &str, text: &[u8], out: &mut Vec<u8>) {
 /// Appends a JSON object and a line end.
 pub fn json(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
-    time(record.at, out);
+    clock(record.at, out);
     out.push(b'"');
     field("listener", record.listener.as_bytes(), out);
     field("client", record.client.as_bytes(), out);
@@ -112,6 +123,8 @@ pub fn json(record: &Record, out: &mut Vec<u8>) {
     if let Some((method, uri)) = &record.request {
         field("method", method.as_str().as_bytes(), out);
         field("path", uri.path_and_query().map_or("", |path| path.as_str()).as_bytes(), out);
+    }
+    if record.request.is_some() || record.status > 0 {
         let _ = write!(out, ",\"status\":{}", record.status);
     }
     if let Some(host) = &record.host {
@@ -140,6 +153,9 @@ pub fn json(record: &Record, out: &mut Vec<u8>) {
     if let Some(id) = &record.id {
         field("request_id", id.as_bytes(), out);
     }
+    if let Some(trace) = record.trace_id() {
+        field("trace_id", trace.as_bytes(), out);
+    }
     if !record.flags.is_empty() {
         field("flags", record.flags.join(",").as_bytes(), out);
     }
@@ -151,12 +167,14 @@ pub fn json(record: &Record, out: &mut Vec<u8>) {
 
 /// Appends a line for people.
 pub fn text(record: &Record, out: &mut Vec<u8>) {
-    time(record.at, out);
+    clock(record.at, out);
     match &record.request {
         Some((method, uri)) => {
             let path = uri.path_and_query().map_or("", |path| path.as_str());
             let _ = write!(out, " {} {method} {path} {}", record.protocol, record.status);
         }
+        // A refused request: its head was no head.
+        None if record.status > 0 => drop(write!(out, " {} - - {}", record.protocol, record.status)),
         None => drop(write!(out, " {}", record.protocol)),
     }
     let upstream = record.upstream.as_deref().unwrap_or("-");
@@ -181,7 +199,7 @@ pub fn text(record: &Record, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     pub(crate) fn record() -> Record {
@@ -206,6 +224,8 @@ mod tests {
             tls: Duration::ZERO,
             first_byte: Some(Duration::from_millis(3)),
             took: Duration::from_micros(4200),
+            trace: None,
+            captured: super::super::format::Captured::default(),
         }
     }
 

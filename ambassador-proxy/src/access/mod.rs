@@ -2,9 +2,10 @@
 //!
 //! A reader that does not keep up costs lines (counted), never requests.
 
+pub mod format;
 pub mod line;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::config::AccessLog;
 use crate::stats::Board;
 
+pub use format::Format;
 pub use line::Record;
 
 /// Batches that may wait for a slow reader.
@@ -63,9 +65,35 @@ fn write(receiver: &Receiver<Message>) {
     }
 }
 
+/// What is written, ready to use.
+#[derive(Debug, Clone, Default)]
+pub enum Form {
+    /// Nothing.
+    #[default]
+    Off,
+    /// JSON.
+    Json,
+    /// For people.
+    Text,
+    /// As the operator says.
+    Format(Arc<Format>),
+}
+
+impl From<&AccessLog> for Form {
+    fn from(written: &AccessLog) -> Self {
+        match written {
+            AccessLog::Off => Self::Off,
+            AccessLog::Json => Self::Json,
+            AccessLog::Text => Self::Text,
+            // It was parsed when the configuration was read.
+            AccessLog::Format(text) => Self::Format(Arc::new(Format::parse(text).unwrap_or_default())),
+        }
+    }
+}
+
 /// One worker's end: collects lines and sends them in batches.
 pub struct Log {
-    form: Cell<AccessLog>,
+    form: RefCell<Form>,
     writer: Writer,
     board: Arc<Board>,
     batch: RefCell<Vec<u8>>,
@@ -74,9 +102,9 @@ pub struct Log {
 
 impl Log {
     /// Nothing collected yet.
-    pub fn new(form: AccessLog, writer: Writer, board: Arc<Board>) -> Rc<Self> {
+    pub fn new(writer: Writer, board: Arc<Board>) -> Rc<Self> {
         Rc::new(Self {
-            form: Cell::new(form),
+            form: RefCell::default(),
             writer,
             board,
             batch: RefCell::default(),
@@ -85,23 +113,33 @@ impl Log {
     }
 
     /// Changes the form (reload).
-    pub fn set_form(&self, form: AccessLog) {
-        self.form.set(form);
+    pub fn set_form(&self, form: Form) {
+        *self.form.borrow_mut() = form;
+    }
+
+    /// The format string in force, if it is one.
+    pub fn format(&self) -> Option<Ref<'_, Format>> {
+        Ref::filter_map(self.form.borrow(), |form| match form {
+            Form::Format(format) => Some(&**format),
+            _ => None,
+        })
+        .ok()
     }
 
     /// Whether anything is written at all.
     pub fn on(&self) -> bool {
-        self.form.get() != AccessLog::Off
+        !matches!(*self.form.borrow(), Form::Off)
     }
 
     /// Adds a line.
     pub fn add(self: &Rc<Self>, record: &Record) {
         let full = {
             let mut batch = self.batch.borrow_mut();
-            match self.form.get() {
-                AccessLog::Off => return,
-                AccessLog::Json => line::json(record, &mut batch),
-                AccessLog::Text => line::text(record, &mut batch),
+            match &*self.form.borrow() {
+                Form::Off => return,
+                Form::Json => line::json(record, &mut batch),
+                Form::Text => line::text(record, &mut batch),
+                Form::Format(format) => format.write(record, &mut batch),
             }
             batch.len() >= BATCH
         };

@@ -3,6 +3,8 @@
 mod target;
 mod upstream;
 
+pub(crate) use target::endpoints;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use http::{HeaderName, Method};
 use podkit::units::Dur;
 
 use super::plan::{
-    Bind, ListenerKind, ListenerPlan, Plan, Policy, Problem, RetryPlan, TimeoutPlan, UpstreamPlan,
+    Bind, FaultPlan, ListenerKind, ListenerPlan, Plan, Policy, Problem, RetryPlan, TimeoutPlan, UpstreamPlan,
 };
 use super::{AccessLog, Config, Listener, Retry, Route, Timeouts};
 use crate::policy::limit::Bucket;
@@ -66,8 +68,8 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Vec<Problem>> {
     }
     if problems.0.is_empty() {
         let upstreams = known.into_iter().map(|(name, (plan, _))| (name, plan)).collect();
-        let access_log = config.access_log.unwrap_or(AccessLog::Json);
-        Ok(Plan { listeners, upstreams, access_log, workers: config.workers })
+        let access_log = config.access_log.clone().unwrap_or(AccessLog::Json);
+        Ok(Plan { listeners, upstreams, access_log, trace: config.trace, workers: config.workers })
     } else {
         Err(problems.0)
     }
@@ -128,13 +130,49 @@ fn listener_plan(
         };
         ListenerKind::Tcp(target::resolve(to, true, &format!("{path}.to"), config, known, problems)?)
     };
+    let connect = connect(listener, key, path, config, known, problems);
     Some(ListenerPlan {
+        half_close: listener.half_close,
+        connect,
         name: written.clone(),
         key: String::new(),
         bind: bind?,
         proxy_protocol: listener.proxy_protocol,
         kind,
     })
+}
+
+/// What CONNECT may reach: each becomes an upstream for bytes, with everything that belongs to one.
+fn connect(
+    listener: &Listener,
+    key: &str,
+    path: &str,
+    config: &Config,
+    known: &mut Known,
+    problems: &mut Problems,
+) -> BTreeMap<String, String> {
+    if key == "tcp" && !listener.connect.is_empty() {
+        problems.add(
+            format!("{path}.connect"),
+            "a tcp listener knows no CONNECT",
+            "remove it, or listen with `http`",
+        );
+        return BTreeMap::new();
+    }
+    let mut out = BTreeMap::new();
+    for (i, target) in listener.connect.iter().enumerate() {
+        let path = format!("{path}.connect[{i}]");
+        if target::endpoint(target).is_none() {
+            problems.add(
+                path,
+                format!("{target:?} is no HOST:PORT"),
+                "write HOST:PORT, such as api.example.com:443",
+            );
+        } else if let Some(name) = target::resolve(target, true, &path, config, known, problems) {
+            out.insert(target.to_ascii_lowercase(), name);
+        }
+    }
+    out
 }
 
 fn bind(written: &str, expose: bool, path: &str, problems: &mut Problems) -> Option<Bind> {
@@ -188,13 +226,18 @@ fn routes(
     problems: &mut Problems,
 ) -> Routes {
     let mut out = Routes::default();
-    if listener.to.is_none() && listener.routes.is_empty() {
+    if listener.to.is_none() && listener.routes.is_empty() && listener.connect.is_empty() {
         problems.add(path, "it does not say where to", "write `to: URL`, or routes");
     }
     for (i, route) in listener.routes.iter().enumerate() {
         let path = format!("{path}.routes[{i}]");
         let name = target::resolve(&route.to, false, &format!("{path}.to"), config, known, problems);
-        if let Some(rule) = name.and_then(|name| rule(route, name, &path, known, problems)) {
+        let shadow = route.shadow.as_ref().and_then(|shadow| {
+            let name =
+                target::resolve(&shadow.to, false, &format!("{path}.shadow.to"), config, known, problems)?;
+            Some((name, percent(shadow.percent, &format!("{path}.shadow.percent"), problems)))
+        });
+        if let Some(rule) = name.and_then(|name| rule(route, name, shadow, &path, known, problems)) {
             out.rules.push(rule);
         }
     }
@@ -208,13 +251,50 @@ fn routes(
                 retry: upstream.retry.clone(),
                 replace_prefix: None,
                 rate_limit: None,
+                fault: None,
+                shadow: None,
             }))
         });
     }
     out
 }
 
-fn rule(route: &Route, upstream: String, path: &str, known: &Known, problems: &mut Problems) -> Option<Rule> {
+fn percent(written: Option<u32>, path: &str, problems: &mut Problems) -> u32 {
+    let percent = written.unwrap_or(100);
+    if percent > 100 {
+        problems.add(path, format!("{percent} is more than all"), "write 0 to 100");
+    }
+    percent
+}
+
+fn fault(route: &Route, path: &str, problems: &mut Problems) -> Option<FaultPlan> {
+    let written = route.fault.as_ref()?;
+    let status = written.status.and_then(|status| match http::StatusCode::from_u16(status) {
+        Ok(parsed) if (200..600).contains(&status) => Some(parsed),
+        _ => {
+            problems.add(
+                format!("{path}.fault.status"),
+                format!("{status} is no status"),
+                "write 200 to 599",
+            );
+            None
+        }
+    });
+    if written.delay.is_none() && written.status.is_none() {
+        problems.add(format!("{path}.fault"), "it does nothing", "write `delay` or `status`");
+    }
+    let percent = percent(written.percent, &format!("{path}.fault.percent"), problems);
+    Some(FaultPlan { delay: written.delay.and_then(off), status, percent })
+}
+
+fn rule(
+    route: &Route,
+    upstream: String,
+    shadow: Option<(String, u32)>,
+    path: &str,
+    known: &Known,
+    problems: &mut Problems,
+) -> Option<Rule> {
     let condition = match (&route.path, &route.exact_path) {
         (Some(_), Some(_)) => {
             problems.add(path, "it has both `path` and `exact_path`", "keep one");
@@ -269,7 +349,8 @@ fn rule(route: &Route, upstream: String, path: &str, known: &Known, problems: &m
         );
     }
     let rate_limit = route.rate_limit.map(|limit| Bucket::new(limit, Instant::now()));
-    let policy = Policy { upstream, timeouts, retry, replace_prefix, rate_limit };
+    let fault = fault(route, path, problems);
+    let policy = Policy { upstream, timeouts, retry, replace_prefix, rate_limit, fault, shadow };
     Some(Rule {
         path: condition,
         host: route.host.as_deref().map(HostRule::parse),
@@ -366,5 +447,6 @@ pub(crate) fn retry(
         backoff: written.backoff.map_or(base.backoff, Dur::get),
         max_backoff: written.max_backoff.map_or(base.max_backoff, Dur::get),
         budget_percent: written.budget_percent.unwrap_or(base.budget_percent),
+        hedge_after: written.hedge_after.map_or(base.hedge_after, off),
     }
 }

@@ -21,6 +21,9 @@ pub struct Config {
     /// One line per request and per TCP connection on stdout. Default: json.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
+    /// Begins a W3C trace (`traceparent`) for requests that bring none. One that is there is always passed on. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub trace: bool,
     /// Threads that carry traffic, 1 to 16. Default: the cgroup's CPU limit, at most 4, and 1 below 2 CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
@@ -33,8 +36,7 @@ pub struct Config {
 }
 
 /// The form of the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
     /// Nothing is written.
     Off,
@@ -42,6 +44,39 @@ pub enum AccessLog {
     Json,
     /// One line for people.
     Text,
+    /// A line as an nginx `log_format` or an Envoy format string says.
+    Format(String),
+}
+
+impl AccessLog {
+    /// Reads a word or a format string.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ if text.contains(['$', '%']) => {
+                crate::access::Format::parse(text).map(|_| Self::Format(text.to_owned()))
+            }
+            _ => Err(format!(
+                "{text:?} is no form of the access log; write off, json, text, or a format with $variables or %OPERATORS%"
+            )),
+        }
+    }
+}
+
+impl Serialize for AccessLog {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Off => "off",
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Format(text) => text,
+        })
+    }
 }
 
 /// YAML reads a bare `off` as `false`, and nobody should have to know that.
@@ -55,10 +90,10 @@ impl<'de> Deserialize<'de> for AccessLog {
         }
         match Written::deserialize(deserializer)? {
             Written::Flag(false) => Ok(Self::Off),
-            Written::Word(word) if word == "off" => Ok(Self::Off),
-            Written::Word(word) if word == "json" => Ok(Self::Json),
-            Written::Word(word) if word == "text" => Ok(Self::Text),
-            _ => Err(serde::de::Error::custom("is no form of the access log; write off, json or text")),
+            Written::Flag(true) => {
+                Err(serde::de::Error::custom("true is no form of the access log; write off, json or text"))
+            }
+            Written::Word(word) => Self::parse(&word).map_err(serde::de::Error::custom),
         }
     }
 }
@@ -70,8 +105,8 @@ impl JsonSchema for AccessLog {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "The form of the access log: off, json or text.",
-            "anyOf": [{ "enum": ["off", "json", "text"] }, { "type": "boolean" }]
+            "description": "The form of the access log: off, json, text, or a format: nginx's $variables or Envoy's %OPERATORS%.",
+            "anyOf": [{ "enum": ["off", "json", "text"] }, { "type": "string", "pattern": "[$%]" }, { "type": "boolean" }]
         })
     }
 }
@@ -98,6 +133,12 @@ pub struct Listener {
     /// Expects a PROXY protocol v1 or v2 header before the first byte. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
+    /// HTTP/1.1 clients that have shut down their writing side still get their answer; otherwise they count as gone. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub half_close: bool,
+    /// HOST:PORT that CONNECT may reach (http only): the egress allow list of apps that use this listener as their proxy. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<String>,
 }
 
 /// Which requests go where. All conditions given have to hold.
@@ -133,6 +174,38 @@ pub struct Route {
     /// At most this many requests per second; more get 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// Faults on purpose, for tests of the app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<InjectedFault>,
+    /// Copies of requests to another upstream, whose answers are thrown away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// Faults on purpose. At least one of `delay` and `status` is given.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InjectedFault {
+    /// The request waits this long first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Dur>,
+    /// The proxy answers with this status itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Percent of the requests. Default: 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+}
+
+/// Copies of requests. Only those with a body of at most 64 KB, and only while the shadow keeps up.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shadow {
+    /// The name of an upstream, or a URL.
+    pub to: String,
+    /// Percent of the requests. Default: 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
 }
 
 /// A local rate limit (token bucket per process).
@@ -153,9 +226,15 @@ pub struct Upstream {
     /// `http://host:port/prefix`, `https://…`, `tcp://host:port`, `tls://host:port`, or `unix:///path`. The host is resolved again by TTL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// `HOST:PORT` of each endpoint, in place of the host in `url`.
+    /// `HOST:PORT` of each endpoint, in place of the host in `url`; also `HOST:PORT weight=2 priority=1`. Lower priorities come first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
+    /// A file with one endpoint per line, as in `endpoints`; read again when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints_file: Option<String>,
+    /// An endpoint that is new, or back, gets its full share only after this. Default: 0 = at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Dur>,
     /// Look the host up as SRV: every target with its port, priority and weight. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub srv: bool,
@@ -168,7 +247,7 @@ pub struct Upstream {
     /// How an endpoint is chosen. Default: peak_ewma.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
-    /// What `balance: hash` hashes.
+    /// What `balance: hash`, `ring_hash` and `maglev` hash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_on: Option<HashOn>,
     /// How long things may take.
@@ -201,6 +280,9 @@ pub struct Upstream {
     /// Header rules for requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<HeaderRules>,
+    /// Header rules for answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<HeaderRules>,
     /// Sends a PROXY protocol header to the upstream (TCP only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -228,8 +310,12 @@ pub enum Balance {
     RoundRobin,
     /// The better of two at random, by requests in flight.
     LeastRequest,
-    /// The same key goes to the same endpoint (Maglev), see `hash_on`.
+    /// The same key goes to the same endpoint (highest random weight), see `hash_on`.
     Hash,
+    /// The same by a ring of hashes (ketama).
+    RingHash,
+    /// The same by Maglev's table: the evenest, and cheap with many endpoints.
+    Maglev,
 }
 
 /// What is hashed. Exactly one is given.
@@ -296,6 +382,9 @@ pub struct Retry {
     /// Retries may be this many percent of the requests of the last 10 s, plus 3 per second. Default: 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_percent: Option<u32>,
+    /// Without an answer for so long, a second try races the first one: idempotent requests without a body, from the same budget. Default: 0 = never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge_after: Option<Dur>,
 }
 
 /// Connections kept open between requests.
@@ -329,6 +418,9 @@ pub struct Limits {
     /// How long they may wait. Default: 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_wait: Option<Dur>,
+    /// Finds the number of requests in flight by itself, up to `in_flight`: down when answers slow down, up when they do not. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adaptive: bool,
 }
 
 /// The passive circuit breaker of each endpoint.
@@ -353,6 +445,9 @@ pub struct Health {
     /// Asked with GET; 2xx is well. Without it a TCP connect has to succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Asked by gRPC's health protocol for this service; empty means the whole server. In place of `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
     /// Between two checks of one endpoint. Default: 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Dur>,
@@ -395,6 +490,9 @@ pub struct Tls {
     /// The name asked for and checked. Default: the host of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
+    /// Names of which the certificate has to carry one (DNS name, IP address, or URI such as spiffe://…), in place of `server_name`'s check.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub san: Vec<String>,
     /// Accept any certificate. For tests; never in production.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
@@ -409,6 +507,12 @@ pub struct Tls {
 pub enum StartTls {
     /// PostgreSQL: SSLRequest; also answers the app's own SSLRequest with "no".
     Postgres,
+    /// MySQL and MariaDB: the app speaks plainly, also where the server requires secure transport.
+    Mysql,
+    /// SMTP: STARTTLS after EHLO.
+    Smtp,
+    /// IMAP: STARTTLS.
+    Imap,
 }
 
 /// Who this pod says it is. Exactly one is given.
@@ -424,6 +528,63 @@ pub struct Credentials {
     /// A key in a header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKey>,
+    /// `Authorization: Bearer …` with a token that is fetched by OAuth 2.0 client credentials, ahead of its expiry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2>,
+    /// AWS Signature Version 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<Aws>,
+    /// HTTP Message Signatures (RFC 9421) with hmac-sha256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<Hmac>,
+}
+
+/// OAuth 2.0 client credentials (RFC 6749, 4.4).
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Where tokens are fetched: https://host/path.
+    pub token_url: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: Secret,
+    /// Scopes asked for, separated by spaces. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The audience asked for. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// PEM file with the roots to trust for `token_url`. Default: the image's, then the built-in ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// AWS credentials.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Aws {
+    /// The region, such as eu-central-1.
+    pub region: String,
+    /// The service's signing name, such as s3, execute-api or es.
+    pub service: String,
+    /// The access key's id.
+    pub access_key_id: Secret,
+    /// The secret key.
+    pub secret_access_key: Secret,
+    /// The session token of temporary credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<Secret>,
+}
+
+/// A shared key that signs method, authority, path, query and the time.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hmac {
+    /// The key.
+    pub key: Secret,
+    /// The name by which the upstream knows the key.
+    pub key_id: String,
 }
 
 /// A user and a password.

@@ -21,6 +21,8 @@ pub struct Plan {
     pub upstreams: BTreeMap<String, Arc<UpstreamPlan>>,
     /// The form of the access log.
     pub access_log: AccessLog,
+    /// Whether requests without `traceparent` get one.
+    pub trace: bool,
     /// Worker threads; `None` means by the CPU limit.
     pub workers: Option<usize>,
 }
@@ -36,6 +38,10 @@ pub struct ListenerPlan {
     pub bind: Bind,
     /// Whether a PROXY protocol header comes first.
     pub proxy_protocol: bool,
+    /// Whether a client that has shut down its writing side still waits.
+    pub half_close: bool,
+    /// What CONNECT may reach: authority as asked for, and the upstream behind it.
+    pub connect: BTreeMap<String, String>,
     /// What is spoken there.
     pub kind: ListenerKind,
 }
@@ -62,11 +68,44 @@ pub enum Bind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// Names or literals with ports, resolved as A and AAAA.
-    Hosts(Vec<(String, u16)>),
+    Hosts(Vec<Host>),
+    /// The same from a file.
+    File(PathBuf),
     /// One name, resolved as SRV.
     Srv(String),
     /// A socket file.
     Unix(PathBuf),
+}
+
+/// One endpoint as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// A name or an address.
+    pub name: String,
+    /// The port.
+    pub port: u16,
+    /// Its share among those of its priority.
+    pub weight: u32,
+    /// Lower ones come first.
+    pub priority: u16,
+}
+
+impl Host {
+    /// Of weight 1 and the first priority.
+    pub fn plain(name: impl Into<String>, port: u16) -> Self {
+        Self { name: name.into(), port, weight: 1, priority: 0 }
+    }
+}
+
+/// Faults on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultPlan {
+    /// Waits this long.
+    pub delay: Option<Duration>,
+    /// Answers so.
+    pub status: Option<http::StatusCode>,
+    /// Percent of the requests.
+    pub percent: u32,
 }
 
 /// TLS as asked for.
@@ -78,6 +117,8 @@ pub struct TlsPlan {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The name asked for and checked.
     pub server_name: String,
+    /// Names of which the certificate has to carry one; empty = `server_name` has to fit.
+    pub san: Vec<String>,
     /// Any certificate will do.
     pub insecure: bool,
     /// What is said before.
@@ -129,6 +170,8 @@ pub struct RetryPlan {
     pub max_backoff: Duration,
     /// Percent of the requests.
     pub budget_percent: u32,
+    /// A second try races the first one after this.
+    pub hedge_after: Option<Duration>,
 }
 
 /// Connections kept open.
@@ -153,6 +196,8 @@ pub struct LimitPlan {
     pub pending: usize,
     /// How long they wait.
     pub pending_wait: Duration,
+    /// Whether `in_flight` is only the most, and less is found by itself.
+    pub adaptive: bool,
 }
 
 /// The passive breaker.
@@ -166,11 +211,22 @@ pub struct BreakerPlan {
     pub max: Duration,
 }
 
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthKind {
+    /// Only a connection.
+    Connect,
+    /// GET this.
+    Get(PathAndQuery),
+    /// gRPC's health protocol, for this service.
+    Grpc(String),
+}
+
 /// Active checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPlan {
-    /// GET this, or only connect.
-    pub path: Option<PathAndQuery>,
+    /// What is asked.
+    pub kind: HealthKind,
     /// Between two checks.
     pub interval: Duration,
     /// Longest check.
@@ -213,7 +269,9 @@ pub struct UpstreamPlan {
     pub host: HostRule,
     /// How an endpoint is chosen.
     pub balance: Balance,
-    /// What `Balance::Hash` hashes.
+    /// Until a new endpoint has its full share.
+    pub slow_start: Duration,
+    /// What hashing balancers hash.
     pub hash_on: HashKey,
     /// Timeouts.
     pub timeouts: TimeoutPlan,
@@ -233,12 +291,33 @@ pub struct UpstreamPlan {
     pub ttl: (Duration, Duration),
     /// Credentials to inject.
     pub credentials: Option<Credentials>,
-    /// Headers set.
-    pub set_headers: Vec<(HeaderName, HeaderValue)>,
-    /// Headers taken away.
-    pub remove_headers: Vec<HeaderName>,
+    /// Rules for requests.
+    pub request_headers: Rules,
+    /// Rules for answers.
+    pub response_headers: Rules,
     /// PROXY protocol sent.
     pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Header rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Headers set.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Headers taken away.
+    pub remove: Vec<HeaderName>,
+}
+
+impl Rules {
+    /// Applies them: first what goes, then what is set.
+    pub fn apply(&self, headers: &mut http::HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
 }
 
 /// What one route says on top of its upstream.
@@ -254,6 +333,10 @@ pub struct Policy {
     pub replace_prefix: Option<(String, String)>,
     /// A local rate limit.
     pub rate_limit: Option<Bucket>,
+    /// Faults on purpose.
+    pub fault: Option<FaultPlan>,
+    /// The upstream that gets copies, and of how many percent.
+    pub shadow: Option<(String, u32)>,
 }
 
 /// A problem in the configuration: where, what, and what to write.

@@ -14,22 +14,27 @@ use hyper::body::Incoming;
 use std::sync::Arc;
 
 use super::answer::{Answer, Relay};
-use super::body::{Exchange, Outgoing, Source};
+use super::body::{Exchange, Outgoing, REPLAY, Source, Unread};
 use super::expect::Gate;
 use super::fault::Fault;
 use super::finish::Finish;
 use super::send::{self, Sent};
-use super::{Served, grpc, headers, upgrade};
+use super::{Served, grpc, headers, hedge, shadow, upgrade};
 use crate::config::Protocol;
 use crate::config::plan::{HashKey, HostRule, Policy};
 use crate::listen::Client;
 use crate::policy::retry;
 use crate::stats::{Again, Reason};
-use crate::upstream::balance;
 use crate::upstream::connect::Want;
 use crate::upstream::endpoint::LocalEndpoint;
 use crate::upstream::local::{Choice, Leased, LocalUpstream};
 use crate::upstream::pool::Wire;
+use crate::upstream::sign::Subject;
+use crate::upstream::{Credential, balance};
+
+/// A body that has to be known before it is sent: the most of it, and the longest time for it.
+const SIGNED: usize = 1 << 20;
+const UPLOAD: Duration = Duration::from_secs(60);
 
 /// A request with everything decided but the endpoint.
 pub(super) struct Job {
@@ -39,6 +44,8 @@ pub(super) struct Job {
     pub(super) started: Instant,
     pub(super) grpc: bool,
     pub(super) upgrade: Option<HeaderValue>,
+    /// The upstream that gets a copy.
+    pub(super) shadow: Option<Rc<LocalUpstream>>,
 }
 
 /// What wraps the answer's body.
@@ -83,11 +90,16 @@ impl Job {
             on
         });
         let key = self.key(&parts);
-        self.prepare(&mut parts)?;
+        let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body));
+        // For the shadow as it came, before rules and credentials of this upstream.
+        let copy = self.shadow.as_ref().map(|_| parts.clone());
+        let signer = self.prepare(&mut parts)?;
+        let source = self.source(body, &mut parts, signer.as_deref(), &exchange, deadline).await?;
+        if let (Some(shadow), Some(copy)) = (&self.shadow, copy) {
+            shadow::start(shadow, &self, copy, source.as_ref());
+        }
         let repeatable =
             retry::repeatable(plan, &parts.method) || parts.headers.contains_key("idempotency-key");
-        let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body));
-        let source = Source::new(body, Gate::new(&parts.headers), exchange.clone());
         let mut avoid: Vec<Rc<LocalEndpoint>> = Vec::new();
         // Replays on a new connection do not count as attempts, but there are few of them.
         let (mut attempt, mut fresh, mut replays) = (1, false, 0);
@@ -115,8 +127,22 @@ impl Job {
                 }
             };
             self.write_down(finish, &leased);
-            let request = self.request(&parts, &leased.wire, source.as_ref());
-            let (sent, leased) = send::send(&self, request, leased, &exchange, deadline).await;
+            let mut request = self.request(&parts, &leased.wire, source.as_ref(), deadline);
+            if let Some(signer) = signer.as_deref() {
+                self.sign(signer, &parts, source.as_deref(), request.headers_mut())?;
+            }
+            let hedge = plan
+                .hedge_after
+                .filter(|_| repeatable && source.is_none() && self.upgrade.is_none() && signer.is_none());
+            let (sent, leased) = match hedge {
+                None => send::send(&self, request, leased, &exchange, deadline).await,
+                // In a box: few ask for it.
+                Some(after) => {
+                    let work =
+                        hedge::send(&self, &parts, after, request, leased, &exchange, deadline, finish);
+                    Box::pin(work).await
+                }
+            };
             let can_repeat = source.as_ref().is_none_or(|source| source.replayable());
             let reused = leased.reused;
             let next = self.judge(
@@ -171,7 +197,8 @@ impl Job {
         let endpoint = &leased.carried.0;
         let more = attempt < plan.attempts;
         if exchange.client_failed.get() && !matches!(sent, Sent::Answer(_)) {
-            let detail = "the request body broke off, or is no well-formed body";
+            let refusal = self.client.watch.refusal.get();
+            let detail = refusal.map_or("the request body broke off", |refusal| refusal.why);
             let mut fault = Fault::client(StatusCode::BAD_REQUEST, "http_request_error", detail);
             fault.close = true;
             return Next::Give(fault);
@@ -183,7 +210,7 @@ impl Job {
                 if bad {
                     self.upstream.failed(endpoint)
                 } else {
-                    endpoint.succeeded()
+                    endpoint.succeeded(self.upstream.shared.plan.slow_start)
                 }
                 let again = more && repeatable && self.unwanted(&response);
                 if again && self.granted(finish) {
@@ -241,7 +268,7 @@ impl Job {
     }
 
     /// Asks the retry budget.
-    fn granted(&self, finish: &mut Finish) -> bool {
+    pub(super) fn granted(&self, finish: &mut Finish) -> bool {
         let granted = self.upstream.budget.retry(Instant::now(), self.policy.retry.budget_percent);
         if !granted {
             finish.flag("over_budget");
@@ -250,13 +277,14 @@ impl Job {
         granted
     }
 
-    fn count(&self, finish: &mut Finish, why: Again) {
+    pub(super) fn count(&self, finish: &mut Finish, why: Again) {
         self.upstream.stats.again[why as usize].add(1);
         finish.flag(match why {
             Again::Connect => "connect_retry",
             Again::Stale => "stale_connection",
             Again::Reset => "reset_retry",
             Again::Status => "status_retry",
+            Again::Hedge => "hedged",
             Again::Refused => "over_budget",
         });
     }
@@ -293,7 +321,7 @@ impl Job {
                     detail,
                 ));
             };
-            let upstream = hyper::upgrade::on(&mut response);
+            let upstream = upgrade::Far::Http(hyper::upgrade::on(&mut response));
             let protocol = headers::strip_hop_by_hop(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             if let Some(protocol) = protocol {
@@ -308,6 +336,7 @@ impl Job {
             leased.wire.meta().keep_alive(seconds);
         }
         headers::strip_hop_by_hop(response.headers_mut());
+        self.upstream.shared.plan.response_headers.apply(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(Served::Relay(response, Wrap { leased, exchange, idle, deadline }))
     }
@@ -320,7 +349,7 @@ impl Job {
     }
 
     /// Time for a connection.
-    fn limit(&self, deadline: Option<Instant>) -> Result<Duration, Fault> {
+    pub(super) fn limit(&self, deadline: Option<Instant>) -> Result<Duration, Fault> {
         let left =
             deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
@@ -339,7 +368,7 @@ impl Job {
         deadline.map_or(pause, |deadline| pause.min(deadline.saturating_duration_since(Instant::now())))
     }
 
-    fn want(&self, parts: &http::request::Parts) -> Want {
+    pub(super) fn want(&self, parts: &http::request::Parts) -> Want {
         let plan = &self.upstream.shared.plan;
         match plan.protocol {
             _ if self.upgrade.is_some() => Want::Http1,
@@ -354,7 +383,7 @@ impl Job {
     /// What `balance: hash` hashes.
     fn key(&self, parts: &http::request::Parts) -> Option<u64> {
         let plan = &self.upstream.shared.plan;
-        if plan.balance != crate::config::Balance::Hash {
+        if !balance::hashes(plan.balance) {
             return None;
         }
         match &plan.hash_on {
@@ -367,7 +396,9 @@ impl Job {
     }
 
     /// The parts of the head that are the same for every try.
-    fn prepare(&self, parts: &mut http::request::Parts) -> Result<(), Fault> {
+    ///
+    /// What has to be signed anew for each try comes back as the credential that does so.
+    pub(super) fn prepare(&self, parts: &mut http::request::Parts) -> Result<Option<Arc<Credential>>, Fault> {
         let shared = &self.upstream.shared;
         let plan = &shared.plan;
         let host = match &plan.host {
@@ -382,12 +413,8 @@ impl Job {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(UPGRADE, protocol.clone());
         }
-        for name in &plan.remove_headers {
-            parts.headers.remove(name);
-        }
-        for (name, value) in &plan.set_headers {
-            parts.headers.insert(name.clone(), value.clone());
-        }
+        plan.request_headers.apply(&mut parts.headers);
+        let mut signer = None;
         if plan.credentials.is_some() {
             let Some(credential) = shared.credential.load_full() else {
                 let detail = "the credential of this upstream could not be read";
@@ -397,7 +424,10 @@ impl Job {
                     detail,
                 ));
             };
-            parts.headers.insert(credential.0.clone(), credential.1.clone());
+            match &*credential {
+                Credential::Header(name, value) => drop(parts.headers.insert(name.clone(), value.clone())),
+                Credential::Signature(_) => signer = Some(credential),
+            }
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let rewritten = crate::route::rewrite(path, &plan.prefix, self.policy.replace_prefix.as_ref());
@@ -412,19 +442,82 @@ impl Job {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(target.ok_or_else(bad)?);
         parts.uri = Uri::from_parts(uri).map_err(|_| bad())?;
-        Ok(())
+        Ok(signer)
+    }
+
+    /// The request's body: as a stream, or read to its end where it has to be known before.
+    async fn source(
+        &self,
+        body: Incoming,
+        parts: &mut http::request::Parts,
+        signer: Option<&Credential>,
+        exchange: &Rc<Exchange>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Rc<Source>>, Fault> {
+        let signs = matches!(signer, Some(Credential::Signature(signer)) if signer.needs_body());
+        let small = http_body::Body::size_hint(&body).upper().is_some_and(|most| most <= REPLAY as u64);
+        if !signs && !(self.shadow.is_some() && small) {
+            return Ok(Source::new(body, Gate::new(&parts.headers), exchange.clone()));
+        }
+        parts.headers.remove(http::header::EXPECT);
+        let left = deadline
+            .map_or(UPLOAD, |deadline| deadline.saturating_duration_since(Instant::now()).min(UPLOAD));
+        let most = if signs { SIGNED } else { REPLAY };
+        let read = tokio::time::timeout(left, Source::collect(body, most, exchange.clone())).await;
+        let (status, detail) = match read {
+            Ok(Ok(source)) => return Ok(source),
+            Ok(Err(Unread::TooLarge)) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "a request that is signed by its body may have 1 MB (credentials.aws)".to_owned(),
+            ),
+            Ok(Err(Unread::Broken)) => (StatusCode::BAD_REQUEST, "the request body broke off".to_owned()),
+            Err(_) => {
+                (StatusCode::REQUEST_TIMEOUT, format!("the request body was not there within {left:?}"))
+            }
+        };
+        let mut fault = Fault::client(status, "http_request_error", detail);
+        fault.close = true;
+        Err(fault)
+    }
+
+    /// Signs a request for one try: signatures carry the time.
+    fn sign(
+        &self,
+        credential: &Credential,
+        parts: &http::request::Parts,
+        source: Option<&Source>,
+        headers: &mut http::HeaderMap,
+    ) -> Result<(), Fault> {
+        let Credential::Signature(signer) = credential else { return Ok(()) };
+        let bytes = source.map(Source::bytes).unwrap_or_default();
+        let body = (signer.needs_body() || source.is_none()).then_some(&bytes[..]);
+        let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let host = parts.headers.get(HOST).unwrap_or(&self.upstream.shared.authority);
+        let at = jiff::Timestamp::now();
+        signer.sign(&Subject { method: &parts.method, host, target, body, at }, headers).map_err(|_| {
+            let detail = "the credential of this upstream cannot sign";
+            Fault::proxy(StatusCode::SERVICE_UNAVAILABLE, "proxy_configuration_error", detail)
+        })
     }
 
     /// The request for one connection.
-    fn request(
+    pub(super) fn request(
         &self,
         parts: &http::request::Parts,
         wire: &Wire,
         source: Option<&Rc<Source>>,
+        deadline: Option<Instant>,
     ) -> Request<Outgoing> {
         let mut request = Request::new(Outgoing::new(source));
         *request.method_mut() = parts.method.clone();
         *request.headers_mut() = parts.headers.clone();
+        if let Some(deadline) = deadline.filter(|_| self.grpc) {
+            // What is left of it: the service should give up no later than the client.
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis().clamp(1, 99_999_999);
+            if let Ok(value) = HeaderValue::try_from(format!("{left}m")) {
+                request.headers_mut().insert("grpc-timeout", value);
+            }
+        }
         match wire {
             Wire::H1(_) => {
                 *request.uri_mut() = parts.uri.clone();

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::expect::Gate;
@@ -48,6 +49,8 @@ impl Exchange {
 pub enum Outgoing {
     /// None.
     Empty,
+    /// All of it, once.
+    Whole(Option<Bytes>),
     /// From the client; the number says how many pieces this sender has sent.
     Stream(Rc<Source>, usize),
 }
@@ -58,6 +61,14 @@ pub struct Source {
     exchange: Rc<Exchange>,
     total: Option<u64>,
     pub(super) gate: Option<Gate>,
+}
+
+/// Why a body could not be read before it was sent.
+pub(super) enum Unread {
+    /// The client broke off, or it is malformed.
+    Broken,
+    /// More than may be kept.
+    TooLarge,
 }
 
 struct State {
@@ -98,6 +109,65 @@ impl Source {
         Some(Rc::new(Self { state: RefCell::new(state), exchange, total, gate }))
     }
 
+    /// Reads a body to its end before anything is sent, up to `most` bytes.
+    ///
+    /// # Errors
+    /// Why there is no whole body.
+    pub(super) async fn collect(
+        mut incoming: Incoming,
+        most: usize,
+        exchange: Rc<Exchange>,
+    ) -> Result<Option<Rc<Self>>, Unread> {
+        if incoming.is_end_stream() {
+            return Ok(None);
+        }
+        let (mut bytes, mut kept) = (bytes::BytesMut::new(), Vec::new());
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|_| Unread::Broken)?;
+            exchange.active.set(Instant::now());
+            match frame.into_data() {
+                Ok(data) if bytes.len() + data.len() > most => return Err(Unread::TooLarge),
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(frame) => kept.extend(frame.into_trailers().ok().map(Piece::Trailers)),
+            }
+        }
+        let kept_bytes = bytes.len();
+        exchange.sent.set(kept_bytes as u64);
+        exchange.body_done.set(Some(Instant::now()));
+        if kept_bytes > 0 {
+            kept.insert(0, Piece::Data(bytes.freeze()));
+        }
+        Ok(Some(Self::whole(incoming, kept, kept_bytes, exchange)))
+    }
+
+    fn whole(incoming: Incoming, kept: Vec<Piece>, kept_bytes: usize, exchange: Rc<Exchange>) -> Rc<Self> {
+        let total =
+            (!kept.iter().any(|piece| matches!(piece, Piece::Trailers(_)))).then_some(kept_bytes as u64);
+        let read = kept.len();
+        let state = State { incoming, kept, kept_bytes, complete: true, read, ended: true };
+        Rc::new(Self { state: RefCell::new(state), exchange, total, gate: None })
+    }
+
+    /// The bytes of a body, if it was read to its end before it was sent, and has no trailers.
+    pub(super) fn known(&self) -> Option<Bytes> {
+        let state = self.state.borrow();
+        let plain = state.kept.iter().all(|piece| matches!(piece, Piece::Data(_)));
+        (state.ended && state.complete && plain).then(|| self.bytes())
+    }
+
+    /// The bytes of a body that was read to its end.
+    pub(super) fn bytes(&self) -> Bytes {
+        let state = self.state.borrow();
+        state
+            .kept
+            .iter()
+            .find_map(|piece| match piece {
+                Piece::Data(data) => Some(data.clone()),
+                Piece::Trailers(_) => None,
+            })
+            .unwrap_or_default()
+    }
+
     /// Whether the body can be sent from its start.
     pub fn replayable(&self) -> bool {
         let state = self.state.borrow();
@@ -121,7 +191,11 @@ impl Body for Outgoing {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self::Stream(source, sent) = self.get_mut() else { return Poll::Ready(None) };
+        let (source, sent) = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(source, sent) => (source, sent),
+        };
         let exchange = &source.exchange;
         if let Some(gate) = &source.gate {
             ready!(gate.poll(cx));
@@ -185,6 +259,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_none(),
             Self::Stream(source, sent) => {
                 let state = source.state.borrow();
                 state.ended && *sent == state.read && !source.exchange.client_failed.get()
@@ -197,6 +272,7 @@ impl Body for Outgoing {
             Self::Stream(source, 0) => source.total.map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Stream(..) => SizeHint::default(),
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }
 }

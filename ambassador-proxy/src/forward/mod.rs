@@ -3,12 +3,15 @@
 pub mod answer;
 pub mod attempt;
 pub mod body;
+mod connect;
 mod expect;
 pub mod fault;
 pub mod finish;
 pub mod grpc;
 pub mod headers;
+mod hedge;
 pub mod send;
+mod shadow;
 pub mod upgrade;
 
 use std::convert::Infallible;
@@ -24,7 +27,7 @@ use self::answer::Answer;
 use self::fault::{Fault, Head};
 use self::finish::Finish;
 use crate::access::Record;
-use crate::config::plan::{ListenerKind, Policy};
+use crate::config::plan::{FaultPlan, ListenerKind, Policy};
 use crate::listen::Client;
 use crate::worker::Worker;
 
@@ -43,14 +46,24 @@ pub async fn handle(
     let id = headers::request_id(&mut parts.headers);
     let grpc = grpc::is_grpc(&parts.headers);
     let accept = Head::accept(&parts.headers).cloned();
+    let connect = parts.method == Method::CONNECT;
     let mut finish =
         Finish::new(record(&worker, &client, &parts, &id), worker.log.clone(), client.clone(), started);
+    if worker.trace.get() || worker.log.on() {
+        finish.record.trace = headers::trace(&mut parts.headers, worker.trace.get());
+    }
+    if let Some(format) = worker.log.format() {
+        finish.record.captured = format.request(&parts.headers);
+    }
     finish.tap = worker.board.tap.head(&parts).map(|head| (head, worker.board.clone()));
     let result = serve(&worker, &client, parts, body, &mut finish, started, grpc).await;
     let mut response = match result {
         Ok(Served::Relay(response, wrap)) => {
             let (head, body) = response.into_parts();
             finish.record.status = head.status.as_u16();
+            if let Some(format) = worker.log.format() {
+                format.answer(&head.headers, &mut finish.record.captured);
+            }
             if let Some((tap, _)) = &mut finish.tap {
                 tap.answer(head.status, &head.headers);
             }
@@ -71,7 +84,12 @@ pub async fn handle(
             Response::from_parts(head, Answer::Own(body, Some(finish)))
         }
     };
-    if worker.draining.get() && !h2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let status = response.status();
+    let switched = status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success());
+    if !h2 {
+        client.watch.answered(switched);
+    }
+    if worker.draining.get() && !h2 && !switched {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
@@ -96,7 +114,10 @@ fn record(worker: &Worker, client: &Client, parts: &http::request::Parts, id: &H
             Version::HTTP_10 => "HTTP/1.0",
             _ => "HTTP/1.1",
         },
-        request: Some((parts.method.clone(), parts.uri.clone())),
+        request: match refused(parts, client) {
+            Some(_) => None,
+            None => Some((parts.method.clone(), parts.uri.clone())),
+        },
         host: if on { headers::host(&parts.uri, &parts.headers).map(str::to_owned) } else { None },
         status: 0,
         flags: Vec::new(),
@@ -112,6 +133,8 @@ fn record(worker: &Worker, client: &Client, parts: &http::request::Parts, id: &H
         tls: std::time::Duration::ZERO,
         first_byte: None,
         took: std::time::Duration::ZERO,
+        trace: None,
+        captured: crate::access::format::Captured::default(),
     }
 }
 
@@ -136,9 +159,15 @@ async fn serve(
     started: Instant,
     grpc: bool,
 ) -> Result<Served, Fault> {
-    check(&parts)?;
+    check(&parts, client)?;
     let plan = client.door.plan();
+    if parts.method == Method::CONNECT {
+        return Box::pin(connect::run(worker, &plan, parts, finish)).await;
+    }
     let policy = route(&plan.kind, &parts)?;
+    if let Some(fault) = policy.fault.as_ref().filter(|fault| fastrand::u32(..100) < fault.percent) {
+        injected(fault, finish).await?;
+    }
     if let Some(bucket) = &policy.rate_limit {
         bucket.take(started).map_err(|wait| {
             let detail = "more requests than rate_limit allows";
@@ -161,32 +190,52 @@ async fn serve(
     })?;
     finish.permit = Some(permit);
     let wants = headers::strip_hop_by_hop(&mut parts.headers);
-    let upgrade = wants.filter(|_| parts.version == Version::HTTP_11);
+    // HTTP/2 by Upgrade would be a way past routes and rules (and RFC 9113 has dropped it): such a request is served as it is.
+    let upgrade = wants.filter(|protocol| {
+        parts.version == Version::HTTP_11 && !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2")
+    });
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
-    let job = attempt::Job { upstream, policy, client: client.clone(), started, grpc, upgrade };
+    let shadow = policy.shadow.as_ref().filter(|(_, percent)| fastrand::u32(..100) < *percent);
+    let shadow = shadow.and_then(|(name, _)| worker.upstream(name));
+    let job = attempt::Job { upstream, policy, client: client.clone(), started, grpc, upgrade, shadow };
     job.run(parts, body, finish).await
 }
 
-/// What no upstream should ever see. hyper has refused most of it before.
-fn check(parts: &http::request::Parts) -> Result<(), Fault> {
+/// A fault that the configuration asks for.
+async fn injected(fault: &FaultPlan, finish: &mut Finish) -> Result<(), Fault> {
+    finish.flag("injected_fault");
+    if let Some(delay) = fault.delay {
+        tokio::time::sleep(delay).await;
+    }
+    match fault.status {
+        None => Ok(()),
+        Some(status) => {
+            let detail = "the configuration asks for this fault (route, `fault`)";
+            Err(Fault::proxy(status, "proxy_internal_response", detail))
+        }
+    }
+}
+
+/// Why the bytes of this request were refused before they were parsed; it stands for them only.
+fn refused(parts: &http::request::Parts, client: &Client) -> Option<crate::listen::framing::Refusal> {
+    let stands = parts.version != Version::HTTP_2 && parts.method.as_str() == "PRI";
+    if stands { client.watch.refusal.get().copied() } else { None }
+}
+
+/// What no upstream should ever see. Most of it was refused by [`crate::listen::framing`], or by hyper on HTTP/2.
+fn check(parts: &http::request::Parts, client: &Client) -> Result<(), Fault> {
     let bad = |detail: &str| {
         let mut fault = Fault::client(StatusCode::BAD_REQUEST, "http_request_error", detail);
         fault.close = true;
         Err(fault)
     };
-    if parts.method == Method::CONNECT {
-        let mut fault = Fault::client(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "http_request_denied",
-            "CONNECT is not carried here",
-        );
+    if let Some(refusal) = refused(parts, client) {
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut fault = Fault::client(status, "http_request_error", refusal.why);
         fault.close = true;
         return Err(fault);
-    }
-    if parts.method.as_str() == "PRI" {
-        return bad("PRI is no method of HTTP/1.1");
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
     let first = hosts.next();
@@ -200,6 +249,16 @@ fn check(parts: &http::request::Parts) -> Result<(), Fault> {
         !host.as_bytes().iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\,\"<>".contains(b))
     }) {
         return bad("the Host header is no host");
+    }
+    // Two names for one place: which one counts would depend on who reads it (RFC 9113, 8.3.1).
+    let authority = parts.uri.authority().filter(|_| parts.version == Version::HTTP_2);
+    if let (Some(host), Some(authority)) = (first, authority)
+        && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return bad("Host and :authority name different places");
+    }
+    if parts.version == Version::HTTP_2 && first.is_none() && authority.is_none() {
+        return bad("neither :authority nor Host is given");
     }
     let path = parts.uri.path();
     let star = path == "*" && parts.method == Method::OPTIONS;

@@ -54,7 +54,9 @@ pub(super) async fn send(
             let now = Instant::now();
             // Uploads would make an endpoint look slow: what counts is the time after the last byte sent.
             let since = exchange.body_done.get().map_or(now, |done| done.max(sent_at));
-            leased.carried.0.observe(now.saturating_duration_since(since), now);
+            let took = now.saturating_duration_since(since);
+            leased.carried.0.observe(took, now);
+            job.upstream.shared.in_flight.observe(Some(took));
             Sent::Answer(response)
         }
         Ok(Err(mut error)) => {
@@ -71,6 +73,9 @@ pub(super) async fn send(
         }
         Err(detail) => Sent::Late(detail),
     };
+    if !matches!(sent, Sent::Answer(_)) {
+        job.upstream.shared.in_flight.observe(None);
+    }
     (sent, leased)
 }
 

@@ -1,6 +1,8 @@
 //! Local addresses: accepted connections become HTTP requests or TCP tunnels.
 
 pub mod bind;
+pub mod framing;
+mod framing_head;
 pub mod rewind;
 pub mod serve;
 
@@ -10,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::rewind::Watch;
 use podkit::limit::Every;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -60,6 +63,8 @@ pub struct Client {
     pub ip: Option<IpAddr>,
     /// Where it came in.
     pub door: Rc<Door>,
+    /// What its bytes say.
+    pub watch: Arc<Watch>,
     busy: Cell<u32>,
     since: Cell<Instant>,
 }
@@ -74,6 +79,7 @@ impl Client {
             address: text.into(),
             ip: address.map(|address| address.ip()),
             door: door.clone(),
+            watch: Arc::default(),
             busy: Cell::new(0),
             since: Cell::new(Instant::now()),
         })

@@ -2,8 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::{http1, http2};
@@ -49,8 +48,7 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
         () = drained => return,
         () = tokio::time::sleep(IDLE) => return,
     };
-    let io = Rewind::new(stream, head);
-    let read = io.read.clone();
+    let io = Rewind::new(stream, head, !h2, client.watch.clone());
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
         service_fn(move |request| forward::handle(worker.clone(), client.clone(), request))
@@ -68,28 +66,22 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
             .keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
         let connection = builder.serve_connection(TokioIo::new(io), service);
-        drive(connection, http2::Connection::graceful_shutdown, true, &worker, &client, read).await;
+        drive(connection, http2::Connection::graceful_shutdown, true, &worker, &client).await;
     } else {
         let mut builder = http1::Builder::new();
         builder
+            .half_close(client.door.plan().half_close)
             .preserve_header_case(true)
             .max_buf_size(BUFFER)
             .max_header_size(HEADERS)
             .auto_date_header(false);
         let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-        drive(connection, http1::UpgradeableConnection::graceful_shutdown, false, &worker, &client, read)
-            .await;
+        drive(connection, http1::UpgradeableConnection::graceful_shutdown, false, &worker, &client).await;
     }
 }
 
-async fn drive<C, E>(
-    connection: C,
-    close: impl Fn(Pin<&mut C>),
-    h2: bool,
-    worker: &Worker,
-    client: &Client,
-    read: Arc<AtomicU64>,
-) where
+async fn drive<C, E>(connection: C, close: impl Fn(Pin<&mut C>), h2: bool, worker: &Worker, client: &Client)
+where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
@@ -121,7 +113,7 @@ async fn drive<C, E>(
                     closing = true;
                     close(connection.as_mut());
                 }
-                let now = read.load(Relaxed);
+                let now = client.watch.read.load(Relaxed);
                 partial = match (idle, partial) {
                     (None, _) => None,
                     (Some(_), Some((seen, since))) if seen != now || since.elapsed() < HEAD => Some((seen, since)),

@@ -8,24 +8,44 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::adaptive::Adaptive;
 use crate::config::RateLimit;
 use crate::config::plan::LimitPlan;
 
 /// Requests in flight and waiting, for the whole process.
 #[derive(Debug)]
 pub struct InFlight {
+    adaptive: Option<Arc<Adaptive>>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     plan: LimitPlan,
 }
 
 /// The right to be in flight.
-pub type Permit = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+    adaptive: Option<Arc<Adaptive>>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.left();
+        }
+    }
+}
 
 impl InFlight {
     /// All free.
     pub fn new(plan: LimitPlan) -> Self {
-        Self { permits: Arc::new(Semaphore::new(plan.in_flight)), waiting: AtomicUsize::new(0), plan }
+        let adaptive = plan.adaptive.then(|| Arc::new(Adaptive::new(plan.in_flight, Instant::now())));
+        Self {
+            adaptive,
+            permits: Arc::new(Semaphore::new(plan.in_flight)),
+            waiting: AtomicUsize::new(0),
+            plan,
+        }
     }
 
     /// A permit, at once or after a wait.
@@ -33,6 +53,30 @@ impl InFlight {
     /// # Errors
     /// What was full, when as many are waiting as may, or the wait was too long.
     pub async fn acquire(&self) -> Result<Permit, String> {
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.enter().map_err(|limit| {
+                format!("{limit} requests are in flight, and with more of them answers become slower (limits.adaptive)")
+            })?;
+        }
+        // From here on it is counted in, and a `Permit` or this guard counts it out.
+        let mut entered = Entered(self.adaptive.clone());
+        let permit = self.permit().await?;
+        Ok(Permit { _permit: permit, adaptive: entered.0.take() })
+    }
+
+    /// An answer took so long; `None` = it never came.
+    pub fn observe(&self, took: Option<Duration>) {
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.observe(took, Instant::now());
+        }
+    }
+
+    /// The most that may be in flight now.
+    pub fn limit(&self) -> usize {
+        self.adaptive.as_ref().map_or(self.plan.in_flight, |adaptive| adaptive.limit())
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, String> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -59,6 +103,16 @@ impl InFlight {
     /// Waiting now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
+    }
+}
+
+struct Entered(Option<Arc<Adaptive>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(adaptive) = &self.0 {
+            adaptive.left();
+        }
     }
 }
 
@@ -119,7 +173,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_fit_waits_and_then_is_told_why() {
-        let plan = LimitPlan { in_flight: 1, pending: 1, pending_wait: Duration::from_secs(1) };
+        let plan =
+            LimitPlan { in_flight: 1, pending: 1, pending_wait: Duration::from_secs(1), adaptive: false };
         let limit = InFlight::new(plan);
         let first = limit.acquire().await.unwrap();
         let (second, third) = tokio::join!(limit.acquire(), limit.acquire());

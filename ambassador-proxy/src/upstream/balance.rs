@@ -35,9 +35,14 @@ pub fn pick(
     match balance {
         Balance::RoundRobin => {
             let count = set.iter().filter(|endpoint| eligible(endpoint)).count();
-            set.iter().filter(|endpoint| eligible(endpoint)).nth(turn % count.max(1)).cloned()
+            let at = |turn: usize| set.iter().filter(|endpoint| eligible(endpoint)).nth(turn % count.max(1));
+            // One that is warming up passes some of its turns on.
+            let found = at(turn)?;
+            let passes = fastrand::f64() >= found.warmth(now);
+            if passes { at(turn + 1).cloned() } else { Some(found.clone()) }
         }
-        Balance::Hash => {
+        // Tables have been asked before: without a key, or with nobody there, any will do.
+        Balance::Hash | Balance::RingHash | Balance::Maglev => {
             let key = key.unwrap_or_else(|| fastrand::u64(..));
             // Highest random weight: as even and as stable as Maglev, without a table to build for a handful of pods.
             set.iter().filter(|e| eligible(e)).max_by(|a, b| score(a, key).total_cmp(&score(b, key))).cloned()
@@ -45,13 +50,24 @@ pub fn pick(
         Balance::PeakEwma | Balance::LeastRequest => {
             let cost = |endpoint: &LocalEndpoint| match balance {
                 Balance::PeakEwma => endpoint.load(now),
-                _ => f64::from(endpoint.in_flight() + 1) / f64::from(endpoint.weight),
+                _ => endpoint.queue(now),
             };
             let first = sample(set, &eligible, None)?;
+            // Two samples of a few endpoints would meet the cold one often: it has to win a draw as well.
+            let first = if fastrand::f64() < first.warmth(now) {
+                first
+            } else {
+                sample(set, &eligible, Some(first)).unwrap_or(first)
+            };
             let Some(second) = sample(set, &eligible, Some(first)) else { return Some(first.clone()) };
             Some(if cost(second) < cost(first) { second.clone() } else { first.clone() })
         }
     }
+}
+
+/// Whether a key decides.
+pub fn hashes(balance: Balance) -> bool {
+    matches!(balance, Balance::Hash | Balance::RingHash | Balance::Maglev)
 }
 
 /// One at random, by weight.
@@ -90,7 +106,7 @@ pub fn hash(value: &impl Hash) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,7 +117,7 @@ mod tests {
     use crate::stats::Board;
     use crate::upstream::{Endpoint, Peer};
 
-    fn set(specs: &[(u16, u32, u16)]) -> Vec<Rc<LocalEndpoint>> {
+    pub(in crate::upstream) fn set(specs: &[(u16, u32, u16)]) -> Vec<Rc<LocalEndpoint>> {
         let board = Arc::new(Board::default());
         let make = |&(port, weight, priority): &(u16, u32, u16)| {
             let peer = Peer::Tcp(([127, 0, 0, 1], port).into());
@@ -143,6 +159,18 @@ mod tests {
         set[0].observe(Duration::from_millis(200), Instant::now());
         let shares = shares(&set, Balance::PeakEwma);
         assert_eq!(shares.get("127.0.0.1:1"), None, "{shares:?}");
+    }
+
+    #[test]
+    fn a_new_endpoint_warms_up() {
+        let set = set(&[(1, 1, 0), (2, 1, 0)]);
+        set[1].slow_start(Duration::from_secs(3600));
+        for balance in [Balance::PeakEwma, Balance::RoundRobin, Balance::LeastRequest] {
+            let got = shares(&set, balance).get("127.0.0.1:2").copied().unwrap_or(0);
+            assert!(got < 700, "{balance:?}: {got} of 3000");
+        }
+        assert!(set[1].warmth(Instant::now() + Duration::from_secs(1800)) > 0.49);
+        assert!((set[1].warmth(Instant::now() + Duration::from_secs(3600)) - 1.0).abs() < 1e-9);
     }
 
     #[test]

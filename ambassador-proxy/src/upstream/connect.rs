@@ -16,6 +16,7 @@ use super::endpoint::LocalEndpoint;
 use super::io::{Metered, Plain, Stream};
 use super::pool::{self, Lease1, Meta, Wire};
 use super::{Peer, Shared};
+use crate::config::StartTls;
 use crate::config::plan::TlsPlan;
 use crate::stats::Reason;
 
@@ -122,7 +123,18 @@ async fn plain(peer: &Peer) -> io::Result<Plain> {
     }
 }
 
-/// A byte stream to a peer, with TLS where the plan asks for it.
+/// A byte stream that stands.
+#[derive(Debug)]
+pub struct Connected {
+    /// The stream.
+    pub stream: Stream,
+    /// How long it took.
+    pub timings: Timings,
+    /// What the server said before TLS and the app has to hear.
+    pub greeting: Vec<u8>,
+}
+
+/// A byte stream to a peer, with TLS where the plan asks for it; except for MySQL, where the login has to begin before.
 ///
 /// # Errors
 /// What failed. Nothing of a request has been sent by then.
@@ -132,7 +144,7 @@ pub async fn stream(
     want: Want,
     limit: Duration,
     hello: Option<&[u8]>,
-) -> Result<(Stream, Timings), ConnectError> {
+) -> Result<Connected, ConnectError> {
     let started = Instant::now();
     let mut timings = Timings::default();
     let work = async {
@@ -142,22 +154,30 @@ pub async fn stream(
             sent.map_err(|error| ConnectError::io(&error, peer))?;
         }
         timings.connect = started.elapsed();
-        let Some(plan) = &shared.plan.tls else { return Ok(Stream::Plain(stream)) };
-        let stream = crate::starttls::ask(stream, plan.starttls).await.map_err(|detail| ConnectError {
-            reason: Reason::Protocol,
-            proxy_status: "tls_protocol_error",
-            detail: format!("{peer} {detail}"),
-        })?;
+        let plan = shared.plan.tls.as_ref().filter(|plan| plan.starttls != Some(StartTls::Mysql));
+        let Some(plan) = plan else { return Ok((Stream::Plain(stream), Vec::new())) };
+        let (stream, greeting) =
+            crate::starttls::ask(stream, plan.starttls).await.map_err(|detail| refused(peer, &detail))?;
         let stream = tls(shared, plan, peer, want, stream).await?;
         timings.tls = started.elapsed() - timings.connect;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok((Stream::Tls(Box::new(stream)), greeting))
     };
-    let stream =
+    let (stream, greeting) =
         tokio::time::timeout(limit, work).await.map_err(|_| ConnectError::timeout(peer, limit))??;
-    Ok((stream, timings))
+    Ok(Connected { stream, timings, greeting })
 }
 
-async fn tls(
+/// The peer said something else before TLS.
+pub fn refused(peer: &Peer, detail: &str) -> ConnectError {
+    let (reason, proxy_status) = (Reason::Protocol, "tls_protocol_error");
+    ConnectError { reason, proxy_status, detail: format!("{peer} {detail}") }
+}
+
+/// TLS on a connection that stands.
+///
+/// # Errors
+/// What the handshake said.
+pub async fn tls(
     shared: &Shared,
     plan: &TlsPlan,
     peer: &Peer,
@@ -186,7 +206,9 @@ pub async fn http(
     want: Want,
     limit: Duration,
 ) -> Result<(Wire, Timings), ConnectError> {
-    let (stream, timings) = stream(shared, &endpoint.peer, want, limit, None).await?;
+    // In a box: TLS handshakes make a large future, and every request under way would carry room for one.
+    let Connected { stream, timings, .. } =
+        Box::pin(stream(shared, &endpoint.peer, want, limit, None)).await?;
     let h2 = match &stream {
         Stream::Tls(tls) if want == Want::Either => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         _ => want == Want::Http2,

@@ -49,6 +49,8 @@ pub struct LocalEndpoint {
     latency_ns: Cell<f64>,
     measured: Cell<Instant>,
     in_flight: Cell<u32>,
+    /// Since when it gets less than its share, and until it has all of it.
+    warming: Cell<Option<(Instant, Duration)>>,
     upstream: Rc<str>,
     board: Arc<Board>,
 }
@@ -74,6 +76,7 @@ impl LocalEndpoint {
             latency_ns: Cell::new(SEED),
             measured: Cell::new(Instant::now()),
             in_flight: Cell::new(0),
+            warming: Cell::new(None),
             upstream,
             board: board.clone(),
         }
@@ -92,7 +95,30 @@ impl LocalEndpoint {
     /// What a request there costs: latency times queue, by weight.
     pub fn load(&self, now: Instant) -> f64 {
         let aged = self.aged(now).max(SEED);
-        aged * f64::from(self.in_flight.get() + 1) / f64::from(self.weight)
+        aged * self.queue(now)
+    }
+
+    /// Requests in flight, by weight.
+    pub fn queue(&self, now: Instant) -> f64 {
+        f64::from(self.in_flight.get() + 1) / f64::from(self.weight) / self.warmth(now)
+    }
+
+    /// Begins with a tenth of its share, and has all of it after `window`.
+    pub fn slow_start(&self, window: Duration) {
+        if !window.is_zero() {
+            self.warming.set(Some((Instant::now(), window)));
+        }
+    }
+
+    /// Its share: 0.1 to 1.
+    pub fn warmth(&self, now: Instant) -> f64 {
+        let Some((since, window)) = self.warming.get() else { return 1.0 };
+        let share = now.saturating_duration_since(since).as_secs_f64() / window.as_secs_f64();
+        if share >= 1.0 {
+            self.warming.set(None);
+            return 1.0;
+        }
+        share.max(0.1)
     }
 
     fn aged(&self, now: Instant) -> f64 {
@@ -113,9 +139,10 @@ impl LocalEndpoint {
         self.stats.ewma_us.set((next / 1000.0) as i64);
     }
 
-    /// A good answer.
-    pub fn succeeded(&self) {
+    /// A good answer. One that was out starts slowly, if so configured.
+    pub fn succeeded(&self, slow_start: Duration) {
         if self.breaker.is_out() {
+            self.slow_start(slow_start);
             tracing::info!(upstream = %self.upstream, endpoint = %self.name, "endpoint is back: its probe succeeded");
             self.stats.ejected.set(0);
         }

@@ -52,6 +52,13 @@ impl Metered {
     }
 }
 
+impl Metered {
+    /// The stream, uncounted from now on.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+}
+
 fn count(counter: &AtomicU64, n: usize) {
     counter.store(counter.load(Relaxed) + n as u64, Relaxed);
 }

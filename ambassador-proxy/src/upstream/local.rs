@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connect::{self, ConnectError, Timings, Want};
+use super::connect::{self, ConnectError, Connected, Timings, Want};
 use super::endpoint::{Carried, LocalEndpoint};
-use super::io::Stream;
 use super::pool::{self, Wire};
+use super::table::Table;
 use super::{Shared, balance};
 use crate::policy::retry::Budget;
 use crate::stats::{Board, Reason, UpstreamStats};
@@ -32,6 +32,7 @@ pub struct LocalUpstream {
     seen: Cell<u64>,
     turn: Cell<usize>,
     set: RefCell<Rc<[Rc<LocalEndpoint>]>>,
+    table: RefCell<Option<Table>>,
 }
 
 /// A connection for one request.
@@ -75,6 +76,7 @@ impl LocalUpstream {
             seen: Cell::new(0),
             turn: Cell::new(fastrand::usize(..1 << 16)),
             set: RefCell::new(Rc::new([])),
+            table: RefCell::default(),
             shared,
         })
     }
@@ -96,10 +98,16 @@ impl LocalUpstream {
                             && Arc::ptr_eq(&known.well, &endpoint.well)
                     });
                     kept.cloned().unwrap_or_else(|| {
-                        Rc::new(LocalEndpoint::new(endpoint, self.name.clone(), &self.board))
+                        let local = LocalEndpoint::new(endpoint, self.name.clone(), &self.board);
+                        // The first ones of all have nobody to leave the load to.
+                        if !old.is_empty() {
+                            local.slow_start(self.shared.plan.slow_start);
+                        }
+                        Rc::new(local)
                     })
                 })
                 .collect();
+            *self.table.borrow_mut() = Table::new(self.shared.plan.balance, &set);
             for gone in old.iter().filter(|known| !set.iter().any(|kept| Rc::ptr_eq(kept, known))) {
                 gone.retire();
             }
@@ -123,7 +131,14 @@ impl LocalUpstream {
     fn pick(&self, key: Option<u64>, avoid: &[Rc<LocalEndpoint>]) -> Option<Rc<LocalEndpoint>> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        balance::pick(&self.endpoints(), self.shared.plan.balance, turn, key, avoid, Instant::now())
+        let set = self.endpoints();
+        let now = Instant::now();
+        if let (Some(table), Some(key)) = (&*self.table.borrow(), key)
+            && let Some(found) = table.pick(&set, key, avoid, now)
+        {
+            return Some(found);
+        }
+        balance::pick(&set, self.shared.plan.balance, turn, key, avoid, now)
     }
 
     async fn known(&self, limit: Duration) -> Result<Duration, ConnectError> {
@@ -178,12 +193,12 @@ impl LocalUpstream {
                 }
             }
         }
-        let (carried, (wire, timings)) = self
-            .race(first, choice, async |endpoint| {
-                let _pending = multiplexed.then(|| Pending::new(&endpoint));
-                connect::http(&self.shared, &endpoint, choice.want, choice.limit).await
-            })
-            .await?;
+        // In a box, because most requests find a kept connection and should not carry room for this.
+        let race = self.race(first, choice, async |endpoint| {
+            let _pending = multiplexed.then(|| Pending::new(&endpoint));
+            connect::http(&self.shared, &endpoint, choice.want, choice.limit).await
+        });
+        let (carried, (wire, timings)) = Box::pin(race).await?;
         Ok(Leased { carried, wire, reused: false, timings, dns })
     }
 
@@ -209,16 +224,14 @@ impl LocalUpstream {
         key: Option<u64>,
         limit: Duration,
         hello: Option<&[u8]>,
-    ) -> Result<(Carried, Stream, Timings), ConnectError> {
+    ) -> Result<(Carried, Connected), ConnectError> {
         self.known(limit).await?;
         let Some(first) = self.pick(key, &[]) else { return Err(self.empty()) };
         let choice = Choice { want: Want::Http1, fresh: true, once: true, key, avoid: &[], limit };
-        let (carried, (stream, timings)) = self
-            .race(first, &choice, async |endpoint| {
-                connect::stream(&self.shared, &endpoint.peer, Want::Http1, limit, hello).await
-            })
-            .await?;
-        Ok((carried, stream, timings))
+        self.race(first, &choice, async |endpoint| {
+            Box::pin(connect::stream(&self.shared, &endpoint.peer, Want::Http1, limit, hello)).await
+        })
+        .await
     }
 
     /// Connects to `first`, and while that takes long or when it fails, to others too. The first one wins.

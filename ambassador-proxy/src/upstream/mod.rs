@@ -6,8 +6,12 @@ pub mod endpoint;
 pub mod health;
 pub mod io;
 pub mod local;
+pub mod oauth2;
 pub mod pool;
 pub mod refresh;
+pub mod san;
+pub mod sign;
+pub mod table;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -63,6 +67,15 @@ pub struct TlsConfigs {
     pub http1: Arc<rustls::ClientConfig>,
 }
 
+/// How a request shows who sends it.
+#[derive(Debug)]
+pub enum Credential {
+    /// The same header for every request.
+    Header(HeaderName, HeaderValue),
+    /// A signature of its own for each.
+    Signature(sign::Signer),
+}
+
 /// What all workers share about an upstream. Replaced as a whole when its configuration changes.
 #[derive(Debug)]
 pub struct Shared {
@@ -77,7 +90,7 @@ pub struct Shared {
     /// TLS, when the plan asks for it; `None` until the files could be read.
     pub tls: ArcSwapOption<TlsConfigs>,
     /// The credential to inject, as it is now.
-    pub credential: ArcSwapOption<(HeaderName, HeaderValue)>,
+    pub credential: ArcSwapOption<Credential>,
     /// Discovery's own word on how it goes.
     pub discovery: Mutex<Discovery>,
     set: ArcSwap<Vec<Endpoint>>,

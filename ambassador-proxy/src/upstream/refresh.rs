@@ -11,10 +11,11 @@ use podkit::backoff::Backoff;
 use podkit::dns::{Kind, Resolver, Value};
 use podkit::tls::TlsOptions;
 
-use super::{Endpoint, Peer, Shared, TlsConfigs};
+use super::sign::{AwsSigner, Signer};
+use super::{Credential, Endpoint, Peer, Shared, TlsConfigs};
 use crate::config::Credentials;
 use crate::config::Protocol;
-use crate::config::plan::{Source, UpstreamPlan};
+use crate::config::plan::{Host, Source, UpstreamPlan};
 
 /// How often files with certificates and credentials are compared.
 const FILES: Duration = Duration::from_secs(2);
@@ -23,7 +24,8 @@ const FILES: Duration = Duration::from_secs(2);
 pub async fn run(shared: Arc<Shared>, resolver: Resolver) {
     let files = files(&shared);
     let health = super::health::run(&shared);
-    tokio::join!(endpoints(&shared, resolver), files, health);
+    let tokens = super::oauth2::run(&shared, &resolver);
+    tokio::join!(endpoints(&shared, resolver.clone()), files, health, tokens);
 }
 
 async fn endpoints(shared: &Shared, resolver: Resolver) {
@@ -40,7 +42,9 @@ async fn endpoints(shared: &Shared, resolver: Resolver) {
                 publish(shared, found);
                 let Some(ttl) = ttl else { return };
                 // Up to a tenth earlier, so that a fleet does not ask in step.
-                ttl.clamp(min, max).mul_f64(1.0 - fastrand::f64() / 10.0)
+                // A file costs nothing to look at; its own short time is not stretched.
+                let min = if matches!(shared.plan.source, Source::File(_)) { min.min(FILES) } else { min };
+                ttl.clamp(min, max.max(min)).mul_f64(1.0 - fastrand::f64() / 10.0)
             }
             Err(error) => {
                 shared.dns_failures.fetch_add(1, Ordering::Relaxed);
@@ -72,31 +76,18 @@ async fn resolve(
 ) -> Result<(Found, Option<Duration>), String> {
     match &plan.source {
         Source::Unix(path) => Ok((vec![(Peer::Unix(path.clone()), 1, 0)], None)),
-        Source::Hosts(hosts) => {
-            let literal = hosts.iter().all(|(host, _)| host.parse::<std::net::IpAddr>().is_ok());
-            let answers = hosts.iter().map(|(host, port)| async move {
-                let answer = resolver.ips(host).await.map_err(|error| error.to_string())?;
-                Ok::<_, String>((answer, *port))
-            });
-            let answers = futures_util::future::join_all(answers).await;
-            let (mut found, mut ttl) = (Found::new(), Duration::MAX);
-            for answer in answers {
-                match answer {
-                    Ok((answer, port)) => {
-                        ttl = ttl.min(answer.ttl);
-                        found.extend(answer.addrs.iter().map(|ip| (Peer::Tcp((*ip, port).into()), 1, 0)));
-                    }
-                    Err(error) if known || hosts.len() == 1 => return Err(error),
-                    Err(error) => {
-                        tracing::warn!(upstream = %plan.name, %error, "one of the endpoints has no address yet");
-                        ttl = Duration::ZERO;
-                    }
-                }
+        Source::Hosts(list) => hosts(plan, list, resolver, known).await,
+        Source::File(path) => {
+            let text = std::fs::read_to_string(path);
+            let text =
+                text.map_err(|error| format!("endpoints_file {} cannot be read: {error}", path.display()))?;
+            let list = crate::config::check::endpoints(&text)
+                .map_err(|error| format!("endpoints_file {}: {error}", path.display()))?;
+            if list.is_empty() {
+                return Err(format!("endpoints_file {} names no endpoint", path.display()));
             }
-            if found.is_empty() {
-                return Err("none of the endpoints has an address".to_owned());
-            }
-            Ok((found, (!literal).then_some(ttl)))
+            let (found, ttl) = hosts(plan, &list, resolver, known).await?;
+            Ok((found, Some(ttl.unwrap_or(FILES).min(FILES))))
         }
         Source::Srv(name) => {
             let records = resolver.lookup(name, Kind::Srv).await.map_err(|error| error.to_string())?;
@@ -119,6 +110,41 @@ async fn resolve(
             Ok((found, Some(ttl)))
         }
     }
+}
+
+/// Names with ports, as A and AAAA.
+async fn hosts(
+    plan: &UpstreamPlan,
+    hosts: &[Host],
+    resolver: &Resolver,
+    known: bool,
+) -> Result<(Found, Option<Duration>), String> {
+    let literal = hosts.iter().all(|host| host.name.parse::<std::net::IpAddr>().is_ok());
+    let answers = hosts.iter().map(|host| async move {
+        let answer = resolver.ips(&host.name).await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((answer, host))
+    });
+    let answers = futures_util::future::join_all(answers).await;
+    let (mut found, mut ttl) = (Found::new(), Duration::MAX);
+    for answer in answers {
+        match answer {
+            Ok((answer, host)) => {
+                ttl = ttl.min(answer.ttl);
+                let peer =
+                    |ip: &std::net::IpAddr| (Peer::Tcp((*ip, host.port).into()), host.weight, host.priority);
+                found.extend(answer.addrs.iter().map(peer));
+            }
+            Err(error) if known || hosts.len() == 1 => return Err(error),
+            Err(error) => {
+                tracing::warn!(upstream = %plan.name, %error, "one of the endpoints has no address yet");
+                ttl = Duration::ZERO;
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err("none of the endpoints has an address".to_owned());
+    }
+    Ok((found, (!literal).then_some(ttl)))
 }
 
 /// Publishes what was found, if it is different; endpoints that stay keep the word of their health check.
@@ -174,7 +200,11 @@ async fn files(shared: &Shared) {
 fn secrets(credentials: &Credentials) -> impl Iterator<Item = &podkit::secret::Secret> {
     let basic = credentials.basic.as_ref().map(|basic| &basic.password);
     let key = credentials.api_key.as_ref().map(|key| &key.value);
-    credentials.bearer.iter().chain(basic).chain(key)
+    let aws = credentials.aws.iter();
+    let aws = aws
+        .flat_map(|aws| [&aws.access_key_id, &aws.secret_access_key].into_iter().chain(&aws.session_token));
+    let hmac = credentials.hmac.as_ref().map(|hmac| &hmac.key);
+    credentials.bearer.iter().chain(basic).chain(key).chain(aws).chain(hmac)
 }
 
 /// A hash of everything that may rotate; a file that cannot be read counts as a content of its own.
@@ -203,7 +233,12 @@ fn load_tls(shared: &Shared) -> Result<(), String> {
         Protocol::Http1 => &["http/1.1"],
         Protocol::Http2 => &["h2"],
     };
-    let any = podkit::tls::client_config(&options, alpn).map_err(|error| error.to_string())?;
+    let mut any = podkit::tls::client_config(&options, alpn).map_err(|error| error.to_string())?;
+    if !tls.san.is_empty() {
+        let roots = podkit::tls::roots(tls.ca.as_deref()).map_err(|error| error.to_string())?;
+        let pinned = super::san::Pinned::new(roots, tls.san.clone())?;
+        Arc::make_mut(&mut any).dangerous().set_certificate_verifier(pinned);
+    }
     let mut http1 = rustls::ClientConfig::clone(&any);
     // A database would be puzzled by "http/1.1".
     http1.alpn_protocols = if shared.plan.bytes { Vec::new() } else { vec![b"http/1.1".to_vec()] };
@@ -213,27 +248,50 @@ fn load_tls(shared: &Shared) -> Result<(), String> {
 
 fn load_credential(shared: &Shared) -> Result<(), String> {
     let Some(credentials) = &shared.plan.credentials else { return Ok(()) };
+    let read = |secret: &podkit::secret::Secret| secret.read().map_err(|error| error.to_string());
+    let unfit = |_| "the credential has bytes that no header may carry".to_owned();
     let (name, text) = if let Some(token) = &credentials.bearer {
-        (http::header::AUTHORIZATION, format!("Bearer {}", token.read().map_err(|error| error.to_string())?))
+        (http::header::AUTHORIZATION, format!("Bearer {}", read(token)?))
     } else if let Some(basic) = &credentials.basic {
-        let password = basic.password.read().map_err(|error| error.to_string())?;
-        let pair = base64(format!("{}:{password}", basic.user).as_bytes());
+        let pair = base64(format!("{}:{}", basic.user, read(&basic.password)?).as_bytes());
         (http::header::AUTHORIZATION, format!("Basic {pair}"))
     } else if let Some(key) = &credentials.api_key {
         let name = HeaderName::try_from(key.header.as_str()).map_err(|error| error.to_string())?;
-        (name, key.value.read().map_err(|error| error.to_string())?)
+        (name, read(&key.value)?)
+    } else if let Some(aws) = &credentials.aws {
+        let token = match &aws.session_token {
+            Some(token) => {
+                let mut token = HeaderValue::try_from(read(token)?).map_err(unfit)?;
+                token.set_sensitive(true);
+                Some(token)
+            }
+            None => None,
+        };
+        let signer = AwsSigner {
+            region: aws.region.clone(),
+            service: aws.service.clone(),
+            id: read(&aws.access_key_id)?,
+            secret: read(&aws.secret_access_key)?,
+            token,
+        };
+        shared.credential.store(Some(Arc::new(Credential::Signature(Signer::Aws(signer)))));
+        return Ok(());
+    } else if let Some(hmac) = &credentials.hmac {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, read(&hmac.key)?.as_bytes());
+        let signer = Signer::Hmac(hmac.key_id.clone(), key);
+        shared.credential.store(Some(Arc::new(Credential::Signature(signer))));
+        return Ok(());
     } else {
         return Ok(());
     };
-    let mut value =
-        HeaderValue::try_from(text).map_err(|_| "the credential has bytes that no header may carry")?;
+    let mut value = HeaderValue::try_from(text).map_err(unfit)?;
     value.set_sensitive(true);
-    shared.credential.store(Some(Arc::new((name, value))));
+    shared.credential.store(Some(Arc::new(Credential::Header(name, value))));
     Ok(())
 }
 
 /// Base64 with padding (RFC 4648, 4).
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -1,6 +1,8 @@
 //! The proxy as a process.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod python;
+
 use std::net::SocketAddr;
 use std::path::Path;
 

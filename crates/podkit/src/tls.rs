@@ -79,7 +79,10 @@ pub fn no_roots() -> ClientConfig {
 
 /// The authorities in `ca`, or the system's (`SSL_CERT_FILE`, `SSL_CERT_DIR`, the usual places), or, where a scratch image
 /// has none, Mozilla's as built in.
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+///
+/// # Errors
+/// A CA file that cannot be read or holds no certificate.
+pub fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     if let Some(path) = ca {
         let (added, _) = store.add_parsable_certificates(certificates("CA file", path)?);

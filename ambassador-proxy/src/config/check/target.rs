@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Known, Problems, upstream};
-use crate::config::plan::Source;
+use crate::config::plan::{Host, Source};
 use crate::config::{Config, Upstream};
 
 /// A parsed URL of an upstream.
@@ -118,7 +118,14 @@ pub(crate) fn parse(text: &str) -> Result<Target, (String, String)> {
     }
     let authority = if Some(port) == default_port { host.clone() } else { format!("{host}:{port}") };
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Target { tcp, tls, source: Source::Hosts(vec![(bare.clone(), port)]), host: bare, authority, prefix })
+    Ok(Target {
+        tcp,
+        tls,
+        source: Source::Hosts(vec![Host::plain(bare.clone(), port)]),
+        host: bare,
+        authority,
+        prefix,
+    })
 }
 
 fn borrowed_port_80(rest: &str) -> Option<u16> {
@@ -126,13 +133,37 @@ fn borrowed_port_80(rest: &str) -> Option<u16> {
     authority.ends_with(":80").then_some(80)
 }
 
-/// `HOST:PORT` of one endpoint.
-pub(crate) fn endpoint(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
+/// `HOST:PORT`, and maybe `weight=N` and `priority=N` behind it.
+pub(crate) fn endpoint(text: &str) -> Option<Host> {
+    let mut words = text.split_ascii_whitespace();
+    let (host, port) = words.next()?.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
     let sane = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
-    sane.then(|| (host.to_owned(), port))
+    let mut parsed = sane.then(|| Host::plain(host, port))?;
+    for word in words {
+        match word.split_once('=')? {
+            ("weight", n) => parsed.weight = n.parse().ok().filter(|n| (1..=1000).contains(n))?,
+            ("priority", n) => parsed.priority = n.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some(parsed)
+}
+
+/// The endpoints of a file: one per line; empty lines and those that begin with `#` do not count.
+///
+/// # Errors
+/// The first line that is no endpoint, by its number.
+pub(crate) fn endpoints(text: &str) -> Result<Vec<Host>, String> {
+    let lines = text.lines().map(str::trim).enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(i, line)| {
+            endpoint(line)
+                .ok_or_else(|| format!("line {}: {line:?} is no HOST:PORT [weight=N] [priority=N]", i + 1))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -146,12 +177,15 @@ mod tests {
 
     #[test]
     fn urls_are_understood() {
-        let orders = Source::Hosts(vec![("orders".into(), 80)]);
+        let orders = Source::Hosts(vec![Host::plain("orders", 80)]);
         assert_eq!(host("http://orders"), (orders.clone(), "orders".into(), String::new()));
         assert_eq!(host("http://orders:80/v1/"), (orders, "orders".into(), "/v1".into()));
         assert_eq!(host("https://api:80").1, "api:80");
-        assert_eq!(host("https://api.example.com").0, Source::Hosts(vec![("api.example.com".into(), 443)]));
-        assert_eq!(host("tcp://[::1]:5432").0, Source::Hosts(vec![("::1".into(), 5432)]));
+        assert_eq!(
+            host("https://api.example.com").0,
+            Source::Hosts(vec![Host::plain("api.example.com", 443)])
+        );
+        assert_eq!(host("tcp://[::1]:5432").0, Source::Hosts(vec![Host::plain("::1", 5432)]));
         assert!(parse("tls://db:5432").unwrap().tls);
     }
 
@@ -171,6 +205,17 @@ mod tests {
         }
         let (what, _) = parse("http://u:secret@x").unwrap_err();
         assert!(!what.contains("secret"), "{what}");
+    }
+
+    #[test]
+    fn endpoints_have_weights_and_priorities() {
+        let host = endpoint("a:80 weight=3 priority=1").unwrap();
+        assert_eq!((host.weight, host.priority), (3, 1));
+        for bad in ["a", "a:0", "a:80 weight=0", "a:80 heavy", "a:80 colour=red", "a b:80", ""] {
+            assert!(endpoint(bad).is_none(), "{bad}");
+        }
+        assert_eq!(endpoints("# two\na:1\n\n  [::1]:2 weight=2\n").unwrap().len(), 2);
+        assert!(endpoints("a:1\nb").unwrap_err().starts_with("line 2:"));
     }
 
     #[test]

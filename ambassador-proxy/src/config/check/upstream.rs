@@ -8,10 +8,10 @@ use podkit::units::Dur;
 
 use super::{Known, Problems, off, target};
 use crate::config::plan::{
-    BreakerPlan, HashKey, HealthPlan, HostRule, LimitPlan, PoolPlan, RetryPlan, Source, TimeoutPlan, TlsPlan,
-    UpstreamPlan,
+    BreakerPlan, HashKey, HealthKind, HealthPlan, HostRule, LimitPlan, PoolPlan, RetryPlan, Rules, Source,
+    TimeoutPlan, TlsPlan, UpstreamPlan,
 };
-use crate::config::{Balance, Config, HashOn, Protocol, Upstream};
+use crate::config::{Balance, Config, HashOn, HeaderRules, Protocol, StartTls, Upstream};
 
 pub(crate) const TIMEOUTS: TimeoutPlan = TimeoutPlan {
     connect: Duration::from_secs(1),
@@ -31,6 +31,7 @@ pub(crate) fn retries() -> RetryPlan {
         backoff: Duration::from_millis(25),
         max_backoff: Duration::from_millis(250),
         budget_percent: 20,
+        hedge_after: None,
     }
 }
 
@@ -55,9 +56,15 @@ pub(super) fn one(
     problems: &mut Problems,
 ) -> Option<UpstreamPlan> {
     let key = |key: &str| if inline { path.to_owned() } else { format!("{path}.{key}") };
-    let fallback = written.endpoints.first().map(|first| format!("http://{first}"));
+    let first = written.endpoints.first().map(|first| first.split(' ').next().unwrap_or_default());
+    let first = first.or(written.endpoints_file.as_ref().map(|_| "localhost"));
+    let fallback = first.map(|first| format!("http://{first}"));
     let Some(url) = written.url.clone().or(fallback) else {
-        problems.add(path, "it has neither `url` nor `endpoints`", "write `url: http://host:port`");
+        problems.add(
+            path,
+            "it has neither `url` nor `endpoints` nor `endpoints_file`",
+            "write `url: http://host:port`",
+        );
         return None;
     };
     let target = match target::parse(&url) {
@@ -89,7 +96,8 @@ pub(super) fn one(
             }
         },
     };
-    let (set_headers, remove_headers) = headers(written, &key, problems);
+    let request_headers = headers(written.request_headers.as_ref(), &key("request_headers"), problems);
+    let response_headers = headers(written.response_headers.as_ref(), &key("response_headers"), problems);
     credentials(written, &key, problems);
     Some(UpstreamPlan {
         name: name.to_owned(),
@@ -111,8 +119,9 @@ pub(super) fn one(
         health: health(written, &key, problems),
         ttl: ttl(written, &key, problems),
         credentials: written.credentials.clone(),
-        set_headers,
-        remove_headers,
+        request_headers,
+        response_headers,
+        slow_start: written.slow_start.map_or(Duration::ZERO, Dur::get),
         proxy_protocol: written.proxy_protocol,
     })
 }
@@ -124,16 +133,22 @@ fn source(
     problems: &mut Problems,
 ) -> Option<Source> {
     if written.srv {
-        if !written.endpoints.is_empty() {
-            problems.add(key("srv"), "`endpoints` are given too", "keep one");
+        if !written.endpoints.is_empty() || written.endpoints_file.is_some() {
+            problems.add(key("srv"), "endpoints are given too", "keep one");
         }
         return match &target.source {
-            Source::Hosts(hosts) => hosts.first().map(|(host, _)| Source::Srv(host.clone())),
+            Source::Hosts(hosts) => hosts.first().map(|host| Source::Srv(host.name.clone())),
             _ => {
                 problems.add(key("srv"), "a unix socket has no SRV record", "remove it");
                 None
             }
         };
+    }
+    if let Some(file) = &written.endpoints_file {
+        if !written.endpoints.is_empty() {
+            problems.add(key("endpoints_file"), "`endpoints` are given too", "keep one");
+        }
+        return Some(Source::File(file.into()));
     }
     if written.endpoints.is_empty() {
         return Some(target.source.clone());
@@ -141,11 +156,11 @@ fn source(
     let mut hosts = Vec::new();
     for (i, text) in written.endpoints.iter().enumerate() {
         match target::endpoint(text) {
-            Some(pair) => hosts.push(pair),
+            Some(host) => hosts.push(host),
             None => problems.add(
                 key(&format!("endpoints[{i}]")),
                 format!("{text:?} is no HOST:PORT"),
-                "write HOST:PORT",
+                "write HOST:PORT, and maybe weight=2 or priority=1 behind it",
             ),
         }
     }
@@ -189,50 +204,61 @@ fn tls(
             "write the server's name",
         );
     }
-    Some(TlsPlan { ca: tls.ca.map(Into::into), identity, server_name, insecure: tls.insecure, starttls })
+    if tls.insecure && !tls.san.is_empty() {
+        problems.add(key("tls.san"), "`insecure` accepts any certificate", "keep one");
+    }
+    if starttls == Some(StartTls::Mysql) && written.proxy_protocol.is_some() {
+        problems.add(key("proxy_protocol"), "it cannot be combined with `starttls: mysql`", "remove one");
+    }
+    let ca = tls.ca.map(Into::into);
+    Some(TlsPlan { ca, identity, server_name, san: tls.san, insecure: tls.insecure, starttls })
 }
 
-fn headers(
-    written: &Upstream,
-    key: &dyn Fn(&str) -> String,
-    problems: &mut Problems,
-) -> (Vec<(HeaderName, HeaderValue)>, Vec<HeaderName>) {
-    let (mut set, mut remove) = (Vec::new(), Vec::new());
-    let Some(rules) = &written.request_headers else { return (set, remove) };
+fn headers(written: Option<&HeaderRules>, path: &str, problems: &mut Problems) -> Rules {
+    let mut out = Rules::default();
+    let Some(rules) = written else { return out };
     for (name, value) in &rules.set {
         match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            (Ok(name), Ok(value)) => set.push((name, value)),
-            _ => problems.add(
-                key(&format!("request_headers.set.{name}")),
-                "it is no header",
-                "write `name: value`",
-            ),
+            (Ok(name), Ok(value)) => out.set.push((name, value)),
+            _ => problems.add(format!("{path}.set.{name}"), "it is no header", "write `name: value`"),
         }
     }
     for (i, name) in rules.remove.iter().enumerate() {
         match HeaderName::try_from(name.as_str()) {
-            Ok(name) => remove.push(name),
+            Ok(name) => out.remove.push(name),
             Err(_) => problems.add(
-                key(&format!("request_headers.remove[{i}]")),
+                format!("{path}.remove[{i}]"),
                 format!("{name:?} is no header name"),
                 "write a name",
             ),
         }
     }
-    (set, remove)
+    // These belong to a connection, or say where a body ends: a rule on them would break messages.
+    const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "connection", "upgrade"];
+    for name in out.set.iter().map(|(name, _)| name).chain(&out.remove) {
+        if FRAMING.contains(&name.as_str()) {
+            problems.add(path, format!("{name} is the proxy's own business"), "remove the rule");
+        }
+    }
+    out
 }
 
 fn credentials(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut Problems) {
     let Some(given) = &written.credentials else { return };
-    let count = [given.bearer.is_some(), given.basic.is_some(), given.api_key.is_some()]
-        .iter()
-        .filter(|x| **x)
-        .count();
+    let kinds = [
+        given.bearer.is_some(),
+        given.basic.is_some(),
+        given.api_key.is_some(),
+        given.oauth2.is_some(),
+        given.aws.is_some(),
+        given.hmac.is_some(),
+    ];
+    let count = kinds.iter().filter(|given| **given).count();
     if count != 1 {
         problems.add(
             key("credentials"),
             format!("{count} kinds are given"),
-            "write one of bearer, basic, api_key",
+            "write one of bearer, basic, api_key, oauth2, aws, hmac",
         );
     }
     if let Some(api_key) = &given.api_key
@@ -244,10 +270,31 @@ fn credentials(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut 
             "write a name such as x-api-key",
         );
     }
+    if let Some(oauth2) = &given.oauth2 {
+        match target::parse(&oauth2.token_url) {
+            Ok(target) if !target.tcp => {}
+            Ok(_) => problems.add(
+                key("credentials.oauth2.token_url"),
+                "it is no https URL",
+                "write https://host/path",
+            ),
+            Err((what, remedy)) => problems.add(key("credentials.oauth2.token_url"), what, remedy),
+        }
+    }
+    let quoted = |text: &str| {
+        text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+    };
+    if given.hmac.as_ref().is_some_and(|hmac| quoted(&hmac.key_id)) {
+        problems.add(
+            key("credentials.hmac.key_id"),
+            "it is no plain name",
+            "write printable ASCII without quotes",
+        );
+    }
 }
 
 fn hash_on(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut Problems) -> HashKey {
-    let hashing = written.balance == Some(Balance::Hash);
+    let hashing = matches!(written.balance, Some(Balance::Hash | Balance::RingHash | Balance::Maglev));
     let found = match written.hash_on.as_ref() {
         Some(HashOn { header: Some(name), cookie: None, source: false }) => {
             HeaderName::try_from(name.as_str()).ok().map(HashKey::Header)
@@ -267,7 +314,11 @@ fn hash_on(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut Prob
             "write one of `header: NAME`, `cookie: NAME`, `source: true`",
         );
     } else if written.hash_on.is_some() && !hashing {
-        problems.add(key("hash_on"), "nothing is hashed", "write `balance: hash` too");
+        problems.add(
+            key("hash_on"),
+            "nothing is hashed",
+            "write `balance: hash`, `ring_hash` or `maglev` too",
+        );
     }
     found.unwrap_or(HashKey::Source)
 }
@@ -291,6 +342,7 @@ fn limits(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut Probl
         in_flight: limits.in_flight.unwrap_or(1024).min(1 << 20),
         pending: limits.pending.unwrap_or(1024),
         pending_wait: limits.pending_wait.map_or(Duration::from_secs(1), Dur::get),
+        adaptive: limits.adaptive,
     }
 }
 
@@ -312,8 +364,17 @@ fn health(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut Probl
             None
         }
     });
+    let kind = match (path, health.grpc) {
+        (Some(_), Some(_)) => {
+            problems.add(key("health"), "it has both `path` and `grpc`", "keep one");
+            HealthKind::Connect
+        }
+        (Some(path), None) => HealthKind::Get(path),
+        (None, Some(service)) => HealthKind::Grpc(service),
+        (None, None) => HealthKind::Connect,
+    };
     Some(HealthPlan {
-        path,
+        kind,
         interval: health.interval.map_or(Duration::from_secs(5), Dur::get).max(Duration::from_millis(10)),
         timeout: health.timeout.map_or(Duration::from_secs(1), Dur::get),
         fall: health.fall.unwrap_or(3).max(1),

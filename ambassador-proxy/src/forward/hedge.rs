@@ -1,0 +1,82 @@
+//! A second try beside one that takes long; the first good answer wins, and the other try is cut.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::Request;
+
+use super::attempt::Job;
+use super::body::{Exchange, Outgoing};
+use super::finish::Finish;
+use super::send::{self, Sent};
+use crate::stats::Again;
+use crate::upstream::local::{Choice, Leased};
+
+/// Sends a request without a body, and once more to another endpoint when no answer came within `after` and the budget allows it.
+#[expect(clippy::too_many_arguments, reason = "everything about one try, and when the second begins")]
+pub(super) async fn send(
+    job: &Job,
+    parts: &http::request::Parts,
+    after: Duration,
+    request: Request<Outgoing>,
+    leased: Leased,
+    exchange: &Rc<Exchange>,
+    deadline: Option<Instant>,
+    finish: &mut Finish,
+) -> (Sent, Leased) {
+    let (slow, began) = (leased.carried.0.clone(), Instant::now());
+    let mut first = pin!(send::send(job, request, leased, exchange, deadline));
+    tokio::select! {
+        biased;
+        done = &mut first => return done,
+        () = tokio::time::sleep(after) => {}
+    }
+    if !job.granted(finish) {
+        return first.await;
+    }
+    job.count(finish, Again::Hedge);
+    finish.record.attempts += 1;
+    let avoid = [slow.clone()];
+    let mut second = pin!(async {
+        let choice = Choice {
+            want: job.want(parts),
+            fresh: false,
+            once: false,
+            key: None,
+            avoid: &avoid,
+            limit: job.limit(deadline).ok()?,
+        };
+        let leased = job.upstream.lease(&choice).await.ok()?;
+        let request = job.request(parts, &leased.wire, None, deadline);
+        Some(send::send(job, request, leased, exchange, deadline).await)
+    });
+    let (mut done_first, mut done_second) = (None, false);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut first, if done_first.is_none() => {
+                if done_second || good(&done.0) {
+                    return done;
+                }
+                done_first = Some(done);
+            }
+            done = &mut second, if !done_second => {
+                done_second = true;
+                if let Some(done) = done && (done_first.is_some() || good(&done.0)) {
+                    // It would look as fast as ever otherwise: its answer was not waited for.
+                    slow.observe(began.elapsed(), Instant::now());
+                    finish.record.endpoint = Some(done.1.carried.0.name.clone());
+                    return done;
+                }
+                if let Some(done) = done_first.take() {
+                    return done;
+                }
+            }
+        }
+    }
+}
+
+fn good(sent: &Sent) -> bool {
+    matches!(sent, Sent::Answer(response) if response.status().as_u16() < 500)
+}

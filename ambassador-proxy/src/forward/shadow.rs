@@ -1,0 +1,81 @@
+//! Copies of requests for another upstream. Nothing about them reaches the app: neither answers nor errors nor waiting.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body_util::{BodyExt as _, Limited};
+
+use super::attempt::Job;
+use super::body::{Exchange, Outgoing, Source};
+use super::send::{self, Sent};
+use crate::config::plan::Policy;
+use crate::upstream::local::{Choice, LocalUpstream};
+use crate::upstream::pool::{self, Wire};
+
+/// Of an answer, this much is read so that its connection can be kept.
+const ANSWER: usize = 1 << 20;
+
+/// Starts a copy, if the shadow has room for it now and the body is known.
+pub(super) fn start(
+    upstream: &Rc<LocalUpstream>,
+    job: &Job,
+    parts: http::request::Parts,
+    source: Option<&Rc<Source>>,
+) {
+    // A body that is still being read is not copied.
+    let body = match source {
+        None => Some(Bytes::new()),
+        Some(source) => source.known(),
+    };
+    let Some(body) = body.filter(|_| job.upgrade.is_none()) else { return };
+    let Some(Ok(permit)) = upstream.shared.in_flight.acquire().now_or_never() else { return };
+    let plan = &upstream.shared.plan;
+    let policy = Policy {
+        upstream: plan.name.clone(),
+        timeouts: plan.timeouts,
+        retry: plan.retry.clone(),
+        replace_prefix: job.policy.replace_prefix.clone(),
+        rate_limit: None,
+        fault: None,
+        shadow: None,
+    };
+    let copy = Job {
+        upstream: upstream.clone(),
+        policy: Arc::new(policy),
+        client: job.client.clone(),
+        started: Instant::now(),
+        grpc: job.grpc,
+        upgrade: None,
+        shadow: None,
+    };
+    tokio::task::spawn_local(async move {
+        let _permit = permit;
+        run(copy, parts, body).await;
+    });
+}
+
+async fn run(job: Job, mut parts: http::request::Parts, body: Bytes) {
+    // One that has to be signed by its body would need a second pass; a shadow that demands it is rare.
+    let Ok(None) = job.prepare(&mut parts) else { return };
+    parts.headers.remove(http::header::EXPECT);
+    let Ok(limit) = job.limit(None) else { return };
+    let choice = Choice { want: job.want(&parts), fresh: false, once: true, key: None, avoid: &[], limit };
+    let Ok(leased) = job.upstream.lease(&choice).await else { return };
+    let mut request = job.request(&parts, &leased.wire, None, None);
+    *request.body_mut() = if body.is_empty() { Outgoing::Empty } else { Outgoing::Whole(Some(body)) };
+    let exchange = Exchange::new(job.started, true);
+    let (sent, leased) = send::send(&job, request, leased, &exchange, None).await;
+    let Sent::Answer(response) = sent else { return };
+    let class = usize::from(response.status().as_u16() / 100).min(5);
+    job.upstream.stats.classes[class].add(1);
+    let limit = job.policy.timeouts.idle.unwrap_or(std::time::Duration::from_secs(300));
+    let read = tokio::time::timeout(limit, Limited::new(response.into_body(), ANSWER).collect()).await;
+    if matches!(read, Ok(Ok(_)))
+        && let Wire::H1(lease) = leased.wire
+    {
+        pool::give_back(&leased.carried.0, lease, job.upstream.shared.plan.pool);
+    }
+}
