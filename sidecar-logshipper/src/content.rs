@@ -44,7 +44,11 @@ struct Peek<'a> {
 
 /// When a JSON line says it was written, in nanoseconds since 1970.
 pub fn own_time(line: &Line<'_>) -> Option<u64> {
-    let bytes = text(line);
+    time_of(text(line))
+}
+
+/// The same of a document.
+pub fn time_of(bytes: &[u8]) -> Option<u64> {
     memchr::memmem::find(bytes, b"\"@timestamp\"")?;
     let peek: Peek<'_> = serde_json::from_slice(bytes).ok()?;
     u64::try_from(peek.timestamp?.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()

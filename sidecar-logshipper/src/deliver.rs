@@ -17,6 +17,8 @@ use crate::sink::{Answer, Sink, Verdict};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// … to here. There is no last attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A batch that fails while others are taken is not tried more often than this for it.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// While draining, a sink that comes back must be noticed within the grace.
 const DRAINING_PAUSE: Duration = Duration::from_millis(250);
 
@@ -29,6 +31,8 @@ pub struct Courier {
     pub shutdown: Shutdown,
     /// Ends pauses: someone is waiting.
     pub hurry: Notify,
+    /// Ends long pauses: the sink has just taken something, so it is well again.
+    well: Notify,
     warn: Every,
 }
 
@@ -47,7 +51,7 @@ pub enum Settled {
 impl Courier {
     pub fn new(sink: Sink, dead: DeadLetters, metrics: SinkMetrics, shutdown: Shutdown) -> Self {
         let warn = Every::new(Duration::from_secs(10));
-        Self { sink, dead, metrics, shutdown, hurry: Notify::new(), warn }
+        Self { sink, dead, metrics, shutdown, hurry: Notify::new(), well: Notify::new(), warn }
     }
 
     /// Delivers a batch, however long it takes.
@@ -68,6 +72,7 @@ impl Courier {
             match outcome {
                 Outcome::Settled => {
                     self.metrics.delivered.inc_by(sent.lines as u64);
+                    self.well.notify_waiters();
                 }
                 Outcome::Closed => return Settled::Closed,
                 Outcome::Split { why } => {
@@ -139,8 +144,13 @@ impl Courier {
         if self.shutdown.is_started() {
             pause = pause.min(DRAINING_PAUSE);
         }
+        let well = async {
+            tokio::time::sleep(SHORTEST_WAIT).await;
+            self.well.notified().await;
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = well, if after.is_none() => {}
             () = self.hurry.notified() => backoff.reset(),
             () = self.shutdown.started(), if !self.shutdown.is_started() => backoff.reset(),
         }

@@ -190,7 +190,7 @@ impl Running {
             return Some(since);
         }
         let age = self.lane.plan.batch_age;
-        if self.under_way.is_empty() {
+        if self.under_way.is_empty() && !self.lane.plan.target.is_object_store() {
             // A sink that waits gets what there is; a pause keeps a trickle from becoming a request per line.
             Some((self.last_sent + age / IDLE_SHARE).max(since))
         } else {

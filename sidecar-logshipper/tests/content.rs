@@ -185,7 +185,6 @@ fn otlp_in_json() {
     assert_eq!(pod.dead_letters().len(), 2, "which one is not said: both are kept");
 }
 
-// fluent-bit#6342: a daily index is chosen by the time of the event, not by that of the request.
 #[test]
 fn an_index_with_a_date_and_a_pipeline() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());

@@ -90,7 +90,6 @@ fn run(pod: &Pod, sink: &FakeBulk, out: &Path, kill: Option<(&str, usize)>) -> b
         ]),
     };
     let exited = proc
-        .json_logs()
         .env("POD_UID", "7f1e")
         .args(["--once", "--batch-lines", "10", "--requests", "1", "--read"])
         .arg(pod.log("app.log"))

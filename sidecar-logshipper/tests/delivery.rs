@@ -72,6 +72,7 @@ fn each_sink_gets_every_line_and_a_dead_one_holds_back_nobody() {
     assert_exact(&sink, 100);
 }
 
+// vector#2968, #140, #11359, #25799, fluent-bit#6342, #1029, beats#45707: 429 inside a 200. vector#19320, #26293: wrong counters.
 #[test]
 fn refused_items_are_tried_again_or_buried_one_by_one() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
@@ -95,6 +96,7 @@ fn refused_items_are_tried_again_or_buried_one_by_one() {
     assert_eq!((sink.doc_count(), sink.duplicates()), (990, 0));
 }
 
+// fluent-bit#4905, #3495, loki#1199, #3425, #963, logstash-output-elasticsearch#1225: one record that is refused for ever.
 #[test]
 fn a_poison_line_is_found_by_halving_and_the_rest_arrives() {
     let pod = Pod::new();
@@ -183,6 +185,7 @@ fn credentials_are_sent_and_shown_nowhere() {
     assert!(!printed.stdout().contains("s3cret"), "{}", printed.stdout());
 }
 
+// fluent-bit#370, #10435, #9990, #5382, tigera/operator#5054, vector#10025: one long line, and the file is abandoned.
 #[test]
 fn invalid_utf8_and_a_line_of_100_mb_arrive_whole() {
     use base64::Engine as _;

@@ -8,6 +8,7 @@ use common::{Pod, assert_exact, bulk_url, count, lines, stop, wait_docs};
 use testkit::fake::{Answer, FakeBulk, FakeHttp};
 use testkit::{Proc, eventually, skip_or_fail};
 
+// fluent-bit#2051, #1797, #2274, #6995, otel-contrib#45120, #31074, vector#18820: positions saved before delivery.
 #[test]
 fn kill_at_any_moment_loses_nothing_and_ids_make_no_duplicate() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
@@ -45,6 +46,7 @@ fn a_clean_restart_repeats_nothing() {
     assert_eq!(sink.lines(), expected);
 }
 
+// vector#22211, vector#11405, fluent-bit#6400, fluent-bit#1496, aws-for-fluent-bit#201, beats#13647, beats#40447, opentelemetry-operator#4065: the app's last lines.
 #[test]
 fn lines_written_just_before_sigterm_arrive() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
@@ -58,6 +60,7 @@ fn lines_written_just_before_sigterm_arrive() {
     assert_exact(&sink, 1001);
 }
 
+// fluent-bit#5960, #2135, #2411, vector#5414, beats#49756: SIGTERM during back-off.
 #[test]
 fn a_sink_that_is_down_over_sigterm_gets_everything_after_the_restart() {
     for kill in [false, true] {
@@ -81,6 +84,7 @@ fn a_sink_that_is_down_over_sigterm_gets_everything_after_the_restart() {
     }
 }
 
+// fluent-bit#1903, #1065, #3581, #3014, #5217, loki#8519, #9699, rsyslog#3618: stuck after a pause until it is restarted.
 #[test]
 fn a_sink_that_comes_back_within_the_grace_gets_everything() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
@@ -95,6 +99,7 @@ fn a_sink_that_comes_back_within_the_grace_gets_everything() {
     assert_exact(&sink, 5_000);
 }
 
+// fluent-bit#1496, beats#13647: a backlog at the end.
 #[test]
 fn a_backlog_at_sigterm_is_read_to_its_end() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());

@@ -38,6 +38,7 @@ fn rename_by_glob() {
     rotate(Mode::Rename, "app.log*", false);
 }
 
+// fluent-bit#375, #4839, otel-contrib#43693, beats#39731, rsyslog#3918, #1417, loki#394: copytruncate.
 #[test]
 fn copytruncate_by_exact_path() {
     rotate(Mode::CopyTruncate, "app.log", false);
@@ -48,6 +49,7 @@ fn copytruncate_by_glob() {
     rotate(Mode::CopyTruncate, "app.log*", false);
 }
 
+// loki#14462, #8039, otel-contrib#17846, fluent-bit#2110: rotated twice while lagging.
 #[test]
 fn rename_while_the_sink_is_down() {
     rotate(Mode::Rename, "app.log", true);

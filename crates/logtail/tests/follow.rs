@@ -209,6 +209,7 @@ fn a_deleted_file_is_read_to_its_end() {
     assert_eq!(reader.lines, ["another file", "last without newline", "one", "two"]);
 }
 
+// fluent-bit#4895, #1875, #8025, #11455, rsyslog#2659, #4648, beats#27278, #40197: an inode that is used again.
 #[test]
 fn deleted_and_made_again_with_the_same_beginning_is_another_file() {
     let dir = dir();
@@ -227,6 +228,7 @@ fn deleted_and_made_again_with_the_same_beginning_is_another_file() {
     assert_eq!(reader.lines[100..], ["two", "three"]);
 }
 
+// vector#25079, #643, beats#44749, otel-contrib#43693: equal headers.
 #[test]
 fn files_with_equal_beginnings_are_not_taken_for_each_other() {
     let dir = dir();
@@ -256,6 +258,7 @@ fn twins_that_only_have_a_banner_yet_are_read_too() {
     assert_eq!(reader.lines, ["starting", "starting", "1 is different", "starting"]);
 }
 
+// vector#643, beats#44749: files below the size of a fingerprint.
 #[test]
 fn tiny_files_are_read_at_once() {
     let dir = dir();
@@ -451,6 +454,7 @@ fn numbered_lines(from: usize, count: usize) -> String {
     (from..from + count).map(|n| format!("line {n}\n")).collect()
 }
 
+// vector#7990, #13193, otel-contrib#40523: compressed by rotation, and shipped again.
 #[test]
 fn what_was_read_is_not_read_again_when_it_is_compressed() {
     for (options, suffix) in [(exact as fn(&std::path::Path) -> Options, "gz"), (glob, "zst")] {

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use plan::{Plan, SinkPlan};
-pub use target::{Target, Transport};
+pub use target::{Place, Target, Transport};
 
 /// The configuration file, and after the flags are laid over it, the effective configuration.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

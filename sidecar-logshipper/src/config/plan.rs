@@ -85,13 +85,24 @@ impl SinkPlan {
         let target = Target::parse(&sink.to)?;
         let own = &sink.delivery;
         let raw = target.is_raw_by_default();
+        let objects = target.is_object_store();
         Ok(Self {
             name: sink.name.clone().unwrap_or_else(|| target.name()),
             format: own.format.or(common.format).unwrap_or(if raw { Format::Raw } else { Format::Auto }),
             compression: own.compression.or(common.compression).unwrap_or(Compression::None),
-            batch_bytes: own.batch_bytes.or(common.batch_bytes).map_or(1 << 20, |size| size.len()),
-            batch_lines: own.batch_lines.or(common.batch_lines).unwrap_or(5000),
-            batch_age: own.batch_age.or(common.batch_age).map_or(Duration::from_millis(200), |age| age.get()),
+            batch_bytes: own
+                .batch_bytes
+                .or(common.batch_bytes)
+                .map_or(if objects { 4 << 20 } else { 1 << 20 }, |size| size.len()),
+            batch_lines: own.batch_lines.or(common.batch_lines).unwrap_or(if objects {
+                1_000_000
+            } else {
+                5000
+            }),
+            batch_age: own
+                .batch_age
+                .or(common.batch_age)
+                .map_or(Duration::from_millis(if objects { 60_000 } else { 200 }), |age| age.get()),
             in_flight: own.in_flight.or(common.in_flight).map_or(8 << 20, |size| size.len()),
             // One after the other, where the order is what one sees.
             requests: if raw || target.is_stream() {
@@ -211,6 +222,14 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         {
             let what = format!("{field:?} is no part of a date");
             report.problem(&to, what, "write %Y, %m, %d, %H, or %G and %V for ISO weeks");
+        }
+        let built = match plan.target {
+            Target::S3(_) => Some("s3").filter(|_| !cfg!(feature = "s3")),
+            _ => None,
+        };
+        if let Some(missing) = built {
+            let remedy = "build it with cargo build --package sidecar-logshipper --features s3";
+            report.problem(&to, format!("this build has no {missing} sink"), remedy);
         }
         let bodies: &[Body] = match plan.target {
             Target::Http(_) => &[Body::Ndjson, Body::Array],

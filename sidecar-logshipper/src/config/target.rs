@@ -33,6 +33,17 @@ pub enum Target {
         port: u16,
         tag: String,
     },
+    /// Objects in a bucket.
+    S3(Place),
+}
+
+/// A bucket and what the names of its objects begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub endpoint: Url,
+    pub bucket: String,
+    pub prefix: String,
+    pub region: String,
 }
 
 /// How syslog messages travel.
@@ -96,6 +107,12 @@ impl Target {
             }),
             "otlp" => Ok(Self::Otlp(with_path(url, "/v1/logs"))),
             "loki" => Ok(Self::Loki(with_path(url, "/loki/api/v1/push"))),
+            "s3" => place(&url).map(Self::S3).ok_or_else(|| {
+                wrong(
+                    format!("{shown:?} names no bucket"),
+                    "write s3+https://s3.eu-central-1.amazonaws.com/BUCKET/PREFIX/?region=eu-central-1",
+                )
+            }),
             "splunk" => Ok(Self::Splunk(with_path(url, "/services/collector/event"))),
             _ => Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS)),
         }
@@ -109,7 +126,8 @@ impl Target {
             | Self::Elasticsearch { base: url, .. }
             | Self::Otlp(url)
             | Self::Loki(url)
-            | Self::Splunk(url) => url.scheme() == "https",
+            | Self::Splunk(url)
+            | Self::S3(Place { endpoint: url, .. }) => url.scheme() == "https",
         }
     }
 
@@ -121,7 +139,8 @@ impl Target {
             | Self::Elasticsearch { base: url, .. }
             | Self::Otlp(url)
             | Self::Loki(url)
-            | Self::Splunk(url) => match url.host() {
+            | Self::Splunk(url)
+            | Self::S3(Place { endpoint: url, .. }) => match url.host() {
                 Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
                 Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
                 Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
@@ -140,6 +159,11 @@ impl Target {
         matches!(self, Self::Syslog { .. } | Self::Fluent { .. })
     }
 
+    /// Every batch becomes an object of its own: few large ones are wanted.
+    pub fn is_object_store(&self) -> bool {
+        matches!(self, Self::S3(_))
+    }
+
     /// Bytes are for eyes and files there: as they are.
     pub fn is_raw_by_default(&self) -> bool {
         !self.is_remote()
@@ -156,6 +180,9 @@ impl Target {
             Self::Splunk(url) => format!("splunk-{}{}", authority(url), url.path()),
             Self::Syslog { transport, host, port } => {
                 format!("syslog-{transport:?}-{host}-{port}").to_lowercase()
+            }
+            Self::S3(Place { endpoint, bucket, prefix, .. }) => {
+                format!("s3-{}-{bucket}-{prefix}", authority(endpoint))
             }
             Self::Fluent { host, port, tag } => format!("fluent-{host}-{port}-{tag}"),
             Self::Elasticsearch { base, index } => {
@@ -197,6 +224,22 @@ fn with_path(mut url: Url, path: &str) -> Url {
 
 fn authority(url: &Url) -> String {
     format!("{}-{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
+/// The first segment of the path is the bucket, the rest what the names of objects begin with.
+fn place(url: &Url) -> Option<Place> {
+    let path = url.path().trim_start_matches('/').to_owned();
+    let (bucket, prefix) = path.split_once('/').unwrap_or((&path, ""));
+    let region = url.query_pairs().find(|(name, _)| name == "region").map(|(_, region)| region.into_owned());
+    let mut endpoint = url.clone();
+    endpoint.set_path("/");
+    endpoint.set_query(None);
+    (!bucket.is_empty()).then(|| Place {
+        endpoint,
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        region: region.unwrap_or_else(|| "us-east-1".into()),
+    })
 }
 
 /// The last segment of the path is the index; what stands before it is a prefix that a proxy wants.

@@ -6,6 +6,8 @@ mod http;
 mod loki;
 mod otlp;
 mod request;
+#[cfg(feature = "s3")]
+mod s3;
 mod socket;
 mod splunk;
 mod stream;
@@ -73,6 +75,8 @@ pub enum Sink {
     Splunk(Splunk),
     Syslog(Syslog),
     Fluent(Fluent),
+    #[cfg(feature = "s3")]
+    S3(Box<s3::S3>),
 }
 
 impl Sink {
@@ -99,6 +103,10 @@ impl Sink {
                 Self::Syslog(Syslog::new(*transport, host, *port, &plan.tls, plan.timeout)?)
             }
             Target::Fluent { host, port, tag } => Self::Fluent(Fluent::new(host, *port, tag, plan.timeout)),
+            #[cfg(feature = "s3")]
+            Target::S3(place) => Self::S3(Box::new(s3::S3::new(plan, place, origin)?)),
+            #[cfg(not(feature = "s3"))]
+            Target::S3(_) => return Err(SetupError::NotBuilt("s3")),
         })
     }
 
@@ -113,6 +121,8 @@ impl Sink {
             Self::Splunk(sink) => sink.attempt(batch).await,
             Self::Syslog(sink) => sink.attempt(batch).await,
             Self::Fluent(sink) => sink.attempt(batch).await,
+            #[cfg(feature = "s3")]
+            Self::S3(sink) => sink.attempt(batch).await,
         }
     }
 }

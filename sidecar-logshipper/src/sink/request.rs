@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use podkit::http::{ClientOptions, describe};
+use reqwest::Method;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -27,6 +28,10 @@ pub enum SetupError {
     Http(#[from] podkit::http::HttpError),
     #[error(transparent)]
     Tls(#[from] podkit::tls::TlsError),
+    #[error("the bucket cannot be used: {0}; write s3+https://HOST/BUCKET/PREFIX")]
+    Bucket(String),
+    #[error("this build has no {0} sink; build it with --features {0}")]
+    NotBuilt(&'static str),
     #[error("header {0:?} is not valid; correct its name or value")]
     Header(String),
 }
@@ -82,6 +87,21 @@ impl Requester {
         body: &Bytes,
         own: HeaderMap,
     ) -> Got {
+        self.send(Method::POST, url, content_type, body, own).await
+    }
+
+    /// The same by another method.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        content_type: &'static str,
+        body: &Bytes,
+        own: HeaderMap,
+    ) -> Got {
         let mut headers = self.headers.clone();
         let encoded = own.contains_key(CONTENT_ENCODING);
         headers.extend(own);
@@ -107,7 +127,7 @@ impl Requester {
         };
         let mut response = self
             .client
-            .post(url.clone())
+            .request(method, url.clone())
             .headers(headers)
             .body(body)
             .send()
@@ -161,7 +181,7 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Ans
 }
 
 /// Seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
