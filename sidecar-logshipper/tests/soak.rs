@@ -334,7 +334,7 @@ impl Life {
         // Pauses between tries grow to 30 s; this is what a preStop hook does about them.
         let admin = self.shipper.wait_ready().addr("admin").to_string();
         let drain = testkit::Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"));
-        drain.args(["drain", "--quiet", "100ms", "--within", "50s", "--admin", &admin]).run();
+        let drained = drain.args(["drain", "--quiet", "100ms", "--within", "50s", "--admin", &admin]).run();
         let arrived = || {
             let http = tally(&self.http.lines());
             let wanted = self.next - poison;
@@ -361,7 +361,7 @@ impl Life {
                 .collect();
             assert!(others.is_empty(), "{}", told(&format!("{name}: never written: {others:?}")));
         }
-        assert!(waited.is_ok(), "{}", told("not in time"));
+        assert!(waited.is_ok() && drained.code() == Some(0), "{}", told(&drained.stderr()));
         // What was read, not saved, and then copied by the rotation before the next start is another file with other ids.
         let copied = self.mode == Mode::CopyTruncate && self.kills > 0;
         assert!(copied || bulk.values().all(|times| *times == 1), "{}", told("an id came twice"));
