@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Tool};
 use crate::config::{self, Config};
-use crate::report::{Report, last_word};
+use crate::report::{Redactor, Report, last_word};
 use crate::target::Targets;
 use crate::{APP, code, hand_over, migrate, tools, wait};
 
@@ -33,7 +33,8 @@ impl podkit::Tool for Waitfor {
 /// # Errors
 /// The exit code and its sentence; see the README's table.
 pub fn main() -> Result<(), Exit> {
-    let podkit::Prepared { cli, config } = podkit::prepare::<Waitfor>(std::env::args_os())?;
+    let podkit::Prepared { cli, config } =
+        podkit::prepare::<Waitfor>(std::env::args_os()).map_err(secretless)?;
     match &cli.tool {
         Some(Tool::Install { dest }) => return tools::install::install(dest),
         Some(Tool::Write(args)) => return tools::write::write(args),
@@ -94,6 +95,19 @@ fn on_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> 
     // A stat on a hung mount must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// The parser of the command line repeats what it does not understand, also a URL with a password.
+fn secretless(exit: Exit) -> Exit {
+    let redactor = Redactor::default();
+    let given = std::env::args_os().chain(
+        std::env::vars_os()
+            .filter(|(name, _)| name.to_string_lossy().starts_with(APP.env_prefix))
+            .map(|(_, value)| value),
+    );
+    given.for_each(|text| redactor.learn_url(&text.to_string_lossy()));
+    let clean = |text: String| text.lines().map(|line| redactor.clean(line)).collect::<Vec<_>>().join("\n");
+    Exit { message: exit.message.map(clean), termination: exit.termination.map(clean), ..exit }
 }
 
 async fn gate(cli: &Cli, config: &Config, targets: &Targets, resolver: &Resolver) -> Result<(), Exit> {

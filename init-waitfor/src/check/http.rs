@@ -14,6 +14,7 @@ use super::{Attempt, NotYet, Verdict};
 use crate::config::{HeaderText, HttpConfig, TargetConfig};
 use crate::report::Redactor;
 use crate::target::Wrong;
+use crate::wire::{certificate, rustls_error};
 use expect::Expect;
 
 /// Response body bytes looked at, unless the target says otherwise.
@@ -226,10 +227,8 @@ pub(super) fn failed(error: &reqwest::Error, whom: &str) -> Verdict {
             if io.kind() == std::io::ErrorKind::ConnectionRefused {
                 return Verdict::no("connect", format!("{whom} connection refused"));
             }
-            if let Some(rustls::Error::InvalidCertificate(why)) =
-                io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
-                return Verdict::no("certificate", format!("certificate: {why}"));
+            if let Some(rustls::Error::InvalidCertificate(why)) = rustls_error(io) {
+                return Verdict::no("certificate", format!("certificate: {}", certificate(why)));
             }
         }
         source = cause.source();

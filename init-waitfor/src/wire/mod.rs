@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use crate::target::HostPort;
 
 pub use trouble::Trouble;
+pub(crate) use trouble::{certificate, rustls_error};
 
 /// A reply longer than this is not from the server that we asked for.
 const REPLY_LIMIT: usize = 4 << 20;

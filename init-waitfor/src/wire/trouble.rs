@@ -3,6 +3,8 @@
 use std::io;
 
 use podkit::dial::DialError;
+use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
 
 use crate::check::{NotYet, Verdict};
 
@@ -54,10 +56,9 @@ impl Trouble {
 
     /// A failed TLS handshake: a bad certificate is an answer, the rest is none.
     pub fn tls(error: &io::Error) -> Self {
-        let cause: Option<&rustls::Error> = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match cause {
+        match rustls_error(error) {
             Some(rustls::Error::InvalidCertificate(why)) => {
-                Self::no("certificate", format!("certificate: {why}"))
+                Self::no("certificate", format!("certificate: {}", certificate(why)))
             }
             Some(rustls::Error::InvalidMessage(_)) => {
                 Self::unknown("handshake", "the server does not speak TLS")
@@ -67,6 +68,35 @@ impl Trouble {
             }
             _ => Self::unknown("handshake", error.to_string()),
         }
+    }
+}
+
+/// What TLS has said, however deep the libraries in between have wrapped it.
+pub(crate) fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| rustls_error(inner.downcast_ref()?))
+}
+
+/// What is wrong with a certificate, with dates that people read, and what may help.
+pub(crate) fn certificate(why: &CertificateError) -> String {
+    let day = |time: &UnixTime| {
+        let second = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(second).map_or_else(|_| "?".to_owned(), |at| at.to_string())
+    };
+    match why {
+        CertificateError::ExpiredContext { not_after, .. } => format!("expired {}", day(not_after)),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("not valid before {}", day(not_before))
+        }
+        CertificateError::UnknownIssuer => {
+            "signed by an authority that is not trusted here; --tls-ca (or tls.ca) names the one to trust"
+                .to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
+            format!("not valid for {}, only for {names}", expected.to_str())
+        }
+        other => other.to_string(),
     }
 }
 

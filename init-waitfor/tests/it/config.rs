@@ -193,5 +193,5 @@ fn there_is_an_end_unless_one_says_no() {
         .args(["-t", "0", "--print-config", "tcp://a:1"])
         .run()
         .expect_code(0)
-        .expect_stdout("timeout: 0");
+        .expect_stdout("timeout: \"0\"");
 }

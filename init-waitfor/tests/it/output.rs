@@ -120,7 +120,7 @@ fn a_reader_that_leaves_does_not_stop_the_gate() {
 
 #[test]
 fn servers_that_talk_too_much() {
-    let tcp = FakeTcp::start(TcpAnswer::Send([b"-ERR ", &[b'x'; 1 << 20][..], b"\r\n"].concat()));
+    let tcp = FakeTcp::start(TcpAnswer::Greet([b"-ERR ", &[b'x'; 1 << 20][..], b"\r\n"].concat()));
     let (pod, target) = (PodDir::new(), format!("redis://{}", tcp.addr()));
     let log = pod.join("termination");
     let done = testkit::Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))

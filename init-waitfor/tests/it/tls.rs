@@ -70,3 +70,31 @@ fn a_certificate_file_may_arrive_late() {
     pod.write("late.pem", ca.pem());
     wait.wait_exit().expect_code(0);
 }
+
+#[test]
+fn protocols_that_begin_with_tls() {
+    use testkit::fake::{FakeH2, FakeTcp, H2Reply, TcpAnswer};
+
+    let (pod, ca) = (PodDir::new(), TestCa::new());
+    let identity = ca.server(&["127.0.0.1"]);
+    let redis = FakeTcp::start(TcpAnswer::Greet(b"+PONG\r\n*1\r\n$6\r\nmaster\r\n".to_vec()));
+    let mqtt = FakeTcp::start(TcpAnswer::Greet(vec![0x20, 2, 0, 0]));
+    let memcached = FakeTcp::start(TcpAnswer::Hang);
+    let grpc = FakeH2::with(|_| H2Reply::grpc(0, Some(&[8, 1])));
+    let shims = [
+        TlsShim::to(redis.addr(), &identity),
+        TlsShim::to(mqtt.addr(), &identity),
+        TlsShim::alpn(grpc.addr(), &identity, &["h2"]),
+    ];
+    for (scheme, shim) in ["rediss", "mqtts", "grpcs"].iter().zip(&shims) {
+        let target = format!("{scheme}://{}", shim.addr());
+        trusting(&pod, &ca).args(["status", &target]).run().expect_code(0);
+        let done = waitfor().args(["status", &target]).run();
+        done.expect_code(1).expect_stdout("signed by an authority that is not trusted here");
+        // TLS in front of a server that speaks in plain text, and a server that does not speak at all.
+        let plain = format!("{scheme}://{}", mqtt.addr());
+        trusting(&pod, &ca).args(["status", "--attempt-timeout", "2s", &plain]).run().expect_code(1);
+        let silent = format!("{scheme}://{}", memcached.addr());
+        trusting(&pod, &ca).args(["status", "--attempt-timeout", "1s", &silent]).run().expect_code(1);
+    }
+}
