@@ -65,6 +65,11 @@ lives! {
 }
 
 #[test]
+fn the_block_of_the_readme() {
+    isolate::isolated("the_block_of_the_readme", ship::readme);
+}
+
+#[test]
 fn every_manifest_is_run() {
     let stem =
         |file: &std::path::PathBuf| file.file_stem().unwrap().to_string_lossy().replace(['-', '.'], "_");

@@ -3,6 +3,8 @@
 //! `read → each pod → each rule → all problems at once`. A new manifest in `examples/pods` is under these rules
 //! without being named here. The API's own schemas are checked by `cargo xtask test manifests`.
 
+#[path = "blocks/mod.rs"]
+mod blocks;
 #[path = "manifests/compose.rs"]
 mod compose;
 #[path = "manifests/config.rs"]

@@ -64,14 +64,15 @@ enum Kind {
 impl<'a> Kubelet<'a> {
     /// The first pod of a manifest in examples/pods.
     pub(crate) fn new(manifest: &str, world: &'a World) -> Self {
-        Self::of(manifest, 0, world)
+        let documents = yaml::read(&yaml::root().join("examples/pods").join(manifest));
+        Self::made_of(&documents, world)
     }
 
-    pub(crate) fn of(manifest: &str, index: usize, world: &'a World) -> Self {
-        let documents = yaml::read(&yaml::root().join("examples/pods").join(manifest));
-        let pods = pod::all(&documents);
-        let pod = pods.get(index).unwrap_or_else(|| panic!("{manifest} has no pod {index}"));
-        let volumes = Volumes::make(pod.spec, &documents, world);
+    /// The first pod among documents.
+    pub(crate) fn made_of(documents: &[Value], world: &'a World) -> Self {
+        let pods = pod::all(documents);
+        let pod = pods.first().expect("a pod");
+        let volumes = Volumes::make(pod.spec, documents, world);
         let dir = volumes.dir();
         dir.write("etc/resolv.conf", world.resolv_conf());
         dir.write("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");

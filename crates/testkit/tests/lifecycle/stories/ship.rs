@@ -129,6 +129,28 @@ fn all_lines(manifest: &str, world: &World, server: &FakeHttp, text: &dyn Fn(&Re
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// The block of the README that people copy, with an app in the place it leaves for one.
+pub(crate) fn readme() {
+    let readme = std::fs::read_to_string(crate::yaml::root().join("README.md")).expect("README.md");
+    let block =
+        readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a yaml block");
+    let mut pod: serde_json::Value = serde_saphyr::from_str(block).expect("YAML");
+    pod["kind"] = "Pod".into();
+    pod["metadata"] = serde_json::json!({"name": "readme"});
+    let app = &mut pod["spec"]["containers"][0];
+    app["image"] = "busybox:1.37.0".into();
+    let script = "trap 'echo closed >> /var/log/app/a.log; exit 0' TERM; echo open > /var/log/app/a.log; while :; do sleep 1 & wait $!; done";
+    app["command"] = serde_json::json!(["sh", "-c", script]);
+    let (world, documents) = (World::new(), [pod]);
+    let mut pod = Kubelet::made_of(&documents, &world);
+    pod.start();
+    pod.assert_start_order();
+    pod.until("the line is shown", |pod| pod.stdout(SHIPPER).contains(&"open".to_owned()).then_some(()));
+    pod.stop();
+    pod.assert_end_order();
+    assert_eq!(pod.stdout(SHIPPER), ["open", "closed"]);
+}
+
 pub(crate) fn job() {
     let world = World::new();
     let mut pod = Kubelet::new("job-with-sidecar.yaml", &world);
