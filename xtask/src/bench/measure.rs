@@ -8,6 +8,8 @@ use anyhow::{Context, bail};
 
 /// How often a running process is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a process may take to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a process cost so far.
 #[derive(Clone, Copy, Default)]
@@ -105,7 +107,18 @@ impl Measured {
 }
 
 impl Drop for Measured {
+    /// Politely first: a peer's master process takes its workers along only then.
     fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid
+            && matches!(self.child.try_wait(), Ok(None))
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let asked = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
+                std::thread::sleep(LOOK);
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -4,10 +4,12 @@ use std::fs;
 
 use crate::sh;
 
-/// What has to be there for a benchmark: (program, its packages).
-pub(crate) const PROXY: [(&str, &str); 4] = [
+/// What has to be there for a benchmark: (program or file, package).
+pub(crate) const PROXY: [(&str, &str); 5] = [
     ("haproxy", "haproxy"),
-    ("nginx", "nginx-light libnginx-mod-stream"),
+    ("nginx", "nginx-light"),
+    // nginx proxies TCP only with this.
+    ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),
 ];
