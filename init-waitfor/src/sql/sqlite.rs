@@ -139,7 +139,12 @@ fn uri(path: &Path, at_rest: bool) -> String {
     use std::os::unix::ffi::OsStrExt as _;
 
     let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
+    let mut bytes = path.as_os_str().as_bytes();
+    // Two slashes would begin the name of a host.
+    while bytes.starts_with(b"//") {
+        bytes = &bytes[1..];
+    }
+    for byte in bytes {
         match byte {
             b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
             byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
@@ -201,5 +206,6 @@ mod tests {
             "file:/a%20b/c%3Fmode%3Drwc%23%25.db?immutable=1"
         );
         assert_eq!(uri(Path::new("rel/x.db"), false), "file:rel/x.db");
+        assert_eq!(uri(Path::new("///data/x.db"), false), "file:/data/x.db");
     }
 }

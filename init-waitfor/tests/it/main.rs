@@ -8,7 +8,6 @@ mod dns;
 mod files;
 mod gate;
 mod http;
-mod k8s;
 mod knot;
 mod locks;
 mod migrate;

@@ -22,6 +22,7 @@ fn script(server: &Postgres, database: &str, runs: &Path) -> String {
     )
 }
 
+/// pressly/goose#191, sqlalchemy/alembic#633, amacneil/dbmate#596: replicas that migrate at once. With real Django: `real/django.rs`.
 #[test]
 fn five_replicas_migrate_once_and_all_end_with_0() {
     let Some(server) = Postgres::shared() else { return };
@@ -73,11 +74,7 @@ fn a_killed_holder_takes_its_command_along_and_the_next_one_goes_on() {
     first.sigkill();
     second.wait_exit().expect_code(0).expect_stdout("second");
     let pid = pod.lines("pid").remove(0);
-    eventually("the first command is dead", || {
-        let alive =
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-        (!alive).then_some(())
-    });
+    eventually("the first command is dead", || ended(&pid).then_some(()));
 }
 
 #[test]
@@ -136,6 +133,7 @@ fn a_lock_that_stays_taken_is_83_and_sigterm_while_waiting_143() {
     holder.wait_exit().expect_code(143);
 }
 
+/// flyway/flyway#1654, #3497, #3682, #3854; golang-migrate/migrate#960; hexpm/hexpm#1817; ThomWright/postgres-migrations#36.
 #[test]
 fn a_waiting_replica_does_not_hold_up_create_index_concurrently() {
     let Some(server) = Postgres::shared() else { return };
@@ -156,6 +154,147 @@ fn a_waiting_replica_does_not_hold_up_create_index_concurrently() {
     assert_eq!(server.sql("r_cic", "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass"), "t");
 }
 
+/// A shell that dies of SIGTERM leaves its migration running, which then runs without the lock.
+#[test]
+fn a_lost_lock_ends_what_the_command_has_started() {
+    let Some(server) = Postgres::shared() else { return };
+    let (pod, url) = (PodDir::new(), server.database("r_tree"));
+    let pid = pod.join("pid");
+    // In a session of its own, deaf to SIGTERM.
+    let inner = format!(
+        "trap '' TERM; echo $$ > {0}.new; mv {0}.new {0}; while :; do sleep 0.05; done",
+        pid.display()
+    );
+    let script = format!("setsid sh -c \"{}\" & wait", inner.replace('$', "\\$"));
+    let run = migrate(&url, &["--", "sh", "-c", &script]).spawn();
+    eventually("the command runs", || pid.exists().then_some(()));
+    let holder = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'r_tree' AND application_name LIKE 'init-waitfor/%'";
+    assert_eq!(server.sql("postgres", holder), "t");
+    run.wait_exit().expect_code(86);
+    let pid = pod.lines("pid").remove(0);
+    assert!(!Path::new("/proc").join(&pid).exists() || ended(&pid), "{pid} lives");
+}
+
+fn ended(pid: &str) -> bool {
+    !std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// In a container init-waitfor is process 1: whatever the command has started dies with it, and the lock is free.
+/// (liquibase/liquibase#1311, knex/knex#1217 and others: rows of locks that outlive a killed pod.)
+#[test]
+fn a_killed_pod_leaves_nothing_behind() {
+    let Some(server) = Postgres::shared() else { return };
+    if Proc::new("unshare").args(["--pid", "--fork", "true"]).run().code() != Some(0) {
+        testkit::skip_or_fail("a killed pod: unshare --pid is not allowed here");
+        return;
+    }
+    let (pod, url) = (PodDir::new(), server.database("r_pod"));
+    let beat = pod.join("beat");
+    let script = format!("setsid sh -c 'while :; do echo x >> {}; sleep 0.05; done' & wait", beat.display());
+    let run = Proc::new("unshare")
+        .args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            env!("CARGO_BIN_EXE_init-waitfor"),
+            "migrate",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ])
+        .env("WAITFOR_DB", &url)
+        .spawn();
+    eventually("the command's child works", || (pod.lines("beat").len() > 2).then_some(()));
+    run.sigkill();
+    // The next pod.
+    migrate(&url, &["--lock-timeout", "20s", "--", "true"]).run().expect_code(0);
+    assert_eq!(server.sql("r_pod", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0");
+    let beats = eventually("it has stopped", || {
+        let before = pod.lines("beat").len();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        (pod.lines("beat").len() == before).then_some(before)
+    });
+    assert!(beats > 2);
+}
+
+/// roerohan/wait-for-it#8, clarketm/wait-for-it#3 (the command's own code), jwilder/dockerize#12 and #126 (signals).
+#[test]
+fn streams_and_process_group_are_the_callers() {
+    let Some(server) = MariaDb::shared() else { return };
+    let url = server.database("r_streams");
+    let run =
+        migrate(&url, &["--", "sh", "-c", "cut -d' ' -f5 /proc/$$/stat; cat; exit 3"]).with_stdin().spawn();
+    let group = std::fs::read_to_string(format!("/proc/{}/stat", run.pid())).unwrap();
+    let group = group.rsplit(')').next().unwrap().split_whitespace().nth(2).unwrap().to_owned();
+    run.wait_line(Stream::Stdout, "our process group", |line| line == group);
+    run.write_stdin("through stdin\n");
+    run.wait_line(Stream::Stdout, "what was sent", |line| line == "through stdin");
+    run.close_stdin();
+    run.wait_exit().expect_code(3);
+    // Signals beside SIGTERM go on, too.
+    for (name, signal) in [
+        ("HUP", rustix::process::Signal::HUP),
+        ("USR1", rustix::process::Signal::USR1),
+        ("QUIT", rustix::process::Signal::QUIT),
+    ] {
+        let script = format!("trap 'exit 9' {name}; echo up; while :; do sleep 0.05; done");
+        let run = migrate(&url, &["--", "sh", "-c", &script]).spawn();
+        run.wait_line(Stream::Stdout, "up", |line| line == "up");
+        run.signal(signal);
+        run.wait_exit().expect_code(9);
+    }
+}
+
+/// A replica that fails does not spoil it for the others: the next one runs it again. (Rails' own lock fails the losers at once:
+/// DFE-Digital/apply-for-teacher-training#1058, Freika/dawarich#3429.)
+#[test]
+fn a_run_that_died_is_repeated() {
+    let Some(server) = Postgres::shared() else { return };
+    let (pod, url) = (PodDir::new(), server.database("r_again"));
+    let good = script(server, "r_again", &pod.join("runs"));
+    let script =
+        format!("mkdir {} 2>/dev/null && {{ sleep 0.3; kill -9 $$; }}; {good}", pod.join("first").display());
+    let replicas: Vec<_> =
+        (0..4).map(|_| migrate(&url, &["--at", "1", "--", "sh", "-c", &script]).spawn()).collect();
+    let mut codes: Vec<_> = replicas.iter().map(|replica| replica.wait_exit().code()).collect();
+    codes.sort();
+    assert_eq!(codes, [Some(0), Some(0), Some(0), Some(137)]);
+    assert_eq!(pod.lines("runs"), ["run"]);
+}
+
+/// Each layer has its own code, so that a Job's `podFailurePolicy` can tell them apart (prisma/orm#26306).
+#[test]
+fn the_gates_codes_before_and_after_the_command() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database("r_gate");
+    let never = ["--", "sh", "-c", "echo it ran"];
+    let case = |sql: &str, goal: [&str; 2], code: i32, word: &str| {
+        server.sql("r_gate", sql);
+        let done = migrate(&url, &goal).args(never).run();
+        done.expect_code(code).expect_stderr(word);
+        assert!(!done.stdout().contains("it ran"), "{}", done.stdout());
+    };
+    let make = "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (7, false)";
+    case(make, ["--at", "7"], 0, "nothing to migrate");
+    case("SELECT 1", ["--at", "6"], 82, "is at 7, wanted 6");
+    case("UPDATE schema_migrations SET dirty = true", ["--at", "8"], 80, "repair it by hand");
+    server.sql("r_gate", "UPDATE schema_migrations SET dirty = false");
+    migrate(&url, &["--at", "8", "--", "true"])
+        .run()
+        .expect_code(81)
+        .expect_stderr("ended with 0, but golang-migrate is at 7");
+    let too_far = format!(
+        "PGPASSWORD='{}' psql -h 127.0.0.1 -p {} -U postgres -d r_gate -qc 'UPDATE schema_migrations SET version = 9'",
+        crate::servers::PASSWORD,
+        server.port
+    );
+    migrate(&url, &["--at", "8", "--", "sh", "-c", &too_far]).run().expect_code(82);
+    let dirty = too_far.replace("version = 9", "dirty = true");
+    migrate(&url, &["--at", "10", "--", "sh", "-c", &dirty]).run().expect_code(80);
+}
+
+/// prisma/web#1596, prisma/orm#27636, #8038; rails/rails#31190, #32622: advisory locks through PgBouncer hold nothing, or leak.
 #[test]
 fn a_transaction_pooler_is_refused_with_87() {
     let (Some(server), Some(pgbouncer)) = (Postgres::shared(), program("pgbouncer", "pgbouncer")) else {

@@ -5,7 +5,7 @@ use testkit::{Exited, PodDir};
 use crate::servers::{MariaDb, Postgres};
 use crate::waitfor;
 
-fn gate(url: &str, args: &[&str]) -> Exited {
+pub(crate) fn gate(url: &str, args: &[&str]) -> Exited {
     // Long enough for a first answer on a slow machine; what is final ends at once.
     let proc = waitfor().env("WAITFOR_DB", url).env("WAITFOR_TIMEOUT", "2s").args([
         "migration",
@@ -18,18 +18,18 @@ fn gate(url: &str, args: &[&str]) -> Exited {
 }
 
 /// (tool, statements, the version that it is at, one before, one after)
-type Fixture = (&'static str, &'static str, &'static str, &'static str, &'static str);
+pub(crate) type Fixture = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 /// Tables as the tools make them, with the sources named in `migration/tool.rs`.
-const TABLES: &[Fixture] = &[
+pub(crate) const TABLES: &[Fixture] = &[
     (
         "flyway",
         "CREATE TABLE flyway_schema_history (installed_rank INT NOT NULL PRIMARY KEY, version VARCHAR(50), description VARCHAR(200) NOT NULL, \
          type VARCHAR(20) NOT NULL, script VARCHAR(1000) NOT NULL, checksum INT, installed_by VARCHAR(100) NOT NULL, \
          installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, execution_time INT NOT NULL, success BOOLEAN NOT NULL); \
-         INSERT INTO flyway_schema_history VALUES (1, '1', 'a', 'SQL', 'V1__a.sql', 1, 'u', DEFAULT, 1, true), \
-         (2, '1.9', 'b', 'SQL', 'V1_9__b.sql', 1, 'u', DEFAULT, 1, true), (3, '1.10', 'c', 'SQL', 'V1_10__c.sql', 1, 'u', DEFAULT, 1, true), \
-         (4, NULL, 'r', 'SQL', 'R__r.sql', 1, 'u', DEFAULT, 1, true)",
+         INSERT INTO flyway_schema_history VALUES (1, '1', 'a', 'SQL', 'V1__a.sql', 1, 'u', CURRENT_TIMESTAMP, 1, true), \
+         (2, '1.9', 'b', 'SQL', 'V1_9__b.sql', 1, 'u', CURRENT_TIMESTAMP, 1, true), (3, '1.10', 'c', 'SQL', 'V1_10__c.sql', 1, 'u', CURRENT_TIMESTAMP, 1, true), \
+         (4, NULL, 'r', 'SQL', 'R__r.sql', 1, 'u', CURRENT_TIMESTAMP, 1, true)",
         "1.10",
         "1.9",
         "1.11",
@@ -61,7 +61,7 @@ const TABLES: &[Fixture] = &[
         "sqlx",
         "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description VARCHAR(99) NOT NULL, installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
          success BOOLEAN NOT NULL, checksum VARCHAR(99) NOT NULL, execution_time BIGINT NOT NULL); \
-         INSERT INTO _sqlx_migrations VALUES (1, 'a', DEFAULT, true, 'x', 5), (2, 'b', DEFAULT, true, 'x', 5)",
+         INSERT INTO _sqlx_migrations VALUES (1, 'a', CURRENT_TIMESTAMP, true, 'x', 5), (2, 'b', CURRENT_TIMESTAMP, true, 'x', 5)",
         "2",
         "1",
         "3",
@@ -95,7 +95,7 @@ const TABLES: &[Fixture] = &[
     (
         "goose",
         "CREATE TABLE goose_db_version (id INT PRIMARY KEY, version_id BIGINT NOT NULL, is_applied BOOLEAN NOT NULL, tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP); \
-         INSERT INTO goose_db_version VALUES (1, 0, true, DEFAULT), (2, 1, true, DEFAULT), (3, 2, true, DEFAULT), (4, 3, true, DEFAULT), (5, 3, false, DEFAULT)",
+         INSERT INTO goose_db_version VALUES (1, 0, true, CURRENT_TIMESTAMP), (2, 1, true, CURRENT_TIMESTAMP), (3, 2, true, CURRENT_TIMESTAMP), (4, 3, true, CURRENT_TIMESTAMP), (5, 3, false, CURRENT_TIMESTAMP)",
         "2",
         "1",
         "3",
@@ -124,6 +124,21 @@ const TABLES: &[Fixture] = &[
         "2",
         "1",
         "3",
+    ),
+    (
+        "efcore",
+        "CREATE TABLE __EFMigrationsHistory (MigrationId VARCHAR(150) NOT NULL PRIMARY KEY, ProductVersion VARCHAR(32) NOT NULL); \
+         INSERT INTO __EFMigrationsHistory VALUES ('20260101120000_Init', '9.0.0'), ('20260201120000_More', '9.0.0')",
+        "20260201120000_More",
+        "20260101120000_Init",
+        "20260301120000_X",
+    ),
+    (
+        "sequelize",
+        "CREATE TABLE SequelizeMeta (name VARCHAR(255) NOT NULL PRIMARY KEY); INSERT INTO SequelizeMeta VALUES ('20260101-a.js'), ('20260201-b.js')",
+        "20260201-b.js",
+        "20260101-a.js",
+        "20260301-c.js",
     ),
     (
         "typeorm",
@@ -180,15 +195,13 @@ const TABLES: &[Fixture] = &[
     ),
 ];
 
-/// All questions in one run, each as a target, asked once.
-fn ask_all(url: &str, questions: &[(String, &str, &str)]) {
+/// All questions in one run, each as a target, asked once: what `status -o json` says of each.
+pub(crate) fn answers(url: &str, questions: &[&str]) -> Vec<serde_json::Value> {
     let pod = PodDir::new();
     let targets: String = questions
         .iter()
         .enumerate()
-        .map(|(n, (question, ..))| {
-            format!("  - {{target: '${{DB}}', name: q{n}, migration: {{{question}}}}}\n")
-        })
+        .map(|(n, question)| format!("  - {{target: '${{DB}}', name: q{n}, migration: {{{question}}}}}\n"))
         .collect();
     let config = pod.write("w.yaml", format!("targets:\n{targets}"));
     let done = waitfor()
@@ -199,13 +212,26 @@ fn ask_all(url: &str, questions: &[(String, &str, &str)]) {
         .run();
     let told: serde_json::Value =
         serde_json::from_str(&done.stdout()).unwrap_or_else(|_| done.fail("no JSON"));
-    for ((question, state, word), target) in questions.iter().zip(told["targets"].as_array().unwrap()) {
+    told["targets"].as_array().unwrap().clone()
+}
+
+/// (gate options, state, a word of the detail)
+pub(crate) fn ask_all(url: &str, questions: &[(String, &str, &str)]) {
+    let texts: Vec<&str> = questions.iter().map(|(question, ..)| question.as_str()).collect();
+    let told = answers(url, &texts);
+    assert_eq!(told.len(), questions.len());
+    for ((question, state, word), target) in questions.iter().zip(told) {
         let detail = target["detail"].as_str().unwrap();
         assert!(
             target["state"] == *state && detail.contains(word),
             "{question}: wanted {state}, {word:?}, got {target}"
         );
     }
+}
+
+/// The detail of one question.
+pub(crate) fn detail(url: &str, question: &str) -> String {
+    answers(url, &[question])[0]["detail"].as_str().unwrap().to_owned()
 }
 
 fn three_versions(url: &str, tool: &str, at: &str, before: &str, after: &str) {
@@ -252,6 +278,24 @@ fn every_tool_on_mariadb() {
         let url = server.database(&name);
         ask_all(&url, &[(format!("at: '{at}'"), "not yet", "nothing applied yet")]);
         server.sql(&name, statements);
+        three_versions(&url, tool, at, before, after);
+    }
+}
+
+#[test]
+fn every_tool_on_sqlite() {
+    let Some(_) = crate::servers::program("sqlite3", "sqlite3") else { return };
+    for (tool, statements, at, before, after) in TABLES.iter().filter(|(tool, ..)| *tool != "node-pg-migrate")
+    {
+        let pod = PodDir::new();
+        let file = pod.join("app.db");
+        let url = format!("sqlite://{}", file.display());
+        // No file, then no table yet: nothing applied, and nothing made by asking.
+        ask_all(&url, &[(format!("at: '{at}'"), "not yet", "no such file")]);
+        pod.write("app.db", "");
+        ask_all(&url, &[(format!("at: '{at}'"), "not yet", "nothing applied yet")]);
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
+        crate::servers::sqlite(&file, statements);
         three_versions(&url, tool, at, before, after);
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use testkit::{eventually, skip_or_fail};
+use testkit::{Proc, Running, Stream, eventually, skip_or_fail};
 
 pub(crate) const PASSWORD: &str = "pg-S3cret/word";
 
@@ -118,6 +118,33 @@ pub(crate) fn listening(port: u16) {
     eventually("the server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
 }
 
+/// Runs statements by SQLite's own program.
+pub(crate) fn sqlite(file: &Path, sql: &str) -> String {
+    let done = Command::new("sqlite3").arg("-bail").arg(file).arg(sql).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+    assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+    text
+}
+
+/// A second session beside ours, for as long as this lives: the databases' own programs, fed line by line.
+pub(crate) struct SqlSession {
+    client: Running,
+    /// Prints a text of ours, in the client's language.
+    say: fn(&str) -> String,
+    told: std::cell::Cell<u32>,
+}
+
+impl SqlSession {
+    /// Runs a statement, to its end.
+    pub(crate) fn tell(&self, sql: &str) {
+        let number = self.told.get() + 1;
+        self.told.set(number);
+        let mark = format!("done-{number}");
+        self.client.write_stdin(format!("{sql};\n{}\n", (self.say)(&mark)));
+        self.client.wait_line(Stream::Stdout, sql, |line| line == mark);
+    }
+}
+
 /// One PostgreSQL for all tests, each with its own database.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -197,6 +224,29 @@ impl Postgres {
         self.try_sql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    pub(crate) fn session(&self, database: &str) -> SqlSession {
+        let client = Proc::new("stdbuf")
+            .args([
+                "-oL",
+                "psql",
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "postgres",
+                "-d",
+                database,
+                "-Atq",
+                "-v",
+                "ON_ERROR_STOP=1",
+            ])
+            .args(["-p", &self.port.to_string()])
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGAPPNAME", "some tool")
+            .with_stdin()
+            .spawn();
+        SqlSession { client, say: |mark| format!("\\echo {mark}"), told: 0.into() }
+    }
+
     /// A new, empty database.
     pub(crate) fn database(&self, name: &str) -> String {
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
@@ -266,6 +316,16 @@ impl MariaDb {
 
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         self.try_sql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub(crate) fn session(&self, database: &str) -> SqlSession {
+        let client = Proc::new("stdbuf")
+            .args(["-oL", "mysql", "--no-defaults", "-u", "root", "-n", "-N", "-B", "-S"])
+            .arg(self.dir.join("s"))
+            .arg(database)
+            .with_stdin()
+            .spawn();
+        SqlSession { client, say: |mark| format!("SELECT '{mark}';"), told: 0.into() }
     }
 
     pub(crate) fn database(&self, name: &str) -> String {

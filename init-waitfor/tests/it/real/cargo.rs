@@ -1,0 +1,1 @@
+//! sqlx-cli, diesel_cli and refinery_cli, as `cargo install` builds them.
