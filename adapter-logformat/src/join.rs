@@ -297,6 +297,28 @@ fn begins_with(rule: &Rule, line: &[u8]) -> Trace {
     }
 }
 
+/// A console's lines begin with the colour of their level.
+fn behind_colour(line: &[u8]) -> &[u8] {
+    match line.strip_prefix(b"\x1b[") {
+        Some(rest) => &rest[memchr::memchr(b'm', &rest[..rest.len().min(16)]).map_or(0, |m| m + 1)..],
+        None => line,
+    }
+}
+
+/// Offset of the first line that belongs to a stack trace.
+pub fn trace_start(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for line in text.split(|b| *b == b'\n') {
+        if trace_line(line.strip_suffix(b"\r").unwrap_or(line), Trace::None).is_some()
+            || begins(line) != Trace::None
+        {
+            return Some(at);
+        }
+        at += line.len() + 1;
+    }
+    None
+}
+
 fn odd_quotes(line: &[u8]) -> bool {
     memchr::memchr_iter(b'"', line).count() % 2 == 1
 }
@@ -305,7 +327,7 @@ fn odd_quotes(line: &[u8]) -> bool {
 fn continues(rule: &Rule, line: &[u8], trace: Trace) -> Option<Trace> {
     match rule {
         Rule::Off | Rule::Cri | Rule::Auto => None,
-        Rule::Start(pattern) => (!pattern.is_match(line)).then_some(Trace::None),
+        Rule::Start(pattern) => (!pattern.is_match(behind_colour(line))).then_some(Trace::None),
         Rule::Indented => matches!(line.first(), Some(b'\t' | b' ')).then_some(Trace::None),
         Rule::Quotes => {
             (trace == Trace::Quote).then(|| if odd_quotes(line) { Trace::None } else { Trace::Quote })
@@ -413,7 +435,7 @@ mod tests {
     #[test]
     fn traces_of_dotnet_ruby_and_php_are_one_event_each() {
         // .NET's console logger indents the message below the category; that line is its own.
-        for (text, lines) in [(DOTNET, vec![1, 1, 5]), (RUBY, vec![3]), (PHP, vec![5])] {
+        for (text, lines) in [(DOTNET, vec![1, 6]), (RUBY, vec![3]), (PHP, vec![5])] {
             let both = format!("before\n{text}after\n");
             let want: Vec<u64> = [vec![1], lines, vec![1]].concat();
             assert_eq!(events(&Rule::Traces, &both, true).0, want, "{text}");

@@ -119,5 +119,7 @@ fn details<'a>(message: &'a [u8], record: &mut Record<'a>) -> bool {
         }
         return true;
     }
-    text.starts_with(b"Parameters: {") || text.starts_with(b"  Parameters: {")
+    text.starts_with(b"# Logfile created on ")
+        || text.starts_with(b"Parameters: {")
+        || text.starts_with(b"  Parameters: {")
 }

@@ -292,7 +292,7 @@ pub const FORMATS: &[Entry] = &[
         "2026-11-21 12:24:10,123 [myid:1] - INFO  [main:QuorumPeerConfig@177] - Reading configuration from: zoo.cfg",
     )
     .detect(digit)
-    .join(Join::Traces),
+    .join(Join::Start(r"^\d{4}-\d\d-\d\d ")),
     Entry::new(
         Format::Kafka,
         "kafka",
@@ -301,7 +301,7 @@ pub const FORMATS: &[Entry] = &[
         "[2026-11-21 12:24:10,123] INFO [KafkaServer id=0] started (kafka.server.KafkaServer)",
     )
     .detect(bracket)
-    .join(Join::Traces),
+    .join(Join::Start(r"^\[\d{4}-")),
     Entry::new(
         Format::Elasticsearch,
         "elasticsearch",
@@ -310,7 +310,7 @@ pub const FORMATS: &[Entry] = &[
         "[2026-11-21T12:24:10,123][INFO ][o.e.n.Node               ] [es-0] started",
     )
     .detect(bracket)
-    .join(Join::Traces),
+    .join(Join::Start(r"^\[\d{4}-|^\{")),
     Entry::new(
         Format::Etcd,
         "etcd",
@@ -327,7 +327,7 @@ pub const FORMATS: &[Entry] = &[
         "21-Nov-2026 12:24:10.123 INFO [main] org.apache.catalina.startup.Catalina.start Server startup in [512] milliseconds",
     )
     .detect(digit)
-    .join(Join::Traces),
+    .join(Join::Start(r"^\d\d-[A-Z][a-z]{2}-\d{4} ")),
     Entry::new(
         Format::Spring,
         "spring-boot",
@@ -336,7 +336,7 @@ pub const FORMATS: &[Entry] = &[
         "2026-11-21T12:24:10.123Z  INFO 31 --- [shop] [           main] com.example.shop.Shop                    : Started Shop in 1.5 seconds",
     )
     .detect(digit)
-    .join(Join::Traces),
+    .join(Join::Start(r"^\d{4}-\d\d-\d\d[ T]")),
     Entry::new(
         Format::Rails,
         "rails",
@@ -365,7 +365,7 @@ pub const FORMATS: &[Entry] = &[
         "2026-11-21T12:24:10.123Z\tINFO\torders\tmain.go:42\tlistening\t{\"port\": 8080}",
     )
     .detect(digit)
-    .join(Join::Traces),
+    .join(Join::Start(r"^\d{4}-\d\d-\d\dT")),
     Entry::new(
         Format::Syslog,
         "syslog",
