@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use podkit::{config::Report, units::Size};
+use podkit::{config::Report, secret::Secret, units::Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::{
     encode::{Original, Schema, reserved},
     listen::address,
     pipeline::remote::Target,
-    rules::{Filter, Redact, Redactor, Rule},
+    rules::{Edit, Edits, Filter, Key, Redact, Redactor, Rule},
 };
 
 /// Configuration of adapter-logformat.
@@ -57,9 +57,16 @@ pub struct Config {
     /// Fields that every record gets, by their names in the schema; they win over what a line says.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Scalar>,
-    /// What to take out of every line before it is decoded: `emails`, `cards`, `tokens`, `ips`, `{pattern: REGEX}`.
+    /// What to take out of every line before it is decoded: `emails`, `cards`, `tokens`, `ips`, `{networks: {v4: 16, v6: 32}}`,
+    /// `{pattern: REGEX}`, and `{hash: …}` of any of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redact: Vec<Redact>,
+    /// The key of the hashes that `hash` rules make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redact_key: Option<Secret>,
+    /// What to do to single fields, in this order: `drop`, `rename`, `copy`, `add`, `convert`, `expand`, `mask`, `hash`, `network`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edit: Vec<Edit>,
     /// Records to leave out, each counted under the name of its filter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -168,6 +175,15 @@ impl Config {
         streams
     }
 
+    /// The key of the hashes, read now; `None` where nothing is hashed.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn key(&self) -> Result<Option<Key>, String> {
+        let read = self.redact_key.as_ref().map(Secret::read).transpose();
+        read.map(|key| key.map(|key| Key::new(key.as_bytes()))).map_err(|error| error.to_string())
+    }
+
     pub fn output(&self) -> Output {
         match self.out.as_deref() {
             None | Some("-") => Output::Stdout,
@@ -243,7 +259,12 @@ impl podkit::Config for Config {
                 );
             }
         }
-        if let Err(error) = Redactor::compile(&self.redact) {
+        // Which key it is does not matter here; whether there is one does.
+        let key = self.redact_key.as_ref().map(|_| Key::new(b""));
+        if let Err((place, problem)) = Edits::compile(&self.edit, self.schema, key.as_ref()) {
+            report.problem(format!("edit[{place}]"), problem, "correct it");
+        }
+        if let Err(error) = Redactor::compile(&self.redact, key.as_ref()) {
             report.problem("redact", error, "correct the pattern");
         }
         for (i, filter) in self.filters.iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::{
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
     record::{Field, Part, Record, Value},
-    rules::{self, Redactor},
+    rules::{self, Edits, Redactor, Room},
     text::{Str, strip_ansi},
     time::{Clock, Time},
 };
@@ -25,6 +25,7 @@ pub struct Stream {
     fixed: Vec<(String, String)>,
     join: Rule,
     redact: Redactor,
+    edits: Edits,
     filters: Vec<rules::Rule>,
 }
 
@@ -34,6 +35,8 @@ impl Stream {
     /// # Errors
     /// What is wrong with it, in a sentence.
     pub fn compile(stream: &config::Stream, config: &Config) -> Result<Self, String> {
+        let key = config.key()?;
+        let key = key.as_ref();
         let (decoder, format) = match stream.from.as_deref() {
             None | Some("auto") => (None, "auto"),
             Some(name) => {
@@ -54,7 +57,8 @@ impl Stream {
             .map(|filter| rules::Rule::compile(filter, config.schema).map_err(|(_, e)| e));
         Ok(Self {
             filters: filters.collect::<Result<_, _>>()?,
-            redact: Redactor::compile(&config.redact)?,
+            redact: Redactor::compile(&config.redact, key)?,
+            edits: Edits::compile(&config.edit, config.schema, key).map_err(|(_, problem)| problem)?,
             join,
             decoder,
             format,
@@ -136,6 +140,8 @@ pub struct Lane {
     record: Option<Record<'static>>,
     clean: Vec<u8>,
     redacted: [Vec<u8>; 2],
+    /// Memory of the edits.
+    room: Room,
     /// A line that was inside of an envelope.
     content: Vec<u8>,
     scratch: Vec<u8>,
@@ -157,6 +163,7 @@ impl Lane {
             record: None,
             clean: Vec::new(),
             redacted: [Vec::new(), Vec::new()],
+            room: Room::default(),
             content: Vec::new(),
             scratch: Vec::new(),
             filtered,
@@ -301,6 +308,11 @@ impl Lane {
         } else {
             text
         };
+        let stream = self.stream.clone();
+        let mut room = std::mem::take(&mut self.room);
+        if !stream.edits.is_empty() {
+            room.reset(&stream.edits);
+        }
         let mut record: Record<'_> = self.record.take().unwrap_or_default().recycle();
         let mut verdict = Verdict { format: self.stream.format, unparsed: None, partial: None };
         let mut found = Format::Plain;
@@ -354,7 +366,10 @@ impl Lane {
         verdict.partial = record.partial;
         counts.lines += event.lines;
         counts.joined += event.lines - 1;
-        let stream = &self.stream;
+        let hidden = match stream.edits.is_empty() {
+            true => None,
+            false => stream.edits.apply(line, &mut record, &room).map(|hidden| hidden.show(line)),
+        };
         let left_out = stream.filters.iter().position(|rule| rule.applies(line, &record, &mut self.scratch));
         if let Some(rule) = left_out {
             self.filtered[rule] += 1;
@@ -364,6 +379,7 @@ impl Lane {
             counts.unparsed -= u64::from(record.unparsed.is_some());
             counts.parts -= u64::from(part.is_some());
             self.record = Some(record.recycle());
+            self.room = room;
             self.clean = clean;
             self.content = content;
             return verdict;
@@ -371,9 +387,10 @@ impl Lane {
         counts.records += 1;
         counts.partial += u64::from(record.partial.is_some());
         counts.formats[found.index()] += u64::from(record.unparsed.is_none());
-        let source = Source { line, text, format: verdict.format, now: self.cx.clock.now };
+        let source = Source { line, text, format: verdict.format, now: self.cx.clock.now, shown: hidden.as_deref() };
         self.encoder.encode(&source, &record, out);
         self.record = Some(record.recycle());
+        self.room = room;
         self.clean = clean;
         self.content = content;
         verdict
@@ -391,6 +408,14 @@ fn trace<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
         record.message = Some(Value::Text(Str::Raw(text)));
         return;
     }
+    let start = join::trace_start(rest);
+    if start != Some(0) {
+        // Lines before the trace, or without one, are the message's own.
+        let end = start.map_or(text.len(), |start| from + start - 1);
+        record.message = Some(Value::Text(Str::Raw(extended(text, from, end, record))));
+    }
+    let Some(start) = start else { return };
+    let rest = &rest[start..];
     record.text(Field::ErrorStack, rest);
     let head = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
     if join::exception(head) && !record.has(Field::ErrorType) {
@@ -402,6 +427,18 @@ fn trace<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
             None => record.text(Field::ErrorType, head),
         }
     }
+}
+
+/// The message of the first line, going on to `end`.
+fn extended<'a>(text: &'a [u8], from: usize, end: usize, record: &Record<'a>) -> &'a [u8] {
+    let start = match record.message {
+        Some(Value::Text(Str::Raw(message))) => {
+            let start = (message.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+            if start <= from && start + message.len() + 1 == from { start } else { 0 }
+        }
+        _ => 0,
+    };
+    &text[start..end]
 }
 
 #[cfg(test)]

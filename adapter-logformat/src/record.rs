@@ -66,6 +66,8 @@ pub enum Name<'a> {
     Sub(&'static str, Str<'a>),
     /// RFC 5424 structured data: element and parameter.
     Sd(&'a [u8], &'a [u8]),
+    /// A name that the configuration chose: written as it is.
+    Own(&'a str),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +195,36 @@ impl<'a> Record<'a> {
         match twin {
             Some(entry) => entry.1 = value,
             None => self.fields.push((Name::Sd(id, param), value)),
+        }
+    }
+
+    /// Sets a field under a name of the configuration; a namespace's field of the same name goes.
+    pub fn put(&mut self, name: &'a str, value: Value<'a>) {
+        let twin = self.fields.iter_mut().find(|(n, _)| match n {
+            Name::Own(own) => *own == name,
+            Name::Sub(space, sub) => {
+                let rest = name.strip_prefix(space).and_then(|n| n.strip_prefix('.'));
+                rest.is_some_and(|rest| same(sub, &Str::Raw(rest.as_bytes())))
+            }
+            _ => false,
+        });
+        match twin {
+            Some(entry) => *entry = (Name::Own(name), value),
+            None => self.fields.push((Name::Own(name), value)),
+        }
+    }
+
+    /// Another value for the field at this place.
+    pub fn replace(&mut self, place: usize, value: Value<'a>) {
+        if let Some(entry) = self.fields.get_mut(place) {
+            entry.1 = value;
+        }
+    }
+
+    /// Takes the field at this place out.
+    pub fn remove(&mut self, place: usize) {
+        if let (Name::Known(field), _) = self.fields.remove(place) {
+            self.known &= !(1 << field as u64);
         }
     }
 

@@ -10,7 +10,13 @@ use crate::{
 };
 
 /// `object` is one that the encoder wrote: valid, no key twice.
-pub(super) fn write(object: &[u8], time: Time, severity: Option<Severity>, hostname: &str, out: &mut Vec<u8>) {
+pub(super) fn write(
+    object: &[u8],
+    time: Time,
+    severity: Option<Severity>,
+    hostname: &str,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"{\"version\":\"1.1\",\"host\":\"");
     let (mut host, mut message, mut original) = (None, None, None);
     let mut given: Vec<Vec<u8>> = Vec::new();

@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn values_are_quoted_where_they_must_be_and_keys_stay_apart() {
         let mut out = Vec::new();
-        super::write(br#"{"a":"x","b":"x y","c":"q\"","d":1.50,"e":{"f":[1]},"g h":1,"g_h":2,"":null,"i":""}"#, &mut out);
+        super::write(
+            br#"{"a":"x","b":"x y","c":"q\"","d":1.50,"e":{"f":[1]},"g h":1,"g_h":2,"":null,"i":""}"#,
+            &mut out,
+        );
         assert_eq!(
             String::from_utf8_lossy(&out),
             r#"a=x b="x y" c="q\"" d=1.50 e="{\"f\":[1]}" g_h_=1 g_h=2 _=null i="""#

@@ -104,6 +104,15 @@ pub struct Source<'a> {
     pub format: &'static str,
     /// When it was read.
     pub now: Time,
+    /// What is shown instead of the line where a rule has hidden something in it.
+    pub shown: Option<&'a [u8]>,
+}
+
+impl<'a> Source<'a> {
+    /// The raw line as it may be shown.
+    fn raw(&self) -> &'a [u8] {
+        self.shown.unwrap_or(self.line)
+    }
 }
 
 /// Writes records of one stream.
@@ -419,6 +428,7 @@ fn write_value(value: &Value<'_>, valid: bool, seconds: bool, out: &mut Vec<u8>,
 fn raw_needed(source: &Source<'_>, record: &Record<'_>, original: Original, valid: bool) -> Raw {
     let same = std::ptr::eq(source.line, source.text);
     if !valid || (!same && simdutf8::basic::from_utf8(source.line).is_err()) {
+        // A hidden value may have been what was no UTF-8; base64 is right for the rest, too.
         return Raw::Base64;
     }
     let whole = match record.message {
@@ -458,7 +468,9 @@ fn write_raw(raw: Raw, source: &Source<'_>, layout: &Layout, out: &mut Vec<u8>, 
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
     if coded {
-        base64(out, source.line);
+        base64(out, source.raw());
+    } else if let Some(shown) = source.shown {
+        escape_any(out, shown);
     } else {
         escape_valid(out, source.line);
     }

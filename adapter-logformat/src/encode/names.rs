@@ -96,7 +96,9 @@ const GCP: &[(Field, &str)] = &[
 /// What a schema calls a shared field; empty where it has no place for it.
 pub fn label(schema: Schema, field: Field) -> &'static str {
     let row = &FIELDS[field as usize].1;
-    let own = |list: &'static [(Field, &'static str)]| list.iter().find(|(f, _)| *f == field).map(|(_, name)| *name);
+    let own = |list: &'static [(Field, &'static str)]| {
+        list.iter().find(|(f, _)| *f == field).map(|(_, name)| *name)
+    };
     match schema {
         Schema::Ecs | Schema::Ecs8 => row[0],
         Schema::Otel | Schema::Otlp => row[1],

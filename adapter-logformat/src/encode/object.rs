@@ -107,7 +107,7 @@ impl Object<'_, '_, '_> {
             {
                 return;
             }
-            None => Value::Text(Str::Raw(source.text)),
+            None => Value::Text(Str::Raw(source.shown.unwrap_or(source.text))),
         };
         self.key(self.encoder.layout.message.as_bytes());
         self.value(&message);
@@ -140,6 +140,10 @@ impl Object<'_, '_, '_> {
                     self.out.extend_from_slice(b"\":");
                     self.value(value);
                 }
+                Name::Own(name) => {
+                    self.own(name);
+                    self.value(value);
+                }
                 Name::Sd(id, param) => {
                     self.out.extend_from_slice(b",\"");
                     self.out.extend_from_slice(self.encoder.layout.structured.as_bytes());
@@ -151,6 +155,21 @@ impl Object<'_, '_, '_> {
                 }
             }
         }
+    }
+
+    /// The key of a field that the configuration named: moved aside only where `fields` names the same.
+    fn own(&mut self, name: &str) {
+        self.out.extend_from_slice(b",\"");
+        escape_any(self.out, name.as_bytes());
+        let mut key = name.as_bytes().to_vec();
+        let prefix = self.encoder.layout.app.as_bytes();
+        while self.encoder.taken(&key, self.record)
+            || key.strip_prefix(prefix).is_some_and(|app| self.record.has_app(app) && !self.record.ecs || self.record.ecs && self.record.has_app(&key))
+        {
+            key.push(b'_');
+            self.out.push(b'_');
+        }
+        self.out.extend_from_slice(b"\":");
     }
 
     /// The key of an application's field: its own name, moved aside where the schema needs that name.

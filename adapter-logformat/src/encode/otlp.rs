@@ -39,7 +39,9 @@ impl Open {
                     attributes(raw, out);
                 }
             });
-            out.extend_from_slice(b"]},\"scopeLogs\":[{\"scope\":{\"name\":\"adapter-logformat\"},\"logRecords\":[");
+            out.extend_from_slice(
+                b"]},\"scopeLogs\":[{\"scope\":{\"name\":\"adapter-logformat\"},\"logRecords\":[",
+            );
         }
         log_record(record, observed, out);
         out.extend_from_slice(FOOTER);

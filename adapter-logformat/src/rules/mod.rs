@@ -1,21 +1,24 @@
-//! What the configuration does to lines: redact them before they are decoded, and leave records out by a named rule.
+//! What the configuration does to lines: redact them before they are decoded, edit the fields of what was read, and leave records out by a named
+//! rule.
 //!
 //! Redaction works on the line itself, so that neither a field, nor the message, nor the raw line keeps what is to go. A filter is counted under its
 //! name; nothing is left out without one. Sampling decides by the line's own bytes, so that what is read again after a kill is decided the same.
 
+mod edit;
+mod nested;
+mod path;
 mod redact;
 
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use redact::{Redact, Redactor};
+pub use edit::{Edit, Edits, Hidden, Room};
+pub use redact::{Key, Redact, Redactor};
 
-use crate::{
-    encode::{Schema, names},
-    record::{Field, Name, Record, Value},
-    severity::Severity,
-};
+use path::{Path, text};
+
+use crate::{encode::Schema, record::Record, severity::Severity};
 
 /// Leaves out the records that meet all its conditions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,15 +50,6 @@ pub struct Rule {
     field: Option<(Path, Option<Regex>)>,
     below: Option<Severity>,
     keep_one_of: u64,
-}
-
-/// Where a value is in a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Path {
-    Message,
-    Known(Field),
-    App(Vec<u8>),
-    Sub(String),
 }
 
 impl Rule {
@@ -105,7 +99,7 @@ impl Rule {
             return false;
         }
         if let Some((path, pattern)) = &self.field {
-            let Some(value) = path.find(record) else { return false };
+            let Some(value) = path.value(record) else { return false };
             if let Some(pattern) = pattern {
                 scratch.clear();
                 text(&value, scratch);
@@ -115,48 +109,6 @@ impl Rule {
             }
         }
         self.keep_one_of == 0 || !hash(line).is_multiple_of(self.keep_one_of)
-    }
-}
-
-impl Path {
-    fn of(name: &str, schema: Schema) -> Self {
-        let layout = names::layout(schema);
-        if name == layout.message {
-            return Path::Message;
-        }
-        if let Some((field, _)) = names::FIELDS.iter().find(|(field, _)| names::label(schema, *field) == name) {
-            return Path::Known(*field);
-        }
-        if name.starts_with("nginx.") || name.starts_with("apache.") {
-            return Path::Sub(name.to_owned());
-        }
-        Path::App(name.strip_prefix(layout.app).unwrap_or(name).as_bytes().to_vec())
-    }
-
-    fn find<'a>(&self, record: &Record<'a>) -> Option<Value<'a>> {
-        if *self == Path::Message {
-            return record.message;
-        }
-        let found = record.fields().iter().find(|(name, _)| match (self, name) {
-            (Path::Known(field), Name::Known(known)) => field == known,
-            (Path::App(wanted), Name::App(name)) => name.bytes() == wanted.as_slice(),
-            (Path::Sub(wanted), Name::Sub(space, name)) => wanted
-                .strip_prefix(space)
-                .and_then(|w| w.strip_prefix('.'))
-                .is_some_and(|w| w.as_bytes() == name.bytes()),
-            _ => false,
-        });
-        found.map(|(_, value)| *value)
-    }
-}
-
-fn text(value: &Value<'_>, to: &mut Vec<u8>) {
-    match value {
-        Value::Text(text) => text.resolve(to),
-        Value::Json(raw) | Value::Repair(raw) => to.extend_from_slice(raw),
-        Value::Int(number) | Value::Duration(number) => {
-            to.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes())
-        }
     }
 }
 

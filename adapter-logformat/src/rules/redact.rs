@@ -3,13 +3,14 @@
 //! The replacement keeps the line readable by its format: letters, digits and asterisks only, and a JSON number that is masked becomes a
 //! string.
 
+use aws_lc_rs::hmac;
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What to take out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Redact {
     /// Mail addresses → `***@***`.
     Emails,
@@ -17,108 +18,188 @@ pub enum Redact {
     Cards,
     /// Bearer and basic credentials, JSON Web Tokens, values of `password`, `token`, `secret`, `api_key` → `***`.
     Tokens,
-    /// IPv4 addresses → the last number is 0.
+    /// IPv4 addresses → their /24 network, IPv6 addresses → their /48.
     Ips,
-    /// What matches this regular expression → `***`.
+    /// IP addresses → the network of so many bits.
+    Networks(Bits),
+    /// What matches this regular expression → `***`; where it has a group, only the group.
     Pattern(String),
+    /// Any of the others, replaced by a keyed hash (HMAC-SHA-256, 16 hexadecimal digits) instead: equal values stay equal. Needs `redact_key`.
+    Hash(Box<Redact>),
+}
+
+/// How much of an address stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bits {
+    /// Bits of an IPv4 address, 0 to 32.
+    pub v4: u8,
+    /// Bits of an IPv6 address, 0 to 128.
+    pub v6: u8,
+}
+
+/// The key of the hashes.
+#[derive(Clone)]
+pub struct Key(std::sync::Arc<hmac::Key>);
+
+impl Key {
+    pub fn new(secret: &[u8]) -> Self {
+        Self(std::sync::Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+    }
+
+    /// 16 hexadecimal digits: 64 bits are enough to tell values apart, and fit where a number was.
+    pub(super) fn hash(&self, value: &[u8]) -> Vec<u8> {
+        let tag = hmac::sign(&self.0, value);
+        tag.as_ref().iter().take(8).flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(***)")
+    }
 }
 
 /// All that is to be taken out, compiled.
 #[derive(Clone, Debug, Default)]
-pub struct Redactor {
-    emails: Option<Regex>,
-    tokens: Option<Regex>,
-    ips: Option<Regex>,
-    cards: bool,
-    own: Vec<Regex>,
+pub struct Redactor(Vec<Step>);
+
+#[derive(Clone, Debug)]
+struct Step {
+    what: What,
+    hash: Option<Key>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Emails(Regex),
+    Tokens(Regex),
+    Ips(Regex, Bits),
+    Cards,
+    Own(Regex),
 }
 
 impl Redactor {
     /// # Errors
     /// What is wrong with a pattern.
-    pub fn compile(what: &[Redact]) -> Result<Self, String> {
-        let regex = |text: &str| {
-            regex::bytes::RegexBuilder::new(text)
-                .size_limit(1 << 20)
-                .unicode(false)
-                .build()
-                .map_err(|e| e.to_string())
-        };
-        let mut redactor = Self::default();
-        for item in what {
-            match item {
-                Redact::Emails => {
-                    redactor.emails =
-                        Some(regex(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")?)
-                }
-                Redact::Cards => redactor.cards = true,
-                Redact::Tokens => redactor.tokens = Some(regex(TOKENS)?),
-                Redact::Ips => redactor.ips = Some(regex(r"\b(\d{1,3}\.\d{1,3}\.\d{1,3})\.\d{1,3}\b")?),
-                Redact::Pattern(text) => {
-                    let own = regex(text)?;
-                    if own.is_match(b"") {
-                        return Err(format!("{text:?} matches nothing at all, so it would match everywhere"));
-                    }
-                    redactor.own.push(own);
-                }
-            }
-        }
-        Ok(redactor)
+    pub fn compile(what: &[Redact], key: Option<&Key>) -> Result<Self, String> {
+        what.iter().map(|item| step(item, key)).collect::<Result<_, _>>().map(Self)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.emails.is_none()
-            && self.tokens.is_none()
-            && self.ips.is_none()
-            && !self.cards
-            && self.own.is_empty()
+        self.0.is_empty()
     }
 
     /// The line without what is to go, in `to`; false when nothing was found, and `to` says nothing.
     pub fn apply(&self, line: &[u8], to: &mut Vec<u8>) -> bool {
         let mut found = false;
-        let mut step = |text: Vec<u8>, to: &mut Vec<u8>| {
-            *to = text;
-            found = true;
-        };
-        to.clear();
-        to.extend_from_slice(line);
-        let mail = self.emails.as_ref().filter(|_| memchr::memchr(b'@', line).is_some());
-        if let Some(done) = mail.and_then(|regex| replaced(regex, to, b"***@***")) {
-            step(done, to);
-        }
-        if let Some(done) = self.tokens.as_ref().and_then(|regex| replaced(regex, to, b"${1}***")) {
-            step(done, to);
-        }
-        if let Some(done) = self.ips.as_ref().and_then(|regex| replaced(regex, to, b"${1}.0")) {
-            step(done, to);
-        }
-        if let Some(done) = self.cards.then(|| cards(to)).flatten() {
-            step(done, to);
-        }
-        for regex in &self.own {
-            if let Some(done) = replaced(regex, to, b"***") {
-                step(done, to);
+        for step in &self.0 {
+            if let Some(done) = step.apply(if found { to } else { line }) {
+                *to = done;
+                found = true;
             }
         }
         found
     }
 }
 
-const TOKENS: &str = concat!(
-    r#"(?i)((?:bearer|basic)\s+|["']?(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)["']?\s*[=:]\s*["']?)"#,
-    r#"[A-Za-z0-9._~+/=-]{4,}|()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"#
-);
+fn step(item: &Redact, key: Option<&Key>) -> Result<Step, String> {
+    let regex = |text: &str| {
+        regex::bytes::RegexBuilder::new(text)
+            .size_limit(1 << 20)
+            .unicode(false)
+            .build()
+            .map_err(|e| e.to_string())
+    };
+    let what = match item {
+        Redact::Hash(inner) => {
+            let key = key.ok_or("hash needs redact_key: a hash without a key can be guessed")?;
+            if matches!(**inner, Redact::Hash(_)) {
+                return Err("a hash of a hash is one hash; write {hash: emails}".to_owned());
+            }
+            return Ok(Step { hash: Some(key.clone()), ..step(inner, None)? });
+        }
+        Redact::Emails => What::Emails(regex(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")?),
+        Redact::Cards => What::Cards,
+        Redact::Tokens => What::Tokens(regex(TOKENS)?),
+        Redact::Ips => What::Ips(regex(IPS)?, Bits { v4: 24, v6: 48 }),
+        Redact::Networks(bits) if bits.v4 > 32 || bits.v6 > 128 => {
+            return Err("a prefix has at most 32 bits (v4) or 128 (v6)".to_owned());
+        }
+        Redact::Networks(bits) => What::Ips(regex(IPS)?, *bits),
+        Redact::Pattern(text) => {
+            let own = regex(text)?;
+            if own.is_match(b"") {
+                return Err(format!("{text:?} matches nothing at all, so it would match everywhere"));
+            }
+            What::Own(own)
+        }
+    };
+    Ok(Step { what, hash: None })
+}
 
-fn replaced(regex: &Regex, text: &[u8], with: &[u8]) -> Option<Vec<u8>> {
-    match regex.replace_all(text, with) {
-        std::borrow::Cow::Owned(done) => Some(done),
-        std::borrow::Cow::Borrowed(_) => None,
+impl Step {
+    fn apply(&self, line: &[u8]) -> Option<Vec<u8>> {
+        match &self.what {
+            What::Emails(regex) => {
+                memchr::memchr(b'@', line)?;
+                self.replaced(regex, line, |_| b"***@***".to_vec())
+            }
+            What::Tokens(regex) => self.replaced(regex, line, |_| b"***".to_vec()),
+            What::Ips(regex, bits) => self.replaced(regex, line, |text| {
+                let ip = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+                ip.map_or_else(|| text.to_vec(), |ip| {
+                    super::edit::network(ip, bits.v4, bits.v6).to_string().into_bytes()
+                })
+            }),
+            What::Cards => cards(line, |digits| match &self.hash {
+                Some(key) => key.hash(digits),
+                None => {
+                    let mut masked = vec![b'*'; digits.len() - 4];
+                    masked.extend_from_slice(&digits[digits.len() - 4..]);
+                    masked
+                }
+            }),
+            What::Own(regex) => self.replaced(regex, line, |_| b"***".to_vec()),
+        }
+    }
+
+    /// The line with every match (its last group, where one took part) replaced; `None` when there is none.
+    fn replaced(&self, regex: &Regex, line: &[u8], with: impl Fn(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
+        let mut out: Option<Vec<u8>> = None;
+        let mut copied = 0;
+        for found in regex.captures_iter(line) {
+            let Some(part) = found.iter().skip(1).flatten().last().or_else(|| found.get(0)) else { continue };
+            let new = match (&self.hash, &self.what) {
+                (_, What::Ips(..)) if part.as_bytes().iter().filter(|b| **b == b':').count() == 1 => continue,
+                (Some(key), _) => key.hash(part.as_bytes()),
+                (None, _) => with(part.as_bytes()),
+            };
+            if new == part.as_bytes() {
+                continue;
+            }
+            let out = out.get_or_insert_with(|| Vec::with_capacity(line.len()));
+            out.extend_from_slice(&line[copied..part.start()]);
+            out.extend_from_slice(&new);
+            copied = part.end();
+        }
+        out.map(|mut out| {
+            out.extend_from_slice(&line[copied..]);
+            out
+        })
     }
 }
 
+/// Four numbers, or groups of an IPv6 address; whether it is one is looked at afterwards.
+const IPS: &str = r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b|\b[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,7}|::[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6}";
+
+const TOKENS: &str = concat!(
+    r#"(?i)(?:(?:bearer|basic)\s+|["']?(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)["']?\s*[=:]\s*["']?)"#,
+    r#"([A-Za-z0-9._~+/=-]{4,})|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"#
+);
+
 /// Masks numbers that may be a card's; `None` when there is none.
-fn cards(line: &[u8]) -> Option<Vec<u8>> {
+fn cards(line: &[u8], masked: impl Fn(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     let mut copied = 0;
     let mut at = 0;
@@ -151,8 +232,8 @@ fn cards(line: &[u8]) -> Option<Vec<u8>> {
             if bare {
                 out.push(b'"');
             }
-            out.extend(std::iter::repeat_n(b'*', digits.len() - 4));
-            out.extend(digits[digits.len() - 4..].iter().map(|d| d + b'0'));
+            let digits: Vec<u8> = digits.iter().map(|d| d + b'0').collect();
+            out.extend_from_slice(&masked(&digits));
             if bare {
                 out.push(b'"');
             }
@@ -187,7 +268,8 @@ mod tests {
 
     fn redacted(what: &[Redact], line: &str) -> String {
         let mut to = Vec::new();
-        if Redactor::compile(what).expect("compiles").apply(line.as_bytes(), &mut to) {
+        let key = Key::new(b"k");
+        if Redactor::compile(what, Some(&key)).expect("compiles").apply(line.as_bytes(), &mut to) {
             String::from_utf8_lossy(&to).into_owned()
         } else {
             line.to_owned()
@@ -225,6 +307,25 @@ mod tests {
         ] {
             assert_eq!(redacted(&[what], line), want);
         }
-        assert!(Redactor::compile(&[Redact::Pattern("x*".to_owned())]).is_err());
+        assert!(Redactor::compile(&[Redact::Pattern("x*".to_owned())], None).is_err());
+    }
+
+    #[test]
+    fn networks_and_hashes() {
+        let bits = Redact::Networks(Bits { v4: 16, v6: 32 });
+        assert_eq!(redacted(&[bits], "from 192.0.2.7 and 2001:db8:1:2::3 at 12:24:10"), "from 192.0.0.0 and 2001:db8:: at 12:24:10");
+        assert_eq!(redacted(&[Redact::Ips], "[::1]:80 fe80::1%eth0 999.1.1.1"), "[::]:80 fe80::%eth0 999.1.1.1");
+        let hash = |what| Redact::Hash(Box::new(what));
+        let mails = redacted(&[hash(Redact::Emails)], "a@b.example b@b.example a@b.example");
+        let words: Vec<_> = mails.split(' ').collect();
+        assert_eq!(words[0], words[2]);
+        assert_ne!(words[0], words[1]);
+        assert_eq!(words[0].len(), 16);
+        let own = hash(Redact::Pattern("user=(\\w+)".to_owned()));
+        let line = redacted(&[own], "user=bob ok");
+        assert!(line.starts_with("user=") && line.ends_with(" ok") && !line.contains("bob"), "{line}");
+        let card = redacted(&[hash(Redact::Cards)], "{\"card\":4111111111111111}");
+        assert!(card.starts_with("{\"card\":\"") && card.ends_with("\"}") && !card.contains("1111"), "{card}");
+        assert!(Redactor::compile(&[hash(Redact::Emails)], None).is_err());
     }
 }
