@@ -113,9 +113,15 @@ fn secretless(exit: Exit) -> Exit {
 async fn gate(cli: &Cli, config: &Config, targets: &Targets, resolver: &Resolver) -> Result<(), Exit> {
     let start = Instant::now();
     let mut report = Report::new(cli);
-    let stop = stop()?;
-    let (outcome, states) = wait::wait(config, targets, resolver, &mut report, stop).await;
-    last_word(outcome, &states, config.require.number(states.len()), start.elapsed())
+    let mut stop = std::pin::pin!(stop()?);
+    let (outcome, states) = wait::wait(config, targets, resolver, &mut report, stop.as_mut()).await;
+    last_word(outcome, &states, config.require.number(states.len()), start.elapsed())?;
+    // A signal that came during the last answer is ours: after it, nobody tells the command.
+    tokio::select! {
+        biased;
+        code = stop => Err(Exit::with(code, "init-waitfor: stopped when everything was ready")),
+        () = tokio::task::yield_now() => Ok(()),
+    }
 }
 
 /// The exit code of the first SIGTERM or SIGINT.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command, Parser, ValueEnum};
 use clap_complete::Shell;
 
@@ -105,6 +106,9 @@ fn with_twin(prefix: &str, arg: Arg) -> Arg {
         return arg;
     }
     let name = format!("{prefix}{}", long.replace('-', "_").to_uppercase());
+    // A switch in an environment is `1` or `yes` as often as `true`.
+    let switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    let arg = if switch { arg.value_parser(BoolishValueParser::new()) } else { arg };
     arg.env(name).hide_env_values(true)
 }
 

@@ -127,6 +127,23 @@ fn variables_environment_and_flags() {
 }
 
 #[test]
+fn switches_in_the_environment() {
+    for (value, word) in [
+        ("1", "any"),
+        ("true", "any"),
+        ("yes", "any"),
+        ("on", "any"),
+        ("0", "all"),
+        ("false", "all"),
+        ("no", "all"),
+    ] {
+        let done = waitfor().env("WAITFOR_ANY", value).args(["--print-config", "tcp://a:1"]).run();
+        done.expect_code(0).expect_stdout(&format!("require: {word}"));
+    }
+    waitfor().env("WAITFOR_ANY", "perhaps").args(["--print-config", "tcp://a:1"]).run().expect_code(2);
+}
+
+#[test]
 fn targets_of_file_and_command_line_count_together() {
     let pod = PodDir::new();
     let file = pod.write("waitfor.yaml", "targets:\n  - target: tcp://127.0.0.1:1\n");

@@ -29,6 +29,7 @@ fn a_dead_first_address_does_not_hide_the_second() {
     waitfor().arg("--resolv-conf").arg(conf).args(["status", &target]).run().expect_code(0);
 }
 
+/// KitStream/initium: only the first address is tried.
 #[test]
 fn a_silent_first_address_does_not_hide_the_second() {
     let (pod, dns) = (PodDir::new(), FakeDns::start());

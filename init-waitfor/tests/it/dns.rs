@@ -15,6 +15,7 @@ fn asking(pod: &PodDir, dns: &FakeDns, rest: &str) -> Proc {
     waitfor().arg("--resolv-conf").arg(file)
 }
 
+/// docker-library/busybox#48, #27, #61, #75; kubernetes/website#12050, #13327; GoogleCloudPlatform/cloud-ops-sandbox#995.
 #[test]
 fn a_short_service_name_is_ready_at_the_first_attempt() {
     let (pod, dns) = (PodDir::new(), FakeDns::start());
@@ -41,6 +42,7 @@ fn suffixes_that_do_not_exist_do_not_spoil_the_one_that_does() {
         .expect_code(0);
 }
 
+/// kubernetes/kubernetes#64924: musl gives up at the first suffix that fails.
 #[test]
 fn a_servfail_or_silent_suffix_does_not_stop_the_list() {
     for answer in
@@ -84,6 +86,7 @@ fn rcodes_are_told_apart() {
     }
 }
 
+/// wait4x: inverted, any error counts as "down".
 #[test]
 fn not_accepts_a_no_but_not_an_error() {
     let (pod, dns) = (PodDir::new(), FakeDns::start());
@@ -258,6 +261,7 @@ fn resolv_conf_is_read_at_every_attempt() {
     wait.wait_exit().expect_code(0);
 }
 
+/// ufoscout/docker-compose-wait#19, #21: host names and localhost without the libc.
 #[test]
 fn hosts_files_literals_and_localhost_need_no_server() {
     let pod = PodDir::new();

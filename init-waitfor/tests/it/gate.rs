@@ -71,6 +71,7 @@ fn the_termination_message_stays_short() {
     serde_json::from_slice::<serde_json::Value>(&message).unwrap();
 }
 
+/// roerohan/wait-for-it#8, clarketm/wait-for-it#3; initium, wait4x: the command's code is lost, and wait4x gives it no stdin.
 #[test]
 fn the_command_replaces_the_process_and_keeps_its_code() {
     let (_tcp, target) = open();
@@ -84,6 +85,7 @@ fn the_command_replaces_the_process_and_keeps_its_code() {
     wait.wait_exit().expect_code(7).expect_stdout("got hello");
 }
 
+/// KitStream/initium: SIGTERM ends the parent, the command goes on as an orphan.
 #[test]
 fn signals_reach_the_command_as_they_were() {
     let (_tcp, target) = open();
@@ -175,6 +177,7 @@ fn a_second_obstacle_is_told_and_looked_at_soon() {
     assert_eq!(told, 1);
 }
 
+/// jwilder/dockerize#12, #126: signals and PID 1.
 #[test]
 fn it_works_as_process_one() {
     let pod = PodDir::new();

@@ -15,6 +15,7 @@ fn unavailable_and_then_ready() {
     done.expect_code(0).expect_stdout("503").expect_stdout("\"attempts\":3");
 }
 
+/// wait4x: without a wanted status, every status is fine.
 #[test]
 fn errors_of_every_kind_are_not_ready() {
     for (answer, word) in [
@@ -34,6 +35,7 @@ fn errors_of_every_kind_are_not_ready() {
     waitfor().args(["status", &http.url("/")]).run().expect_code(1).expect_stdout("refused");
 }
 
+/// KitStream/initium: `--http-status 404` can never match.
 #[test]
 fn status_sets_also_with_errors_that_are_wanted() {
     let http = FakeHttp::start();
@@ -68,6 +70,7 @@ fn redirects_are_an_answer_unless_followed() {
     done.expect_code(1).expect_stdout("too many redirects");
 }
 
+/// wait4x: the request's body is gone after the first attempt.
 #[test]
 fn method_headers_and_body_go_out_at_every_attempt() {
     let http = FakeHttp::start();
@@ -85,6 +88,7 @@ fn method_headers_and_body_go_out_at_every_attempt() {
     }
 }
 
+/// wait4x: of two expectations the second sees an empty body.
 #[test]
 fn bodies_by_expression_and_by_jsonpath() {
     let http = FakeHttp::start();

@@ -5,6 +5,7 @@ use testkit::{PodDir, Proc, Running, Stream};
 
 const SECRET: &str = "s3cr3t-Pa55";
 
+/// wait4x/wait4x#177; initium prints userinfo three times in an error.
 #[test]
 fn a_password_in_a_url_is_printed_nowhere() {
     let http = FakeHttp::start();
