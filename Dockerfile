@@ -5,6 +5,9 @@
 # BuildKit builds only the stages that are used, so the other one costs nothing.
 ARG BINARY_FROM=compile
 ARG BIN=ambassador-proxy
+# `--build-arg BIN=init-waitfor --build-arg FEATURES=git` is what init-waitfor:VERSION-git is made of; from dist/ it is VARIANT=-git.
+ARG FEATURES=
+ARG VARIANT=
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -12,6 +15,7 @@ ARG CREATED=1970-01-01T00:00:00Z
 # ---------------------------------------------------------------------------------------------- compile (begin)
 FROM --platform=$BUILDPLATFORM rust:1.95.0-trixie AS compile
 ARG BIN
+ARG FEATURES
 ARG REVISION
 ARG CREATED
 ARG TARGETARCH
@@ -37,9 +41,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     fi; \
     rustup target add "$triple" && \
     PODMATES_COMMIT="$REVISION" PODMATES_COMMIT_DATE="${CREATED%%T*}" \
-    CFLAGS=-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
+    CFLAGS="-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX -DZSTD_EXCLUDE_DFAST_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR" \
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols -C link-arg=-Wl,-z,pack-relative-relocs" \
-      cargo build --release --locked --target "$triple" --package "$BIN" && \
+      cargo build --release --locked --target "$triple" --package "$BIN" --features "$FEATURES" && \
     mkdir -p /out/etc/ssl/certs && \
     cp "target/$triple/release/$BIN" "/out/$BIN" && \
     cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
@@ -47,8 +51,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM scratch AS prebuilt
 ARG BIN
+ARG VARIANT
 ARG TARGETARCH
-COPY --chmod=0555 dist/${TARGETARCH}/${BIN} /out/${BIN}
+COPY --chmod=0555 dist/${TARGETARCH}${VARIANT}/${BIN} /out/${BIN}
 COPY --chmod=0444 dist/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 
 FROM ${BINARY_FROM} AS binary

@@ -34,6 +34,9 @@ fn kill_at(call: &str, nth: usize) -> bool {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
     sink.refuse(400, "document_parsing_exception", |doc| doc.source["message"] == POISON);
     let out = pod.dir.join("out.log");
+    // What is rotated before the first start is complete (ready) is not read, by design.
+    pod.append("app.log", "");
+    assert!(!run(&pod, &sink, &out, None));
     pod.append("app.log", lines(0, 35));
     let killed = run(&pod, &sink, &out, Some((call, nth)));
     // Life goes on: the log is rotated, in one way or the other, and written to.

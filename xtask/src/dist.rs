@@ -17,7 +17,15 @@ const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols -C link-arg=
 /// one used elsewhere may not.
 const FOLD: &str = "-C link-arg=-Wl,--icf=safe";
 /// AES-GCM for AVX-512 alone is 0.7 MB of unrolled assembly in each image; the paths for older processors stay.
-const C_FLAGS: &str = "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX";
+/// Of Zstandard's compressors the fastest is used, and the others are half of its library.
+const C_FLAGS: &str = "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
+    -DZSTD_EXCLUDE_DFAST_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
 
 /// Name of this machine's architecture in Docker's words, and the Rust target that makes static binaries for it.
 pub(crate) fn arch() -> anyhow::Result<(&'static str, &'static str)> {
@@ -51,6 +59,27 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     }
     write_roots()?;
     Ok(dist)
+}
+
+/// The binary that has a form with more in it, and the feature.
+pub(crate) const GIT: (&str, &str) = ("init-waitfor", "git");
+
+/// Into `dist/ARCH-git/`.
+pub(crate) fn build_with_git() -> anyhow::Result<()> {
+    let (arch, target) = arch()?;
+    let (name, feature) = GIT;
+    let args = ["build", "--release", "--locked", "--target", target, "--package", name, "--features", feature];
+    let mut cargo = sh::cargo(&args);
+    let fold = if arch == "amd64" { FOLD } else { "" };
+    cargo.env("RUSTFLAGS", format!("{FLAGS} {fold}").trim());
+    cargo.env("CFLAGS", C_FLAGS);
+    sh::run(cargo)?;
+    let dist = sh::root().join("dist").join(format!("{arch}-{feature}"));
+    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
+    let from = sh::target_dir().join(target).join("release").join(name);
+    let _ = fs::remove_file(dist.join(name));
+    fs::copy(&from, dist.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
 }
 
 /// The Mozilla CA roots as a PEM bundle. From a crate and not from this machine, whose own store may hold more.
