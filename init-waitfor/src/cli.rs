@@ -186,7 +186,7 @@ pub struct MigrationArgs {
 /// A database and the version that its schema must have.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
-    /// Database URL, such as postgres://app@db/app; its environment twin keeps the password off the command line
+    /// Database URL, such as postgres://app@db/app or sqlite:///data/app.db; its environment twin keeps the password off the command line
     #[arg(long, value_name = "URL", env = "WAITFOR_DB", hide_env_values = true, value_parser = crate::sql::database_argument)]
     pub db: String,
     /// Tool that keeps the table [default: auto, by the tables' columns]
@@ -198,7 +198,7 @@ pub struct DatabaseArgs {
     /// This version or a later one
     #[arg(long, value_name = "VERSION")]
     pub at_least: Option<String>,
-    /// Every migration in this directory
+    /// Every migration in this directory (files, revisions, changelogs)
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Every version listed in this file

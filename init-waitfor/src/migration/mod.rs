@@ -45,10 +45,10 @@ pub struct MigrationConfig {
     /// The schema must be at exactly this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// The schema must be at this version or a later one.
+    /// The schema must be at this version or a later one; together with `dir`, as the graph of revisions has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_least: Option<String>,
-    /// Every migration in this directory must have been applied.
+    /// Every migration in this directory (files, revisions, changelogs) must have been applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
     /// Every version listed in this file (one per line) must have been applied.

@@ -123,6 +123,21 @@ fn a_loading_redis_is_not_ready() {
     status(&format!("redis://{}", tcp.addr()), 1, "LOADING");
 }
 
+/// camptocamp/docker-odoo-project#5, virtualcommons/port-of-mars#864, docker-library/postgres#146 and #880: the port is open, and the server
+/// says that it is starting. The bytes are those of PostgreSQL's ErrorResponse.
+#[test]
+fn a_postgres_that_is_starting_up_is_not_ready() {
+    let mut error = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0".to_vec();
+    let length = u32::try_from(error.len() + 4).unwrap().to_be_bytes();
+    error.splice(0..0, [&b"E"[..], &length].concat());
+    let tcp = FakeTcp::start(TcpAnswer::Send(error));
+    let url = format!("postgres://u:p@{}/x?sslmode=disable", tcp.addr());
+    status(&url, 1, "the database system is starting up (57P03)");
+    waitfor().args(["--timeout", "700ms", "--fail-fast", "auth", &url]).run().expect_code(124);
+    // A definite no: `not:` may build on it.
+    status(&format!("not:{url}"), 0, "ready");
+}
+
 #[test]
 fn other_servers_on_the_port_are_not_ready() {
     for banner in

@@ -4,6 +4,7 @@ mod brokers;
 mod config;
 mod connect;
 mod databases;
+mod directories;
 mod dns;
 mod files;
 mod gate;

@@ -234,6 +234,8 @@ pub(crate) fn detail(url: &str, question: &str) -> String {
     answers(url, &[question])[0]["detail"].as_str().unwrap().to_owned()
 }
 
+/// kubernetes/kubernetes#106802, groundnuty/k8s-wait-for#50, bitnami/charts#29847: the version is what counts, not a Job that may be gone.
+/// constructorfabric/insight#1394, chatwoot/charts#206, archestra-ai/archestra#4663: in an upgrade the old pods answer, the version does not lie.
 fn three_versions(url: &str, tool: &str, at: &str, before: &str, after: &str) {
     let pod = PodDir::new();
     let all = pod.write("all", format!("# the image's\n{before}\n{at}\n"));

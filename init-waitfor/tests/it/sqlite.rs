@@ -168,6 +168,28 @@ fn dirty_and_locked_rows() {
         "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (3, true)",
     );
     gate(&url(&file), &["--at", "3"]).expect_code(80).expect_stderr("running or failed");
+    // What says of itself that it has failed needs no lock to be believed.
+    for (name, make) in [
+        (
+            "app3.db",
+            "CREATE TABLE flyway_schema_history (installed_rank INT PRIMARY KEY, version VARCHAR(50), type VARCHAR(20), script VARCHAR(1000), success BOOLEAN); \
+            INSERT INTO flyway_schema_history VALUES (1, '3', 'SQL', 'V3__c.sql', 0)",
+        ),
+        (
+            "app4.db",
+            "CREATE TABLE _prisma_migrations (id TEXT PRIMARY KEY, finished_at DATETIME, migration_name TEXT, logs TEXT, rolled_back_at DATETIME, started_at DATETIME); \
+            INSERT INTO _prisma_migrations VALUES ('a', NULL, '3', 'syntax error', NULL, NULL)",
+        ),
+        (
+            "app5.db",
+            "CREATE TABLE atlas_schema_revisions (version TEXT PRIMARY KEY, type INT, applied INT, total INT, error TEXT, hash TEXT); \
+            INSERT INTO atlas_schema_revisions VALUES ('3', 2, 1, 2, 'no such table', 'h')",
+        ),
+    ] {
+        let file = pod.join(name);
+        sqlite(&file, make);
+        gate(&url(&file), &["--at", "3"]).expect_code(80).expect_stderr("has failed");
+    }
     // efcore: SqliteHistoryRepository.cs, CreateLockTableCommand; the row stays when the process is killed (dotnet/efcore#38958).
     let file = pod.join("app2.db");
     sqlite(
