@@ -50,7 +50,9 @@ impl Measured {
     /// What it has cost until now.
     pub(crate) fn cost(&mut self) -> Cost {
         if let Some(cost) = cost_of(self.child.id()) {
-            self.last = Cost { wall: self.begun.elapsed().as_secs_f64(), ..cost };
+            // One that has just ended has no memory any more, but had.
+            let peak = cost.peak.max(self.last.peak);
+            self.last = Cost { wall: self.begun.elapsed().as_secs_f64(), peak, ..cost };
         }
         self.last
     }

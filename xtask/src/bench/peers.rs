@@ -14,15 +14,14 @@ pub(crate) const PROXY: [(&str, &str); 5] = [
     ("h2load", "nghttp2-client"),
 ];
 pub(crate) const WAITFOR: [(&str, &str); 1] = [("wait-for-it", "wait-for-it")];
-pub(crate) const SHIPPER: [(&str, &str); 2] = [("rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng-core")];
+/// Each by itself: Debian lets only one system logger be installed at a time.
+pub(crate) const RSYSLOG: [(&str, &str); 1] = [("rsyslogd", "rsyslog")];
+pub(crate) const SYSLOG_NG: [(&str, &str); 1] = [("syslog-ng", "syslog-ng-core")];
 
 /// Whether the program is there, after an attempt to install what is missing.
 pub(crate) fn ready(wanted: &[(&'static str, &'static str)]) -> Vec<&'static str> {
-    let missing: Vec<&str> = wanted
-        .iter()
-        .filter(|(program, _)| !is_there(program))
-        .flat_map(|(_, packages)| packages.split(' '))
-        .collect();
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     if !missing.is_empty() && rustix::process::geteuid().is_root() {
         let mut install = sh::command("apt-get", &["install", "--yes", "--no-install-recommends"]);
         // Installed to be measured, not to serve: a policy of 101 keeps the packages from starting their services.

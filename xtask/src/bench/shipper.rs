@@ -20,7 +20,6 @@ const COLUMNS: [&str; 3] = ["wall s", "peak MB", "sent MB"];
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     table::say("\n━━━ sidecar-logshipper");
-    let there = peers::ready(&peers::SHIPPER);
     let input = Input::write(bench)?;
     table::say(&format!("  {} lines, {:.0} MB", input.lines, input.megabytes()));
     for (case, to, more) in CASES {
@@ -30,10 +29,10 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         let mut rows = vec![ours(bench, &input, to, more)?];
         if *case == "stdout" {
             rows.push(tail(&input)?);
-            if there.contains(&"rsyslogd") {
+            if !peers::ready(&peers::RSYSLOG).is_empty() {
                 rows.push(rsyslog(bench, &input)?);
             }
-            if there.contains(&"syslog-ng") {
+            if !peers::ready(&peers::SYSLOG_NG).is_empty() {
                 rows.push(syslog_ng(bench, &input)?);
             }
         }
