@@ -36,11 +36,11 @@ const PACKAGES: [(&str, &str); 26] = [
     ("nginx", "nginx-light"),
     ("knotd", "knot"),
     ("curl", "curl"),
+    ("varnishtest", "varnish"),
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("script", "bsdutils"),
     ("dnsmasq", "dnsmasq-base"),
-    ("curl", "curl"),
 ];
 /// ActiveRecord and its drivers: libraries without a program of their own.
 const RUBY: (&str, [&str; 4]) = (
