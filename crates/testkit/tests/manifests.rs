@@ -81,6 +81,18 @@ fn compose_has_the_wiring_of_the_full_pod() {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
+#[test]
+fn compose_has_the_pod_twice() {
+    let compose = read(&root().join("examples/compose/compose.yaml"));
+    let twice = read(&root().join("examples/compose/twice.yaml"));
+    let problems = compose::twice(&compose[0], &twice[0]);
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+    let mut bad = twice[0].clone();
+    bad["services"]["app-b"]["volumes"][0] = "app-logs:/var/log/app".into();
+    bad["services"]["app-b"]["command"] = json!(["other"]);
+    assert_eq!(compose::twice(&compose[0], &bad).len(), 1);
+}
+
 /// A rule that never bites is no rule: each of these changes to the good manifest has to be found.
 #[test]
 fn each_rule_bites() {

@@ -69,7 +69,9 @@ pub(crate) fn lint_files() -> anyhow::Result<Done> {
     };
     run("hadolint", &["Dockerfile"])?;
     run("shellcheck", &[".ci/run"])?;
-    run("check-jsonschema", &["--builtin-schema", "vendor.compose-spec", "examples/compose/compose.yaml"])?;
+    for file in compose_files()? {
+        run("check-jsonschema", &["--builtin-schema", "vendor.compose-spec", &file.to_string_lossy()])?;
+    }
     run(
         "yamllint",
         &["--config-data", "{extends: relaxed, rules: {line-length: disable}}", "--strict", "examples"],
@@ -99,10 +101,35 @@ pub(crate) fn compose() -> anyhow::Result<Done> {
     if !docker::answers() {
         return Ok(Done::Skipped("no Docker engine answers".to_owned()));
     }
-    if docker::compose().is_none() {
+    let Some(command) = docker::compose() else {
         return Ok(Done::Skipped("neither docker compose nor docker-compose is installed".to_owned()));
+    };
+    // The overrides need images from elsewhere: that they fit onto the pod is what can be said without those.
+    let mut fit = 0;
+    for file in compose_files()?.iter().filter(|file| !file.ends_with("compose.yaml")) {
+        let (program, before) = command.split_first().context("a command has a name")?;
+        let mut config = docker::docker(before);
+        if *program != "docker" {
+            config = sh::command(program, before);
+        }
+        config
+            .args(["--file", "examples/compose/compose.yaml", "--file"])
+            .arg(file)
+            .args(["config", "--quiet"]);
+        sh::output(config)?;
+        fit += 1;
     }
-    demo::as_a_docker_test("20s")
+    match demo::as_a_docker_test("20s")? {
+        Done::Passed(about) => Ok(Done::Passed(format!("{about}; {fit} overrides fit"))),
+        skipped @ Done::Skipped(_) => Ok(skipped),
+    }
+}
+
+/// compose.yaml and what is laid over it.
+fn compose_files() -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = files_in("examples/compose", "yaml")?;
+    files.retain(|file| fs::read_to_string(file).is_ok_and(|text| text.contains("\nservices:\n")));
+    Ok(files)
 }
 
 fn files_in(folder: &str, extension: &str) -> anyhow::Result<Vec<PathBuf>> {

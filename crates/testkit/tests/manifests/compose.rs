@@ -62,6 +62,51 @@ fn one(container: &Container<'_>, service: &Value, before: &str) -> Vec<String> 
     problems
 }
 
+/// The second pod is the first with `-b` behind every name, and other ports on this machine.
+pub(crate) fn twice(compose: &Value, twice: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, service) in twice["services"].as_object().into_iter().flatten() {
+        let Some(first) = name.strip_suffix("-b") else {
+            problems.push(format!("{name}: its name does not end with -b"));
+            continue;
+        };
+        let (mut here, mut there) = (second(service), second(&compose["services"][first]));
+        let ports = |service: &mut Value| -> Vec<String> {
+            let ports = list(&service["ports"]).iter().map(|port| inside_port(text(port))).collect();
+            service["ports"] = Value::Null;
+            ports
+        };
+        if ports(&mut here) != ports(&mut there) || here != there {
+            problems.push(format!("{name} is not {first} once more: {here} and {there}"));
+        }
+        problems.extend(hardened(name, service));
+    }
+    let pod = compose["services"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let missing = pod.filter(|name| *name != "backend" && twice["services"][format!("{name}-b")].is_null());
+    problems.extend(missing.map(|name| format!("there is no {name}-b")));
+    problems
+}
+
+/// Without the `-b` of other services and of volumes.
+fn second(service: &Value) -> Value {
+    let mut service = service.clone();
+    let plain = |name: &str| name.replacen("-b:", ":", 1);
+    if let Some(volumes) = service["volumes"].as_array_mut() {
+        volumes.iter_mut().for_each(|volume| *volume = plain(text(volume)).into());
+    }
+    if service["network_mode"] == "service:pod-b" {
+        service["network_mode"] = "service:pod".into();
+    }
+    let after = service["depends_on"].as_object().into_iter().flatten();
+    let after = after.map(|(name, how)| (name.trim_end_matches("-b").to_owned(), how.clone())).collect();
+    service["depends_on"] = Value::Object(after);
+    service
+}
+
+fn inside_port(published: &str) -> String {
+    published.rsplit(':').next().unwrap_or("").to_owned()
+}
+
 fn volume(mount: &Value) -> String {
     let read_only = if mount["readOnly"] == true { ":ro" } else { "" };
     format!("{}:{}{read_only}", text(&mount["name"]), text(&mount["mountPath"]))
