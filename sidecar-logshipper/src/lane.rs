@@ -358,6 +358,7 @@ impl Running {
             lag,
             files,
             problems: self.lane.tail.problems(),
+            behind: std::collections::HashMap::new(),
             saved: self.lane.store.is_none() || (!self.lane.tail.moved() && self.saving.is_empty()),
         });
     }

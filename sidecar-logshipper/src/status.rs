@@ -1,8 +1,10 @@
 //! What `/statusz` says: filled by the lanes, asked by the admin port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use logtail::FileId;
 use serde_json::{Value, json};
 
 use crate::metrics::SinkMetrics;
@@ -21,6 +23,8 @@ pub struct LaneStatus {
     pub problems: Vec<(std::path::PathBuf, String)>,
     /// Positions on disk are those in memory.
     pub saved: bool,
+    /// Since when each file holds bytes that are not delivered, and how long it was then; kept by the board.
+    pub behind: HashMap<FileId, (Instant, u64)>,
 }
 
 /// All lanes.
@@ -28,8 +32,20 @@ pub struct LaneStatus {
 pub struct Board(Arc<Mutex<BTreeMap<String, LaneStatus>>>);
 
 impl Board {
-    pub fn publish(&self, status: LaneStatus) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(status.sink.name.clone(), status);
+    pub fn publish(&self, mut status: LaneStatus) {
+        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = lanes.remove(&status.sink.name).map(|lane| lane.behind).unwrap_or_default();
+        status.behind = status
+            .files
+            .iter()
+            .filter(|file| file.lag > 0)
+            .map(|file| {
+                // What was there then is still not delivered; otherwise the oldest of the rest came just now.
+                let since = before.get(&file.id).filter(|(_, size)| file.offset < *size);
+                (file.id, since.copied().unwrap_or_else(|| (Instant::now(), file.size)))
+            })
+            .collect();
+        lanes.insert(status.sink.name.clone(), status);
     }
 
     pub fn clear(&self) {
@@ -95,6 +111,46 @@ fn files(lane: &LaneStatus) -> impl Iterator<Item = Value> + '_ {
             "offset": file.offset,
             "size": file.size,
             "lag_bytes": file.lag,
+            "lag_seconds": lane.behind.get(&file.id).map_or(0, |(since, _)| since.elapsed().as_secs()),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_behind_since_its_oldest_byte_that_waits() {
+        let board = Board::default();
+        let sink = crate::metrics::Metrics::default().sink("s");
+        let since = |offset: u64, size: u64| {
+            let file = logtail::FileStatus {
+                path: std::path::Path::new("/a").into(),
+                id: FileId(1),
+                offset,
+                read: size,
+                size,
+                lag: size - offset,
+                state: "following",
+            };
+            board.publish(LaneStatus {
+                sink: sink.clone(),
+                state: "following",
+                in_flight: 0,
+                lag: 0,
+                files: vec![file],
+                problems: Vec::new(),
+                saved: true,
+                behind: HashMap::new(),
+            });
+            board.0.lock().expect("locks")["s"].behind.get(&FileId(1)).map(|(since, _)| *since)
+        };
+        assert_eq!(since(5, 5), None);
+        let first = since(5, 9).expect("behind");
+        assert_eq!(since(7, 20), Some(first), "bytes of then still wait");
+        assert!(since(9, 30).is_some_and(|later| later > first), "only later ones do");
+        assert_eq!(since(30, 30), None);
+        assert_eq!(board.json()["files"][0]["lag_seconds"], 0);
+    }
 }

@@ -122,6 +122,8 @@ impl Life {
         let clock = Path::new(FAKETIME).exists().then(|| pod.dir.write("clock", "+0\n"));
         let disk = pod.dir.small_tmpfs("state", 64 * 1024);
         let shipper = start(&pod, &bulk, &http, glob, clock.as_deref());
+        // What is rotated before the first start is complete is not read, by design.
+        shipper.wait_ready();
         Self {
             rng,
             pod,
@@ -172,6 +174,8 @@ impl Life {
                 "kill -9".into()
             }
             21 => {
+                // The app has ended and so has its last line; half of one would be sent as a part.
+                self.end_line();
                 self.shipper.wait_ready();
                 let lost = count(&self.shipper, "answers_lost_total");
                 self.shipper.sigterm();
@@ -214,14 +218,18 @@ impl Life {
         format!("{lines} lines{}", if self.begun { " and a half" } else { "" })
     }
 
-    /// A writer ends its line before its log is rotated: what it begins in one file it does not end in another.
-    fn rotate(&mut self) -> String {
-        let log = self.pod.log("app.log");
+    fn end_line(&mut self) {
         if self.begun {
             self.append(&format!("{}\n", &text(self.next)[4..]));
             self.begun = false;
             self.next += 1;
         }
+    }
+
+    /// A writer ends its line before its log is rotated: what it begins in one file it does not end in another.
+    fn rotate(&mut self) -> String {
+        let log = self.pod.log("app.log");
+        self.end_line();
         if !log.exists() {
             return "nothing to rotate".into();
         }
@@ -321,10 +329,7 @@ impl Life {
     }
 
     fn end(mut self, seed: u64, history: &[String]) -> Tally {
-        if self.begun {
-            self.append(&format!("{}\n", &text(self.next)[4..]));
-            self.next += 1;
-        }
+        self.end_line();
         let told = |what: &str| {
             format!("{what}\nseed {seed}, {:?} by {}:\n{}", self.mode, self.glob, history.join("\n"))
         };
@@ -414,6 +419,7 @@ fn start(pod: &Pod, bulk: &FakeBulk, http: &FakeHttp, glob: &str, clock: Option<
         "timeout": "1s",
         "shutdown_grace": "2s",
         "batch_lines": 200,
+        "idle_line": "10m",
         "sinks": [{"to": bulk_url(bulk)}, {"to": http.url("/in"), "format": "raw"}],
     });
     let config = pod.dir.write("c.yaml", config.to_string());
