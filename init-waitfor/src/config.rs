@@ -162,7 +162,7 @@ pub struct HttpConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, HeaderText>,
     /// Request body.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hidden")]
     pub body: Option<String>,
     /// Regular expression that the response body must match.
     #[serde(skip_serializing_if = "Option::is_none", rename = "match")]
@@ -184,6 +184,11 @@ pub struct HttpConfig {
     /// Response body bytes looked at; more are not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Size>,
+}
+
+/// A body written out may be a login.
+fn hidden<S: serde::Serializer>(body: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    body.as_ref().map(|_| "***").serialize(serializer)
 }
 
 /// A header's value: text, or a secret that is read at each attempt.

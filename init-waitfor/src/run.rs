@@ -88,7 +88,8 @@ pub fn main() -> Result<(), Exit> {
 fn on_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        // Made when needed, gone when idle; each file target may hold one at a file system that hangs.
+        .max_blocking_threads(64)
         .build()
         .map_err(|error| Exit::failed(format!("init-waitfor: the runtime cannot start: {error}")))?;
     let result = runtime.block_on(work);

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use regex::bytes::Regex;
@@ -23,6 +25,8 @@ pub struct File {
     matches: Option<Regex>,
     /// What the file looked like, and since when.
     seen: RefCell<Option<(Look, Instant)>>,
+    /// A look is under way in another thread, perhaps at a file system that hangs.
+    busy: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,16 +53,14 @@ impl File {
             min_size: query.size("min-size")?.unwrap_or(0),
             matches,
             seen: RefCell::default(),
+            busy: Arc::default(),
         })
     }
 
     pub(super) async fn check(&self) -> Verdict {
-        // A stat of a local file is quick; one of a hung NFS mount would hold up every target, so off the main thread.
-        let path = self.path.clone();
-        let meta = tokio::task::spawn_blocking(move || std::fs::metadata(path)).await;
-        let meta = match meta {
-            Ok(Ok(meta)) => meta,
-            Ok(Err(error)) => {
+        let meta = match self.aside(std::fs::metadata).await {
+            Ok(meta) => meta,
+            Err(error) => {
                 *self.seen.borrow_mut() = None;
                 return match error.kind() {
                     ErrorKind::NotFound => Verdict::no("missing", "no such file"),
@@ -66,7 +68,6 @@ impl File {
                     _ => Verdict::unknown("stat", error.to_string()),
                 };
             }
-            Err(error) => return Verdict::unknown("stat", error.to_string()),
         };
         let size = meta.len();
         if let Some(wait) = self.unstable(&meta) {
@@ -81,27 +82,45 @@ impl File {
             if !meta.is_file() {
                 return Verdict::no("content", "no regular file, so it has no content to match");
             }
-            let (path, matches) = (self.path.clone(), matches.clone());
-            let found = tokio::task::spawn_blocking(move || -> std::io::Result<bool> {
+            let matches = matches.clone();
+            let look = move |path: PathBuf| {
                 let mut content = Vec::new();
                 std::fs::File::open(path)?.take(MATCH_LIMIT).read_to_end(&mut content)?;
                 Ok(matches.is_match(&content))
-            })
-            .await;
-            match found {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) if size > MATCH_LIMIT => {
+            };
+            match self.aside(look).await {
+                Ok(true) => {}
+                Ok(false) if size > MATCH_LIMIT => {
                     return Verdict::no(
                         "content",
                         format!("no match in the first {MATCH_LIMIT} of {size} bytes"),
                     );
                 }
-                Ok(Ok(false)) => return Verdict::no("content", format!("no match in its {size} bytes")),
-                Ok(Err(error)) => return Verdict::unknown("content", error.to_string()),
+                Ok(false) => return Verdict::no("content", format!("no match in its {size} bytes")),
                 Err(error) => return Verdict::unknown("content", error.to_string()),
             }
         }
         Verdict::ready(format!("{size} bytes"))
+    }
+
+    /// In another thread: a look at a local file is quick, one at a hung NFS mount would hold up every target. One look at a time, so that
+    /// the attempts at such a file do not use up the threads that others need.
+    async fn aside<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(PathBuf) -> std::io::Result<T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        if self.busy.swap(true, Ordering::Acquire) {
+            return Err(std::io::Error::other(
+                "an earlier look at it has not come back; its file system hangs",
+            ));
+        }
+        let (path, busy) = (self.path.clone(), Arc::clone(&self.busy));
+        let done = tokio::task::spawn_blocking(move || {
+            let seen = look(path);
+            busy.store(false, Ordering::Release);
+            seen
+        });
+        done.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 
     /// How long the file still has to stay as it is. Seen by ourselves: a copy keeps the time of its original, so
@@ -122,5 +141,22 @@ impl File {
                 Some(self.stable)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_takes_one_thread() {
+        let parts = crate::target::split("file:///proc/self/status").unwrap();
+        let file = File::parse(&parts).unwrap();
+        assert!(matches!(file.check().await, Verdict::Ready(_)));
+        file.busy.store(true, Ordering::Release);
+        let Verdict::NotYet(hung) = file.check().await else { panic!("it is busy") };
+        assert!(hung.reason.contains("has not come back") && !hung.definite, "{hung:?}");
+        file.busy.store(false, Ordering::Release);
+        assert!(matches!(file.check().await, Verdict::Ready(_)));
     }
 }

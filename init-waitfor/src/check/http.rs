@@ -1,6 +1,7 @@
 //! `http://…` and `https://…`: one request, and what its answer must be.
 
 mod expect;
+mod hop;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::report::Redactor;
 use crate::target::Wrong;
 use crate::wire::{certificate, rustls_error};
 use expect::Expect;
+use hop::Hop;
 
 /// Response body bytes looked at, unless the target says otherwise.
 const BODY_LIMIT: u64 = 1 << 20;
@@ -65,8 +67,7 @@ impl Http {
                     ));
                 }
                 if header == "cookie" || crate::report::is_telling(header.as_str()) {
-                    redactor.learn(text);
-                    text.split_once(' ').into_iter().for_each(|(_, token)| redactor.learn(token));
+                    learn(redactor, text);
                 }
             }
             headers.push((header, value.clone()));
@@ -106,13 +107,9 @@ impl Http {
             Ok(client) => client,
             Err(error) => return Verdict::unknown("tls files", error.to_string()),
         };
-        let request = match self.request(&client, attempt) {
-            Ok(request) => request,
-            Err(reason) => return Verdict::unknown("secret", reason),
-        };
-        let response = match request.send().await {
+        let response = match self.exchange(&client, attempt, &whom).await {
             Ok(response) => response,
-            Err(error) => return failed(&error, &whom),
+            Err(verdict) => return verdict,
         };
         let status = response.status();
         let version = format!("{:?}", response.version());
@@ -175,7 +172,7 @@ impl Http {
             // The attempt's own clock ends everything.
             connect_timeout: Duration::from_secs(3600),
             timeout: None,
-            redirects: self.request.redirects,
+            redirects: 0,
             // A connection kept from the last attempt may lead to a pod that is gone.
             idle_per_host: 0,
             http2_only: self.request.http2,
@@ -184,20 +181,46 @@ impl Http {
         })
     }
 
+    /// The answer, behind as many redirects as are to be followed.
+    async fn exchange(
+        &self,
+        client: &reqwest::Client,
+        attempt: &Attempt<'_>,
+        whom: &str,
+    ) -> Result<reqwest::Response, Verdict> {
+        let mut hop = Hop { url: self.url.clone(), method: self.method.clone(), body: true };
+        for left in (0..=self.request.redirects).rev() {
+            let request =
+                self.request(client, attempt, &hop).map_err(|reason| Verdict::unknown("secret", reason))?;
+            let response = request.send().await.map_err(|error| failed(&error, whom))?;
+            match hop.next(response.status(), response.headers()) {
+                Some(next) if left > 0 => hop = next,
+                Some(_) if self.request.redirects > 0 => break,
+                _ => return Ok(response),
+            }
+        }
+        Err(Verdict::unknown(
+            "response",
+            format!("too many redirects (more than {})", self.request.redirects),
+        ))
+    }
+
     fn request(
         &self,
         client: &reqwest::Client,
         attempt: &Attempt<'_>,
+        hop: &Hop,
     ) -> Result<reqwest::RequestBuilder, String> {
+        let ours = hop.is_ours(&self.url);
         let mut headers = HeaderMap::new();
         let agent = concat!("init-waitfor/", env!("CARGO_PKG_VERSION"));
         headers.insert(reqwest::header::USER_AGENT, HeaderValue::from_static(agent));
-        for (name, value) in &self.headers {
+        for (name, value) in self.headers.iter().filter(|_| ours) {
             let text = match value {
                 HeaderText::Text(text) => text.clone(),
                 HeaderText::Secret(secret) => {
                     let text = secret.read().map_err(|error| error.to_string())?;
-                    attempt.redactor.learn(&text);
+                    learn(attempt.redactor, &text);
                     text
                 }
             };
@@ -206,17 +229,23 @@ impl Http {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let mut request = client.request(self.method.clone(), self.url.clone()).headers(headers);
-        if let Some(password) = &self.password {
+        let mut request = client.request(hop.method.clone(), hop.url.clone()).headers(headers);
+        if let Some(password) = self.password.as_ref().filter(|_| ours) {
             let password = password.read().map_err(|error| error.to_string())?;
             attempt.redactor.learn(&password);
             request = request.basic_auth(self.url.username(), Some(password));
         }
-        if let Some(body) = &self.request.body {
+        if let Some(body) = self.request.body.as_ref().filter(|_| hop.body) {
             request = request.body(body.clone());
         }
         Ok(request)
     }
+}
+
+/// A header's value, and the token behind its scheme.
+fn learn(redactor: &Redactor, text: &str) {
+    redactor.learn(text);
+    text.split_once(' ').into_iter().for_each(|(_, token)| redactor.learn(token));
 }
 
 /// Refused by every address is an answer; a timeout or a broken connection is not. `whom`: who was asked.

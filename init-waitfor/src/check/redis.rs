@@ -61,10 +61,10 @@ pub(super) async fn talk(
     if options.database > 0 {
         ask(wire, &["SELECT", &options.database.to_string()]).await?;
     }
-    if let Some(key) = login.query.get("exists") {
-        if !matches!(ask(wire, &["EXISTS", key]).await?, Value::Number(1..)) {
-            return Ok(Verdict::no("key", format!("no key {key}")));
-        }
+    if let Some(key) = login.query.get("exists")
+        && !matches!(ask(wire, &["EXISTS", key]).await?, Value::Number(1..))
+    {
+        return Ok(Verdict::no("key", format!("no key {key}")));
     }
     Ok(Verdict::ready(format!("PONG, {role}")))
 }

@@ -172,3 +172,32 @@ fn not_http_needs_an_answer() {
     http.down();
     waitfor().args(["status", &target]).run().expect_code(0).expect_stdout("connection refused");
 }
+
+#[test]
+fn what_we_send_is_for_whom_we_asked() {
+    let (first, other) = (FakeHttp::start(), FakeHttp::start());
+    let to = other.url("/elsewhere");
+    first.decide(move |request| {
+        let reply = |status, to: &str| Some(Reply::new(status, "").header("location", to).into());
+        match request.path() {
+            "/same" => reply(302, "/there"),
+            "/other" => reply(307, &to),
+            _ => None,
+        }
+    });
+    let run = |path: &str| {
+        let url = first.url(path).replace("://", "://app:url-pw@");
+        let args = ["--http-redirects", "2", "--http-header", "X-Api-Key: k3y", "--http-method", "POST"];
+        waitfor().args(args).args(["--http-body", "ping", "status", &url]).run().expect_code(0);
+    };
+    run("/same");
+    let there = first.requests().pop().unwrap();
+    assert_eq!((there.path(), there.method.as_str(), there.body.len()), ("/there", "GET", 0));
+    assert_eq!(there.header("x-api-key"), Some("k3y"));
+    assert!(there.header("authorization").is_some());
+    run("/other");
+    let elsewhere = other.requests().pop().unwrap();
+    assert_eq!((elsewhere.path(), elsewhere.method.as_str()), ("/elsewhere", "POST"));
+    assert_eq!(elsewhere.body, b"ping");
+    assert_eq!((elsewhere.header("x-api-key"), elsewhere.header("authorization")), (None, None));
+}

@@ -17,7 +17,7 @@ fn a_password_in_a_url_is_printed_nowhere() {
     let config = pod.write(
         "waitfor.yaml",
         format!(
-            "timeout: 300ms\ntargets:\n  - target: {url}\n    http: {{headers: {{X-Api-Key: {SECRET}}}}}\n"
+            "timeout: 300ms\ntargets:\n  - target: {url}\n    http: {{headers: {{X-Api-Key: {SECRET}}}, body: 'password={SECRET}'}}\n"
         ),
     );
     let bad = pod.write("bad.yaml", format!("targets:\n  - target: htpp://app:{SECRET}@db/\n    name: ''\n"));
@@ -37,6 +37,16 @@ fn a_password_in_a_url_is_printed_nowhere() {
         vec!["--config", config, "--check"],
         vec!["--config", bad.to_str().unwrap()],
         vec!["--check", &url],
+        vec![
+            "--print-config",
+            "--http-body",
+            "pw=s3cr3t-Pa55",
+            "--http-header",
+            "X: s3cr3t-Pa55",
+            "http://a/",
+        ],
+        vec!["htpp://app:s3cr3t-Pa55@db/"],
+        vec!["--timeout", "300ms", "--http-header", "X-Session-Token: s3cr3t-Pa55", "http://127.0.0.1:1/"],
         vec![
             "--fail-fast",
             "auth",
