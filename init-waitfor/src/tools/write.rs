@@ -22,6 +22,9 @@ pub fn write(args: &WriteArgs) -> Result<(), Exit> {
         Exit::failed(format!("init-waitfor: template {from}:\n  {}", problems.join("\n  ")))
     })?;
     let to = args.dest.display();
+    if args.dest.is_dir() {
+        return Err(Exit::failed(format!("init-waitfor: {to} is a directory; name the file in it")));
+    }
     let written = if args.dest == Path::new("-") {
         std::io::stdout().lock().write_all(filled.as_bytes())
     } else {

@@ -1,5 +1,7 @@
 //! `fetch` as people run it: the real binary against scripted servers.
 
+#[cfg(feature = "git")]
+mod git;
 mod once;
 mod refresh;
 

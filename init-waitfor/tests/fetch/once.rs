@@ -278,7 +278,7 @@ fn what_a_killed_fetch_left_is_gone_after_the_next_and_a_living_one_is_left_alon
 #[test]
 fn time_is_up_also_while_something_trickles_in() {
     let store = Store::new();
-    store.http.always(Answer::SlowBody(Duration::from_millis(200)));
+    store.http.always(Answer::Stream(vec![b"x".to_vec(); 1000], Duration::from_millis(100)));
     let done = store.proc("v/f", &["--timeout", "1s"]).run();
     done.expect_code(124).expect_stderr("time is up");
     store.http.always(Answer::RetryAfter(503, 3600));
@@ -433,4 +433,11 @@ fn an_owner_needs_the_capability_and_is_told_so_first() {
     // With nothing but CAP_CHOWN, as `drop: [ALL], add: [CHOWN]` has it.
     without("-all,+chown").expect_code(0);
     assert_eq!(mode(&store.pod.join("v/f")), 0o640);
+}
+
+#[cfg(not(feature = "git"))]
+#[test]
+fn git_is_in_another_image() {
+    let done = waitfor().args(["fetch", "git+https://host/repo.git", "/tmp/nowhere/x"]).run();
+    done.expect_code(78).expect_stderr("-git");
 }

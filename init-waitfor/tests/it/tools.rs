@@ -19,6 +19,13 @@ fn install_copies_a_binary_that_runs() {
     waitfor().arg("install").arg(&dir).run().expect_code(0);
     waitfor().arg("install").arg(pod.join("new/dir/gate")).run().expect_code(0);
     assert!(pod.join("new/dir/gate").exists());
+    // Also over one that is running, which goes on.
+    let running = Proc::new(&copy).args(["--timeout", "0", "-q", "file:///nonexistent/x"]).spawn();
+    waitfor().arg("install").arg(&dir).run().expect_code(0);
+    Proc::new(&copy).args(["exec:true"]).run().expect_code(0);
+    assert!(running.is_running());
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+    running.sigkill();
     let done = waitfor().args(["install", "/proc/nonexistent/x"]).run();
     done.expect_code(1).expect_stderr("cannot install to").expect_stderr("writable volume");
 }
@@ -39,6 +46,8 @@ fn write_fills_a_template() {
     // The old file is still whole, and nothing else is left behind.
     assert_eq!(pod.lines("out/app.conf").len(), 3);
     assert_eq!(std::fs::read_dir(pod.join("out")).unwrap().count(), 1);
+    let done = waitfor().env("HOST", "x").arg("write").arg(&template).arg(pod.join("out")).run();
+    done.expect_code(1).expect_stderr("is a directory");
     waitfor()
         .env("HOST", "x")
         .arg("write")

@@ -110,7 +110,9 @@ async fn from_config(
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         _ => {
-            return Err("kubeconfig: client-certificate and client-key go together; one is missing".to_owned());
+            return Err(
+                "kubeconfig: client-certificate and client-key go together; one is missing".to_owned()
+            );
         }
     };
     // A token file counts more than a token, as in client-go: it is the one that is renewed.

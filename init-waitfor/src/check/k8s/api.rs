@@ -28,6 +28,15 @@ pub(super) struct Reply {
     buffer: BytesMut,
 }
 
+/// Why a body is not whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cut {
+    #[error("the answer is larger than 8 MiB")]
+    TooLarge,
+    #[error("the answer ended early: {0}")]
+    Early(hyper::Error),
+}
+
 /// # Errors
 /// What kept the server from answering, in one sentence.
 pub(super) async fn get(
@@ -73,13 +82,13 @@ pub(super) async fn get(
 
 impl Reply {
     /// The whole body as JSON; `null` when it is none (a proxy's page).
-    pub(super) async fn json(mut self) -> Result<Value, String> {
+    pub(super) async fn json(mut self) -> Result<Value, Cut> {
         while self.more().await? {}
         Ok(serde_json::from_slice(&self.buffer).unwrap_or_default())
     }
 
     /// The next line of a stream. What came of the next one stays here when the caller gives up waiting.
-    pub(super) async fn line(&mut self) -> Result<Option<Bytes>, String> {
+    pub(super) async fn line(&mut self) -> Result<Option<Bytes>, Cut> {
         let mut searched = 0;
         loop {
             if let Some(at) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
@@ -92,16 +101,16 @@ impl Reply {
         }
     }
 
-    async fn more(&mut self) -> Result<bool, String> {
+    async fn more(&mut self) -> Result<bool, Cut> {
         match self.body.frame().await {
             None => Ok(false),
-            Some(Err(error)) => Err(format!("the answer ended early: {error}")),
+            Some(Err(error)) => Err(Cut::Early(error)),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     self.buffer.extend_from_slice(&data);
                 }
                 if self.buffer.len() > MOST {
-                    return Err("the answer is larger than 8 MiB".to_owned());
+                    return Err(Cut::TooLarge);
                 }
                 Ok(true)
             }

@@ -6,10 +6,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::access::{self, Access, Kept};
-use super::api::{self, Reply};
+use super::api::{self, Cut, Reply};
 use super::event::{self, Event, Known};
 use super::judge::{self, For};
-use super::kinds::{Named, Resource};
+use super::kinds::{Kind, Named, Resource};
 use super::{Attempt, JOB_FAILED, Missing, Verdict, What, discover};
 use crate::check::NotYet;
 use crate::wire::Trouble;
@@ -28,7 +28,9 @@ pub(super) struct Session {
     credential: Kept,
     seen: Option<Seen>,
     watch: Option<Watch>,
-    /// Watching is not allowed, and that has been said.
+    /// The next watch begins with what is there: an object may be older than what a watch can go on from.
+    afresh: bool,
+    /// Watching is refused, and that has been said.
     polls: bool,
 }
 
@@ -55,7 +57,7 @@ impl Session {
             (Ok(Ok(verdict) | Err(verdict)), _) => verdict,
             // Nothing has happened.
             (Err(_), Some(seen)) if self.watch.is_some() => at_once(seen.verdict.clone()),
-            (Err(_), _) => Verdict::unknown("api", "the API server does not answer in time"),
+            (Err(_), _) => Verdict::unknown("timeout", "the API server does not answer in time"),
         }
     }
 
@@ -74,10 +76,14 @@ impl Session {
             };
             let line = match watch.events.line().await {
                 Ok(Some(line)) => line,
+                // It cannot be gone on from behind it.
+                Err(Cut::TooLarge) => {
+                    self.forget();
+                    return Err(Verdict::unknown("answer", Cut::TooLarge.to_string()));
+                }
                 // The end of its time, or of the connection: go on from where it was.
-                ended => {
+                Ok(None) | Err(Cut::Early(_)) => {
                     let (short, verdict) = (watch.opened.elapsed() < SHORT, seen.verdict.clone());
-                    tracing::debug!(name = what.name, ended = ?ended.err(), "the watch ended");
                     self.watch = None;
                     if short {
                         return Ok(verdict);
@@ -87,10 +93,17 @@ impl Session {
             };
             match seen.known.take(&line, &what.name, &mut seen.since) {
                 Event::Bookmark => seen.at = Instant::now(),
-                Event::Expired => self.forget(),
+                Event::Expired => {
+                    let (short, verdict) = (watch.opened.elapsed() < SHORT, seen.verdict.clone());
+                    self.forget();
+                    self.afresh = true;
+                    if short {
+                        return Ok(verdict);
+                    }
+                }
                 Event::Error(reason) => {
                     self.forget();
-                    return Err(Verdict::unknown("api", reason));
+                    return Err(Verdict::unknown("status", reason));
                 }
                 Event::Changed => {
                     let Some(resource) = &self.resource else { continue };
@@ -139,10 +152,11 @@ impl Session {
         let path = resource.get(&access.namespace, &what.name);
         let reply = self.ask(&access, &path, attempt).await?;
         let status = reply.status;
-        let answer = reply.json().await.map_err(|reason| Verdict::unknown("api", reason))?;
+        let answer = reply.json().await.map_err(|cut| Verdict::unknown("answer", cut.to_string()))?;
+        let afresh = std::mem::take(&mut self.afresh) && resource.kind != Kind::Endpoints;
         let (known, since) = match status {
             200 => {
-                let since = event::version(&answer);
+                let since = event::version(&answer).filter(|_| !afresh);
                 (Known::from(resource.kind, answer), since)
             }
             404 => {
@@ -152,7 +166,7 @@ impl Session {
                 return Ok(self.next(verdict));
             }
             403 => return Err(forbidden(&resource, &access, what)),
-            _ => return Err(Verdict::unknown("api", format!("HTTP {status}: {}", message(&answer)))),
+            _ => return Err(Verdict::unknown("status", format!("HTTP {status}: {}", message(&answer)))),
         };
         let verdict = verdict(what, &resource, &known, None);
         self.seen = Some(Seen { known, since, at: Instant::now(), verdict: verdict.clone() });
@@ -179,22 +193,17 @@ impl Session {
         match reply.status {
             200 => {
                 self.watch = Some(Watch { events: reply, opened: Instant::now() });
-                // Without a version everything comes again; slices that are gone would not be told.
-                if since.is_none()
-                    && let Some(seen) = &mut self.seen
-                {
-                    seen.known = Known::nothing(resource.kind);
-                }
                 Ok(None)
             }
-            410 => {
+            410 if since.is_some() => {
                 self.forget();
+                self.afresh = true;
                 Ok(None)
             }
-            403 | 405 => {
+            400..=428 => {
                 tracing::info!(
                     role = resource.role(&access.namespace, &what.name),
-                    "watching is not allowed, so {} is asked for again and again; this role would allow it",
+                    "watching is refused, so {} is asked for again and again; this role would allow both",
                     what.name
                 );
                 self.polls = true;
@@ -203,7 +212,7 @@ impl Session {
             }
             status => {
                 let message = message(&reply.json().await.unwrap_or_default());
-                Err(Verdict::unknown("api", format!("HTTP {status}: {message}")))
+                Err(Verdict::unknown("status", format!("HTTP {status}: {message}")))
             }
         }
     }
@@ -252,7 +261,7 @@ impl Session {
     ) -> Result<Option<Value>, Verdict> {
         let reply = self.ask(access, path, attempt).await?;
         let status = reply.status;
-        let answer = reply.json().await.map_err(|reason| Verdict::unknown("api", reason))?;
+        let answer = reply.json().await.map_err(|cut| Verdict::unknown("answer", cut.to_string()))?;
         match status {
             200 => Ok(Some(answer)),
             404 => Ok(None),

@@ -180,10 +180,10 @@ impl FetchConfig {
                 "take it out, or write git+https://",
             ));
         }
-        if git && (self.extract || self.sha256.is_some() || self.mode.is_some()) {
+        if git && (self.extract || self.strip.is_some() || self.sha256.is_some() || self.mode.is_some()) {
             problems.push((
                 "url",
-                "extract, sha256 and mode are not for git repositories".to_owned(),
+                "extract, strip, sha256 and mode are not for git repositories".to_owned(),
                 "pin a commit with ref instead",
             ));
         }
@@ -239,7 +239,7 @@ impl FetchConfig {
             }
         }
         let (Some(url), true) = (url, problems.is_empty()) else { return Err(problems) };
-        let shape = if self.extract {
+        let shape = if self.extract || git {
             Shape::Tree {
                 strip: self.strip.unwrap_or(0),
                 bytes: self.max_unpacked.map_or(4 << 30, |size| size.bytes()),

@@ -4,6 +4,8 @@
 //! ([`refresh`]).
 
 pub mod config;
+#[cfg(feature = "git")]
+mod git;
 mod observe;
 mod refresh;
 pub mod transfer;
@@ -98,6 +100,13 @@ async fn until_there(
 
 async fn once(plan: &Plan, transfer: &Transfer, cancelled: &Arc<AtomicBool>) -> Result<String, Failure> {
     let lost = |error: std::io::Error| disk(&plan.dest, &error);
+    if plan.git.is_some() {
+        let Some(files) = repository(plan, transfer, plan.dest.clone(), None, cancelled).await? else {
+            return Err(Failure::again("nothing although nothing was known"));
+        };
+        files.tree.place().map_err(lost)?;
+        return Ok(format!("{} of commit {}", files.what, files.commit));
+    }
     let mode = if let Shape::File { mode } = plan.shape { mode } else { 0o600 };
     let mut placing = Placing::new(&plan.dest, mode).map_err(lost)?.owner(plan.owner);
     let Download::Whole { bytes, sha256, .. } = transfer.run(plan, None, &mut placing).await? else {
@@ -138,6 +147,54 @@ async fn unpacked(
         Ok((tree, format!("{} entries with {} bytes", done.entries, done.bytes)))
     });
     work.await.unwrap_or_else(|error| Err(Failure::Final(format!("unpacking failed: {error}"))))
+}
+
+/// The files of a commit, on their way.
+struct Files {
+    commit: String,
+    tree: PlacingTree,
+    /// For the log.
+    what: String,
+    /// Bytes received.
+    bytes: u64,
+}
+
+/// Fetches a repository beside `dest`, on a thread of its own; `None`: it is still at `known`.
+#[cfg(feature = "git")]
+async fn repository(
+    plan: &Plan,
+    transfer: &Transfer,
+    dest: std::path::PathBuf,
+    known: Option<String>,
+    cancelled: &Arc<AtomicBool>,
+) -> Result<Option<Files>, Failure> {
+    let Shape::Tree { bytes, entries, .. } = plan.shape else {
+        return Err(Failure::Final("is no repository".to_owned()));
+    };
+    let limits = Limits { bytes, entries, cancelled: cancelled.clone() };
+    let (web, plan) = (transfer.web(plan)?, plan.clone());
+    let work = tokio::task::spawn_blocking(move || git::bring(&plan, web, known.as_deref(), &dest, &limits));
+    let done = work.await.unwrap_or_else(|error| Err(Failure::Final(format!("git failed: {error}"))))?;
+    Ok(done.map(|git::Brought { commit, tree, unpacked, downloaded }| Files {
+        commit,
+        tree,
+        what: format!("{} entries with {} bytes", unpacked.entries, unpacked.bytes),
+        bytes: downloaded,
+    }))
+}
+
+/// In the other image.
+#[cfg(not(feature = "git"))]
+async fn repository(
+    _: &Plan,
+    _: &Transfer,
+    _: std::path::PathBuf,
+    _: Option<String>,
+    _: &Arc<AtomicBool>,
+) -> Result<Option<Files>, Failure> {
+    Err(Failure::Final(
+        "git repositories are not in this build; use the image with -git in its tag".to_owned(),
+    ))
 }
 
 /// Tells the thread that unpacks to stop, and waits a moment for it to clean up.

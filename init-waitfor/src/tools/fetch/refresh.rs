@@ -20,7 +20,7 @@ use super::config::{Plan, Shape};
 use super::observe::Observer;
 use super::transfer::{Download, Failure, Transfer, Validators};
 use super::worktrees::Worktrees;
-use super::{cancel, disk, may_write, unpacked};
+use super::{cancel, disk, may_write, repository, unpacked};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::report::Redactor;
@@ -61,6 +61,8 @@ struct Keeper {
     trees: Arc<Mutex<Worktrees>>,
     transfer: Option<Transfer>,
     known: Option<Validators>,
+    /// Of a git repository, what was last seen.
+    commit: Option<String>,
     observer: Observer,
     latch: Option<Latch>,
     told: Every,
@@ -71,6 +73,7 @@ struct Found {
     version: String,
     bytes: u64,
     validators: Validators,
+    commit: Option<String>,
     made: Made,
 }
 
@@ -103,6 +106,7 @@ impl Keeper {
             trees: Arc::new(Mutex::new(trees)),
             transfer: None,
             known: None,
+            commit: None,
             told: Every::new(TELL),
             pod,
             config,
@@ -199,6 +203,18 @@ impl Keeper {
             self.transfer = Some(transfer.map_err(Failure::again)?);
         }
         let Some(transfer) = &self.transfer else { return Ok(None) };
+        if plan.git.is_some() {
+            let known = if self.current().is_some() { self.commit.clone() } else { None };
+            let place = self.store().place("repository");
+            let Some(files) = repository(&plan, transfer, place, known, cancelled).await? else {
+                return Ok(None);
+            };
+            let version = version(&plan, &files.commit);
+            let there = self.store().place(&version).symlink_metadata().is_ok();
+            let made = if there { Made::Nothing } else { Made::Tree(files.tree) };
+            let (commit, validators) = (Some(files.commit), Validators::default());
+            return Ok(Some(Found { version, bytes: files.bytes, validators, commit, made }));
+        }
         let mode = if let Shape::File { mode } = plan.shape { mode } else { 0o600 };
         let mut placing =
             Placing::new(&self.store().place("download"), mode).map_err(lost)?.owner(plan.owner);
@@ -217,12 +233,12 @@ impl Keeper {
             info!("unpacked {what}");
             Made::Tree(tree)
         };
-        Ok(Some(Found { version, bytes, validators, made }))
+        Ok(Some(Found { version, bytes, validators, commit: None, made }))
     }
 
     /// Syncing and removing take their time, so another thread does it.
     async fn swap(&mut self, found: Found) -> Result<(), Failure> {
-        let Found { version, bytes, validators, made } = found;
+        let Found { version, bytes, validators, commit, made } = found;
         let (trees, name) = (self.trees.clone(), version.clone());
         let work = tokio::task::spawn_blocking(move || {
             let mut trees = trees.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,6 +253,7 @@ impl Keeper {
         let swapped = work.await.map_err(|error| Failure::again(format!("placing failed: {error}")))?;
         let swapped = swapped.map_err(|error| disk(&self.plan.dest, &error))?;
         self.known = Some(validators);
+        self.commit = commit;
         self.observer.fetched(&version, bytes, swapped);
         if swapped {
             info!(version, bytes, to = %self.plan.dest.display(), "swapped");
@@ -278,6 +295,7 @@ impl Keeper {
                 self.config = config;
                 self.transfer = None;
                 self.known = None;
+                self.commit = None;
             }
             _ => warn!(
                 "fetch.dest and whether to refresh change at the next start; the old configuration stays"

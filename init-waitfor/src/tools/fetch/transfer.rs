@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use podkit::dns::Resolver;
-use podkit::http::{ClientOptions, client, describe};
+use podkit::http::{ClientOptions, Proxy, client, describe};
 use podkit::units::Size;
 
 use super::config::Plan;
@@ -82,6 +82,8 @@ impl Transfer {
             timeout: None,
             // Followed here, because headers that are ours alone must not go to another host.
             redirects: 0,
+            // Whoever sets HTTPS_PROXY for this container means its downloads.
+            proxy: Proxy::Environment,
             ..ClientOptions::default()
         });
         let client = client.map_err(|error| error.to_string())?;
@@ -172,6 +174,26 @@ impl Transfer {
         Err(Failure::Final(format!("more than {REDIRECTS} redirects")))
     }
 
+    /// The same for git: our client, what only its server may see, and how long nothing may arrive.
+    #[cfg(feature = "git")]
+    pub(super) fn web(&self, plan: &Plan) -> Result<super::git::Web, Failure> {
+        use base64::Engine as _;
+
+        let mut headers = self.headers(plan)?;
+        if !plan.url.username().is_empty() && !headers.contains_key(http::header::AUTHORIZATION) {
+            let decoded = |text: &str| crate::sql::decode(text);
+            let (user, password) =
+                (decoded(plan.url.username()), decoded(plan.url.password().unwrap_or_default()));
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+            self.redactor.learn(&pair);
+            if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {pair}")) {
+                value.set_sensitive(true);
+                headers.insert(http::header::AUTHORIZATION, value);
+            }
+        }
+        Ok(super::git::Web::new(self.client.clone(), headers, plan.url.origin(), self.idle, plan.most))
+    }
+
     /// Read at each attempt, because secrets rotate. They go into no message.
     fn headers(&self, plan: &Plan) -> Result<HeaderMap, Failure> {
         let mut headers = HeaderMap::new();
@@ -204,21 +226,9 @@ impl Transfer {
     }
 }
 
-/// Where a redirect leads; never from an encrypted connection to one that is not, unless the content is pinned.
+/// Where a redirect leads. The user and password of the first URL are for its host alone.
 fn next(plan: &Plan, from: &url::Url, headers: &HeaderMap) -> Result<url::Url, Failure> {
-    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    let location = location.ok_or_else(|| Failure::Final("a redirect that leads nowhere".to_owned()))?;
-    let mut to = from.join(location).map_err(|_| Failure::Final("a redirect to no URL".to_owned()))?;
-    if !matches!(to.scheme(), "http" | "https") {
-        return Err(Failure::Final(format!("a redirect to {}:, which is not followed", to.scheme())));
-    }
-    if from.scheme() == "https" && to.scheme() == "http" && plan.sha256.is_none() {
-        return Err(Failure::Final(
-            "a redirect from https to http is not followed; pin the content with --sha256, or use a server that stays with https"
-                .to_owned(),
-        ));
-    }
-    // The user and password of the first URL are for its host alone.
+    let mut to = location(from, headers, plan.sha256.is_some())?;
     if to.origin() == plan.url.origin() && to.username().is_empty() {
         let _ = to.set_username(plan.url.username());
         let _ = to.set_password(plan.url.password());
@@ -226,7 +236,24 @@ fn next(plan: &Plan, from: &url::Url, headers: &HeaderMap) -> Result<url::Url, F
     Ok(to)
 }
 
-fn refusal(status: StatusCode, headers: &HeaderMap) -> Failure {
+/// Never from an encrypted connection to one that is not, unless the content is pinned.
+pub(super) fn location(from: &url::Url, headers: &HeaderMap, pinned: bool) -> Result<url::Url, Failure> {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.ok_or_else(|| Failure::Final("a redirect that leads nowhere".to_owned()))?;
+    let to = from.join(location).map_err(|_| Failure::Final("a redirect to no URL".to_owned()))?;
+    if !matches!(to.scheme(), "http" | "https") {
+        return Err(Failure::Final(format!("a redirect to {}:, which is not followed", to.scheme())));
+    }
+    if from.scheme() == "https" && to.scheme() == "http" && !pinned {
+        return Err(Failure::Final(
+            "a redirect from https to http is not followed; pin the content with --sha256, or use a server that stays with https"
+                .to_owned(),
+        ));
+    }
+    Ok(to)
+}
+
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Failure {
     let text = status.to_string();
     // 408, 425 and 429 ask for patience; other 4xx will stay.
     if status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429) {
