@@ -403,7 +403,13 @@ async fn mysql(
     let login = starttls::mysql::read(app).await.map_err(refuse)?;
     let (ask, login) = starttls::mysql::request(login).map_err(refuse)?;
     starttls::mysql::write(&mut plain, &ask).await.map_err(refuse)?;
-    let mut far = connect::tls(shared, tls, peer, Want::Http1, plain).await?;
+    let mut far = match connect::tls(shared, tls, peer, Want::Http1, plain).await {
+        Ok(far) => far,
+        Err(error) => {
+            let _ = starttls::mysql::write(app, &starttls::mysql::error(&error.detail)).await;
+            return Err(error);
+        }
+    };
     starttls::mysql::write(&mut far, &login).await.map_err(refuse)?;
     starttls::mysql::log_in(app, &mut far).await.map_err(refuse)?;
     Ok(Stream::Tls(Box::new(far)))

@@ -165,3 +165,28 @@ async fn welcome(worker: Rc<Worker>, client: Rc<Client>, stream: Plain) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one<A, F: Future>(_: fn(A, Rc<Client>, Plain) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn request<A, B, F: Future>(_: fn(Rc<Worker>, A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What every open connection and every request under way keeps, whatever it is doing: state that is rarely needed belongs in
+    /// a box of its own.
+    #[test]
+    fn a_connection_takes_little_room() {
+        let (connection, request) = (one(welcome), request(crate::forward::handle));
+        println!("connection {connection} bytes, request {request} bytes");
+        assert!(
+            connection <= 6 << 10 && request <= 6 << 10,
+            "connection {connection}, request {request} bytes"
+        );
+    }
+}

@@ -119,6 +119,15 @@ pub fn request(mut login: Packet) -> io::Result<(Packet, Packet)> {
     Ok((ask, login))
 }
 
+/// What the app is told when the way to the server broke in the middle of its login (`CR_SSL_CONNECTION_ERROR`).
+pub fn error(why: &str) -> Packet {
+    let mut body = vec![0xff];
+    body.extend(2026u16.to_le_bytes());
+    body.extend_from_slice(b"#08S01ambassador-proxy: ");
+    body.extend_from_slice(&why.as_bytes()[..why.len().min(400)]);
+    Packet { number: 2, body }
+}
+
 /// Carries the rest of the login, with the sequence numbers each side expects, until the server says yes or no.
 ///
 /// # Errors

@@ -1,11 +1,9 @@
 //! Discovery: names that change, fail, come late.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{Proxy, start_with};
+use crate::common::{Proxy, start_with};
 use testkit::fake::{DnsAnswer, FakeDns, FakeHttp};
 use testkit::{PodDir, eventually, http};
 

@@ -1,10 +1,9 @@
 //! Which endpoint gets a request: hashing, health checks, breakers.
 
-mod common;
-
+use crate::common;
 use std::collections::BTreeSet;
 
-use common::start_config;
+use crate::common::start_config;
 use testkit::fake::{Answer, FakeHttp, Reply};
 use testkit::http::{self, Request};
 use testkit::{PodDir, eventually};

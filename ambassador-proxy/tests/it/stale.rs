@@ -1,10 +1,9 @@
 //! The race every pool has: the upstream closes a kept connection while a request is on its way to it.
 
-mod common;
-
+use crate::common;
 use std::time::Duration;
 
-use common::start;
+use crate::common::start;
 use testkit::fake::{Answer, FakeHttp};
 use testkit::http::{Connection, Request};
 

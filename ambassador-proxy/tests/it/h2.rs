@@ -1,11 +1,9 @@
 //! HTTP/2: h2c from the app, h2 to upstreams, gRPC with its trailers.
 
-mod common;
-
 use std::net::SocketAddr;
 
+use crate::common::{nowhere, start, start_config};
 use bytes::Bytes;
-use common::{nowhere, start, start_config};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Request, Response};

@@ -1,11 +1,10 @@
 //! TLS towards upstreams, its files and credentials while they change, and a database that demands TLS.
 
-mod common;
-
+use crate::common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use common::start_config;
+use crate::common::start_config;
 use testkit::fake::{FakeHttp, FakeTcp, TcpAnswer};
 use testkit::http::{self, Connection, Request};
 use testkit::{PodDir, TestCa, TlsShim, eventually};

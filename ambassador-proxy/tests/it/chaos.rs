@@ -1,13 +1,11 @@
 //! A bad upstream under load, while configurations change: nothing is executed twice that must not be, what can be saved is saved,
 //! and nothing leaks.
 
-mod common;
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::start_config;
+use crate::common::start_config;
 use testkit::fake::{Answer, FakeHttp, Reply};
 use testkit::http::{self, Connection, Request};
 use testkit::{PodDir, eventually};

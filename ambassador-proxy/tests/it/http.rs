@@ -1,10 +1,9 @@
 //! Requests and answers through the proxy.
 
-mod common;
-
+use crate::common;
 use std::time::Duration;
 
-use common::{nowhere, start};
+use crate::common::{nowhere, start};
 use testkit::fake::{Answer, FakeHttp, Reply};
 use testkit::http::{self, Connection, Request};
 use testkit::{PodDir, eventually};

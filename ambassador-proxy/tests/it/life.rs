@@ -1,10 +1,8 @@
 //! Life in a pod: start, reload, drain, kill, and the subcommands around it.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Proxy, command, nowhere, start, start_config};
+use crate::common::{Proxy, command, nowhere, start, start_config};
 use testkit::fake::{Answer, FakeHttp, FakeTcp, TcpAnswer};
 use testkit::http::{self, Connection, Request};
 use testkit::{PodDir, eventually};

@@ -1,12 +1,10 @@
 //! TCP listeners.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use common::{nowhere, start, start_config};
+use crate::common::{nowhere, start, start_config};
 use testkit::fake::{FakeTcp, TcpAnswer};
 use testkit::http::Connection;
 use testkit::{PodDir, Shim, eventually};

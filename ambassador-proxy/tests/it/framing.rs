@@ -3,16 +3,15 @@
 //! Each goes to the proxy with a probe pipelined behind it. The upstream records raw bytes; whatever arrived there is
 //! judged strictly: every request well framed, none that the client did not send as one.
 
-mod common;
-#[path = "framing/table.rs"]
 mod table;
 
+use crate::common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::start;
+use crate::common::start;
 use table::{BAD, ODD};
 
 /// What came on one connection.
