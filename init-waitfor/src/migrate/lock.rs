@@ -2,6 +2,8 @@
 //! never waited for: a session that waits in a blocking `pg_advisory_lock` holds a snapshot, which `CREATE INDEX
 //! CONCURRENTLY` of the lock's holder waits for, and neither gets on.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio::time::Instant;
 
@@ -66,7 +68,11 @@ pub(super) async fn try_take(session: &mut Session, key: &Key, until: Instant) -
     let sql = match session {
         Session::Postgres(_) => format!("SELECT pg_try_advisory_lock({})::int", key.number),
         // Not negative: MariaDB answers NULL to that, at once. Not longer than an attempt.
-        Session::MySql(_) => format!("SELECT GET_LOCK({}, 0)", literal(Engine::MySql, &key.name)),
+        Session::MySql(_) => {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = u8::from(left > Duration::from_secs(2));
+            format!("SELECT GET_LOCK({}, {wait})", literal(Engine::MySql, &key.name))
+        }
         Session::Sqlite(session) => {
             session.held = FileLock::try_take(&FileLock::path(session.path(), &key.given))?;
             return Ok(session.held.is_some());
@@ -75,6 +81,7 @@ pub(super) async fn try_take(session: &mut Session, key: &Key, until: Instant) -
     match session.value(&sql, until).await?.as_deref() {
         Some("1") => Ok(true),
         Some("0") => Ok(false),
+        // NULL of GET_LOCK: killed, out of memory, a timeout that it does not understand. Not ours, in any case.
         _ => Err(Trouble::unknown("lock", "the server could not try the lock")),
     }
 }

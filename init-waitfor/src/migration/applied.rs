@@ -5,11 +5,8 @@ use tokio::time::Instant;
 use super::detect::Place;
 use super::liquibase;
 use super::tool::{Order, Tool};
-use crate::sql::{Dsn, Engine, Row, Session};
+use crate::sql::{Dsn, Engine, MOST_ROWS, Row, Session};
 use crate::wire::Trouble;
-
-/// A database may hold many thousands of migrations; more than this is not a history.
-const MOST_ROWS: usize = 100_000;
 
 /// What a history table says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -133,7 +133,9 @@ fn all(order: Order, applied: &Applied, listed: &Listed) -> Standing {
             match latest(order, &listed.versions, version) {
                 // Two branches of an app have the same number: `0003_a` is unknown beside our `0003_b`.
                 Some(newest) if order == Order::PerApp => {
-                    !known(version) && counter(version) >= counter(&newest)
+                    // What a squash has replaced stays in the table when the old files are gone.
+                    let least = counter(&newest).map(|n| n + u64::from(newest.contains("_squashed_")));
+                    !known(version) && counter(version) >= least
                 }
                 Some(newest) => cmp(order, version, &newest).is_gt(),
                 // Another app's (Django's own are not in the project), or an empty directory.
@@ -158,9 +160,10 @@ fn same(order: Order, known: &str, version: &str) -> bool {
     }
 }
 
-/// The number that Django's names begin with: `shop.0003_more`.
+/// The number that Django's names begin with: `shop.0003_more`; for `0001_squashed_0003_more` the last one of what it replaces.
 fn counter(version: &str) -> Option<u64> {
     let (_, name) = version.split_once('.')?;
+    let name = name.rsplit_once("_squashed_").map_or(name, |(_, last)| last);
     let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
     name[..digits].parse().ok()
 }
@@ -276,7 +279,12 @@ mod tests {
         );
         assert_eq!(kind(&compare(Tool::Django, &have, &Wanted::All(want.clone()))), "current");
         want.replaces.insert("shop.0001_squashed_0002_more".into(), vec!["shop.0003_x".into()]);
-        assert_eq!(kind(&compare(Tool::Django, &have, &Wanted::All(want))), "behind");
+        assert_eq!(kind(&compare(Tool::Django, &have, &Wanted::All(want.clone()))), "behind");
+        // The old files and the list of what it replaces are gone, the rows are not.
+        want.replaces.clear();
+        let have = applied(&["shop.0001_initial", "shop.0002_more", "shop.0001_squashed_0002_more"]);
+        assert_eq!(kind(&compare(Tool::Django, &have, &Wanted::All(want))), "current");
+        let have = applied(&["auth.0001_initial", "shop.0001_initial", "shop.0002_more"]);
         assert_eq!(
             kind(&compare(Tool::Django, &have, &Wanted::All(listed(&["shop.0001_initial"])))),
             "ahead"

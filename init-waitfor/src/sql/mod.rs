@@ -22,6 +22,9 @@ use crate::wire::{Reach, Trouble};
 /// One row; `None` is NULL.
 pub type Row = Vec<Option<String>>;
 
+/// More rows than any history has. What comes after them is read and dropped, so that a careless `query=` does not fill the memory.
+pub(crate) const MOST_ROWS: usize = 100_000;
+
 /// A session with one of the databases.
 #[derive(Debug)]
 pub enum Session {

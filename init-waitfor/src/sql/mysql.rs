@@ -5,7 +5,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::mysql_auth::{self, Step};
-use super::{Dsn, Row, TlsMode};
+use super::{Dsn, MOST_ROWS, Row, TlsMode};
 use crate::wire::{Reach, Trouble, Wire};
 
 const LONG_PASSWORD: u32 = 1;
@@ -164,7 +164,10 @@ impl MySql {
             if packet.first() == Some(&0xff) {
                 return Err(server_error(&packet));
             }
-            rows.push(read_row(packet).ok_or_else(|| Trouble::unknown("reply", "a row is cut short"))?);
+            let row = read_row(packet).ok_or_else(|| Trouble::unknown("reply", "a row is cut short"))?;
+            if rows.len() < MOST_ROWS {
+                rows.push(row);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use postgres_protocol::message::backend::{ErrorResponseBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::time::Instant;
 
-use super::{Dsn, Row, TlsMode};
+use super::{Dsn, MOST_ROWS, Row, TlsMode};
 use crate::wire::{Reach, Trouble, Wire};
 
 /// A logged-in session.
@@ -159,7 +159,9 @@ impl Postgres {
                                 .map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
                         );
                     }
-                    rows.push(row);
+                    if rows.len() < MOST_ROWS {
+                        rows.push(row);
+                    }
                 }
                 Message::ErrorResponse(body) => failed = Some(server_error(&body)),
                 Message::ReadyForQuery(_) => return failed.map_or(Ok(rows), Err),

@@ -13,7 +13,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, ffi};
 use tokio::time::Instant;
 
-use super::Row;
+use super::{MOST_ROWS, Row};
 use crate::migrate::FileLock;
 use crate::wire::Trouble;
 
@@ -118,7 +118,9 @@ fn ask(path: &Path, sql: &str, at_rest: bool, interrupt: &Interrupt) -> Result<V
     let columns = statement.column_count();
     let mut found = statement.query([]).map_err(trouble)?;
     let mut rows = Vec::new();
-    while let Some(row) = found.next().map_err(trouble)? {
+    while rows.len() < MOST_ROWS
+        && let Some(row) = found.next().map_err(trouble)?
+    {
         let values = (0..columns).map(|at| row.get_ref(at).map(text));
         rows.push(values.collect::<Result<Row, _>>().map_err(trouble)?);
     }

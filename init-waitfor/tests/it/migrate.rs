@@ -294,6 +294,32 @@ fn the_gates_codes_before_and_after_the_command() {
     migrate(&url, &["--at", "10", "--", "sh", "-c", &dirty]).run().expect_code(80);
 }
 
+/// `GET_LOCK` that was killed gives NULL or an error: neither is a lock. (sqlx on MariaDB takes the NULL of a negative timeout for one.)
+#[test]
+fn a_lock_that_could_not_be_tried_is_not_held() {
+    let Some(server) = MariaDb::shared() else { return };
+    let url = server.database("r_null");
+    let holder = migrate(&url, &["--", "sh", "-c", "echo up; sleep 600"]).spawn();
+    holder.wait_line(Stream::Stdout, "up", |line| line == "up");
+    let waiting = migrate(&url, &["--max-interval", "200ms", "--", "echo", "second"]).spawn();
+    waiting.wait_log("it waits", |line| line["message"] == "another replica holds the lock");
+    let asking =
+        "SELECT id FROM information_schema.processlist WHERE db = 'r_null' AND info LIKE 'SELECT GET_LOCK%'";
+    let mut killed = 0;
+    eventually("three questions are killed", || {
+        let id = server.sql("", asking);
+        if let Some(id) = id.lines().next()
+            && server.try_sql("", &format!("KILL QUERY {id}")).is_ok()
+        {
+            killed += 1;
+        }
+        (killed >= 3).then_some(())
+    });
+    assert!(waiting.lines(Stream::Stdout).is_empty());
+    holder.sigkill();
+    waiting.wait_exit().expect_code(0).expect_stdout("second");
+}
+
 /// prisma/web#1596, prisma/orm#27636, #8038; rails/rails#31190, #32622: advisory locks through PgBouncer hold nothing, or leak.
 #[test]
 fn a_transaction_pooler_is_refused_with_87() {

@@ -1,5 +1,7 @@
 //! What only `--full` does, because it is slow.
 
+use std::path::Path;
+
 use anyhow::Context;
 
 use super::{Done, setup};
@@ -40,6 +42,9 @@ pub(crate) fn features() -> anyhow::Result<Done> {
     let args =
         ["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"];
     sh::run(sh::cargo(&args))?;
+    // A real `git http-backend` against the form of init-waitfor that is in no default build.
+    let args = ["test", "--locked", "--package", "init-waitfor", "--features", "git", "--test", "fetch"];
+    sh::run(sh::cargo(&args))?;
     Ok(Done::Passed("every cargo feature".to_owned()))
 }
 
@@ -61,6 +66,58 @@ pub(crate) fn fuzz() -> anyhow::Result<Done> {
     command.env("PROPTEST_CASES", CASES);
     sh::run(command)?;
     Ok(Done::Passed(format!("{CASES} cases for each property that does not set its own number")))
+}
+
+/// Migration tools that come as source only: (crate and version, features). Debian's SQLite serves diesel and refinery; sqlx's binding to it would
+/// need libclang.
+const TOOLS: [(&str, &str); 3] = [
+    ("sqlx-cli@0.9.0", "rustls,postgres,mysql,sqlite"),
+    ("diesel_cli@2.3.14", "postgres,mysql,sqlite"),
+    ("refinery_cli@0.10.0", "postgresql,mysql,sqlite"),
+];
+/// What they are linked with, and a program or file of it.
+const HEADERS: [(&str, &str); 3] = [
+    ("/usr/bin/pg_config", "libpq-dev"),
+    ("/usr/bin/mysql_config", "libmariadb-dev-compat"),
+    ("/usr/include/sqlite3.h", "libsqlite3-dev"),
+];
+
+/// Builds the tools (once) and lets them make their tables. About ten minutes on two busy cores, five per tool at most.
+pub(crate) fn migration_tools() -> anyhow::Result<Done> {
+    let missing: Vec<&str> =
+        HEADERS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
+    for note in setup::install(&missing) {
+        eprintln!("  {note}");
+    }
+    let (root, build) = (sh::target_dir().join("xtask/tools"), sh::target_dir().join("xtask/tools-build"));
+    for (tool, features) in TOOLS {
+        let mut cargo = sh::cargo(&[
+            "install",
+            "--locked",
+            "--debug",
+            tool,
+            "--no-default-features",
+            "--features",
+            features,
+        ]);
+        cargo.arg("--root").arg(&root).arg("--target-dir").arg(&build);
+        // Ours leave out what these need.
+        cargo.env("LIBSQLITE3_FLAGS", "");
+        sh::run(cargo)?;
+    }
+    let args = [
+        "test",
+        "--locked",
+        "--package",
+        "init-waitfor",
+        "--test",
+        "it",
+        "--",
+        "--ignored",
+        "the_tools_themselves",
+    ];
+    sh::run(sh::cargo(&args))?;
+    Ok(Done::Passed(TOOLS.map(|(tool, _)| tool).join(", ")))
 }
 
 /// Rotations, rates and backlogs in every combination against the shipper: each cell exact.

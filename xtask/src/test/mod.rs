@@ -55,9 +55,10 @@ const STEPS: [(&str, Step); 14] = [
     ("compose", examples::compose),
 ];
 
-const FULL: [(&str, Step); 7] = [
+const FULL: [(&str, Step); 8] = [
     ("features", full::features),
     ("fuzz", full::fuzz),
+    ("migration-tools", full::migration_tools),
     ("probes", full::probes),
     ("checkov", full::checkov),
     ("zizmor", full::zizmor),

@@ -95,15 +95,20 @@ fn packages() -> Vec<String> {
     if !sh::succeeds("ruby", &["-e", RUBY.0]) {
         missing.extend(RUBY.1);
     }
+    install(&missing)
+}
+
+/// Debian packages; says what it did, or what it may not do.
+pub(crate) fn install(missing: &[&str]) -> Vec<String> {
     if missing.is_empty() {
         return Vec::new();
     }
     if !is_root() || !has_apt() {
         return vec![format!("missing, and not mine to install: {}", missing.join(" "))];
     }
-    let mut install = sh::command("apt-get", &["install", "--yes", "--no-install-recommends"]);
-    install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive");
-    let outcome = sh::output(sh::command("apt-get", &["update"])).and_then(|_| sh::output(install));
+    let mut command = sh::command("apt-get", &["install", "--yes", "--no-install-recommends"]);
+    command.args(missing).env("DEBIAN_FRONTEND", "noninteractive");
+    let outcome = sh::output(sh::command("apt-get", &["update"])).and_then(|_| sh::output(command));
     vec![match outcome {
         Ok(_) => format!("installed {}", missing.join(" ")),
         Err(error) => format!("could not install {}: {error:#}", missing.join(" ")),
