@@ -122,6 +122,13 @@ fn map_as<'a, 'm>(
             }
             Some(Meaning::Error) => error(value, record),
             Some(Meaning::Origin) => caller(value, record),
+            // Servers write what is not there as an empty text or a dash.
+            Some(Meaning::Is(_))
+                if hints.kind != Kind::Plain
+                    && matches!(value, Token::Text(text) if matches!(text.bytes(), b"" | b"-")) =>
+            {
+                true
+            }
             Some(Meaning::Is(field)) if !record.has(field) => scalar(value).is_some_and(|value| {
                 record.set(field, value);
                 true
@@ -144,6 +151,7 @@ fn map_as<'a, 'm>(
             if key == b"fields" && record.message.is_none() && tracing_fields(value, record) {
                 continue;
             }
+            dialect_servers::exchange(key, value, record);
             record.push(member.key, self::value(value));
         }
     }
@@ -182,6 +190,7 @@ fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
         b"message" | b"msg" | b"MESSAGE" | b"@m" | b"Message" => Message,
         b"event" if matches!(value, Token::Text(_)) => Message,
         b"@mt" | b"RenderedMessage" | b"MessageTemplate" if matches!(value, Token::Text(_)) => Message,
+        b"logEvent" => dialect_servers::LOG_EVENT,
         b"err" | b"error" | b"exception" | b"thrown" => Error,
         b"error.message" => Is(Field::ErrorMessage),
         b"error.type" => Is(Field::ErrorType),

@@ -47,7 +47,7 @@ pub(super) fn meaning(kind: Kind, key: &[u8], value: &Token<'_>) -> Option<Meani
             b"remote_addr" | b"client_ip" | b"clientip" | b"client" | b"remote_host" | b"c_ip"
             | b"source.address",
         ) => Client,
-        (Kind::Access, b"host") => return None,
+        (Kind::Access, b"host") if matches!(value, Token::Text(text) if super::is_ip(text.bytes())) => Client,
         (Kind::Access, b"status" | b"response" | b"status_code" | b"http_status") => Number(Field::Status),
         (Kind::Access, b"size" | b"bytes" | b"body_bytes_sent" | b"bytes_sent") => {
             Number(Field::ResponseBytes)
@@ -348,6 +348,67 @@ fn attribute<'a>(key: Str<'a>, value: Value<'a>, record: &mut Record<'a>) {
         record.set(field, value);
     }
 }
+
+/// `req` and `res` as pino-http, bunyan, restify and hapi write them; the objects themselves stay as they are.
+pub(super) fn exchange<'a>(key: &[u8], token: &Token<'a>, record: &mut Record<'a>) {
+    let Token::Object { raw, .. } = token else { return };
+    match key {
+        b"req" | b"request" => {
+            let _ = object(raw, |m| match (m.key.bytes(), m.value) {
+                (b"headers", Token::Object { raw, .. }) => {
+                    let _ = object(raw, |m| match m.key.bytes() {
+                        b"user-agent" => absent(Field::UserAgent, &m.value, record),
+                        b"referer" => absent(Field::Referrer, &m.value, record),
+                        b"host" => absent(Field::ServerAddress, &m.value, record),
+                        _ => {}
+                    });
+                }
+                (b"method", value) => absent(Field::Method, &value, record),
+                (b"url", value) => absent(Field::Url, &value, record),
+                (b"id", value @ Token::Text(_)) => absent(Field::RequestId, &value, record),
+                (b"remotePort", value) => absent(Field::ClientPort, &value, record),
+                (b"remoteAddress", Token::Text(text))
+                    if text.is_plain() && !record.has(Field::ClientAddress) =>
+                {
+                    super::nginx::client(text.bytes(), record);
+                }
+                _ => {}
+            });
+        }
+        b"res" | b"response" => {
+            let _ = object(raw, |m| match m.key.bytes() {
+                b"statusCode" => absent(Field::Status, &m.value, record),
+                b"contentLength" => absent(Field::ResponseBytes, &m.value, record),
+                _ => {}
+            });
+        }
+        _ => {}
+    }
+}
+
+/// Sets a field to a text or a number, where nothing else has.
+fn absent<'a>(field: Field, token: &Token<'a>, record: &mut Record<'a>) {
+    if !record.has(field) && matches!(token, Token::Text(_) | Token::Number(_)) {
+        record.set(field, dialect::value(token));
+    }
+}
+
+/// logstash's `logEvent`: the message, and what belongs to it.
+fn log_event<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
+    let Token::Object { raw, .. } = token else { return false };
+    let mut found = false;
+    let _ = object(raw, |m| found |= m.key.bytes() == b"message");
+    if found && record.message.is_none() {
+        let _ = object(raw, |m| match m.key.bytes() {
+            b"message" => record.message = Some(dialect::value(&m.value)),
+            _ => record.push(m.key, dialect::value(&m.value)),
+        });
+        return true;
+    }
+    false
+}
+
+pub(super) const LOG_EVENT: Meaning = Meaning::Custom(log_event);
 
 /// Reads what a meaning of an access log stands for; false when it could not.
 pub(super) fn apply<'a>(meaning: Meaning, token: &Token<'a>, record: &mut Record<'a>) -> bool {

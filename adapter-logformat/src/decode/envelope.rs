@@ -7,7 +7,7 @@ use super::{Context, Decoded, Format, cri, detect, dialect, json, refuse};
 use crate::{
     json::{Member, Token, object},
     record::{Record, Value},
-    text::Str,
+    text::{Str, strip_ansi},
 };
 
 /// What a line turned out to be wrapped in.
@@ -75,6 +75,7 @@ pub fn unwrap(line: &[u8], to: &mut Vec<u8>) -> Option<Wrapped> {
         to.clear();
         docker.log.resolve(to);
         strip_newline(to);
+        printable(to);
         return Some(Wrapped::Docker);
     }
     let third = *line.get(2)?;
@@ -103,7 +104,29 @@ pub fn unwrap(line: &[u8], to: &mut Vec<u8>) -> Option<Wrapped> {
         _ => return None,
     }
     strip_newline(to);
+    printable(to);
     Some(Wrapped::Journald)
+}
+
+/// The line outside is UTF-8, and so has to be the one inside: bytes that are not show as `\xHH`. The raw line has them as they were.
+/// Colours go, as they do from any line.
+fn printable(text: &mut Vec<u8>) {
+    if memchr::memchr(0x1b, text).is_some() {
+        let mut plain = Vec::with_capacity(text.len());
+        strip_ansi(text, &mut plain);
+        *text = plain;
+    }
+    if simdutf8::basic::from_utf8(text).is_ok() {
+        return;
+    }
+    let mut shown = Vec::with_capacity(text.len() + 16);
+    for chunk in text.utf8_chunks() {
+        shown.extend_from_slice(chunk.valid().as_bytes());
+        for byte in chunk.invalid() {
+            shown.extend_from_slice(format!("\\x{byte:02X}").as_bytes());
+        }
+    }
+    *text = shown;
 }
 
 fn strip_newline(text: &mut Vec<u8>) {

@@ -76,11 +76,13 @@ fn time(line: &[u8], cx: &mut Context) -> Option<(Time, usize)> {
 pub fn slow<'a>(text: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
     let mut at = 0;
     let mut seen = false;
+    // A time that names its zone; `SET timestamp` knows better than one that does not.
+    let mut zoned = false;
     while let Some(rest) = text.get(at..).filter(|r| !r.is_empty()) {
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
         let Some(comment) = line.strip_prefix(b"# ") else {
-            if line != b"#" && !statement_head(line, record) {
+            if line != b"#" && !statement_head(line, zoned, record) {
                 break;
             }
             at += end + 1;
@@ -92,6 +94,7 @@ pub fn slow<'a>(text: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> De
                 Some((time, _)) => record.time = Some(time),
                 None => record.note("time"),
             }
+            zoned = stamp.get(10) == Some(&b'T');
         } else if let Some(user) = comment.strip_prefix(b"User@Host: ") {
             user_host(user, record);
         } else {
@@ -117,7 +120,7 @@ pub fn slow<'a>(text: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> De
 }
 
 /// `use shop;` and `SET timestamp=…;` stand before the statement; the latter is the time where no other is.
-fn statement_head<'a>(line: &'a [u8], record: &mut Record<'a>) -> bool {
+fn statement_head<'a>(line: &'a [u8], zoned: bool, record: &mut Record<'a>) -> bool {
     let lower = line.get(..4).map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
     if lower == b"use " && line.ends_with(b";") {
         let name = line[4..line.len() - 1].trim_ascii();
@@ -130,7 +133,7 @@ fn statement_head<'a>(line: &'a [u8], record: &mut Record<'a>) -> bool {
     };
     match crate::time::epoch(stamp) {
         Some(time) => {
-            record.time = record.time.or(Some(time));
+            record.time = record.time.filter(|_| zoned).or(Some(time));
             true
         }
         None => false,
@@ -211,6 +214,9 @@ fn pair<'a>(key: &'a [u8], value: &'a [u8], record: &mut Record<'a>) {
         b"Tmp_table_on_disk" => b"tmp_table_on_disk",
         b"Filesort" => b"filesort",
         b"Filesort_on_disk" => b"filesort_on_disk",
+        b"Tmp_tables" => b"tmp_tables",
+        b"Tmp_disk_tables" => b"tmp_disk_tables",
+        b"Tmp_table_sizes" => b"tmp_table_sizes",
         b"Merge_passes" => b"merge_passes",
         b"Log_slow_rate_type" => b"log_slow_rate_type",
         b"Log_slow_rate_limit" => b"log_slow_rate_limit",

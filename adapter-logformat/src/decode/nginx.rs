@@ -113,7 +113,10 @@ fn addresses<'a>(head: &'a [u8], record: &mut Record<'a>) -> Decoded {
         if let Some(port) = port {
             record.set(Field::ServerPort, Value::Int(port));
         }
-        let rest = &list[first_end + 1..];
+        let mut rest = &list[first_end + 1..];
+        if let Some(inner) = rest.strip_prefix(b"\"") {
+            rest = &inner[..memchr::memchr(b'"', inner).unwrap_or(inner.len())];
+        }
         let end = rest.iter().position(|&b| b == b' ' || b == b',').unwrap_or(rest.len());
         client = &rest[..end];
         list = rest;

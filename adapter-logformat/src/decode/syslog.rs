@@ -153,6 +153,17 @@ fn sd_value(value: &[u8]) -> Str<'_> {
     if escaped { Str::Escaped(value) } else { Str::Raw(value) }
 }
 
+/// `Google Chrome[85294]: …`: a program's name with blanks, told by the process id behind it.
+fn with_blanks(rest: &[u8]) -> Option<usize> {
+    let open = memchr::memchr(b'[', &rest[..rest.len().min(64)])?;
+    let close = open + memchr::memchr(b']', &rest[open..rest.len().min(open + 12)])?;
+    let name = rest[..open]
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'.' | b'_' | b'-' | b'/'));
+    (name && open > 0 && number(&rest[open + 1..close]).is_some() && rest.get(close + 1) == Some(&b':'))
+        .then_some(open)
+}
+
 fn rfc3164<'a>(mut cursor: Cursor<'a>, cx: &mut Context, record: &mut Record<'a>, marked: bool) -> Decoded {
     let start = cursor.at;
     let Some((time, used)) = cx.clock.prefix(cursor.rest()).filter(|(_, used)| *used >= 15) else {
@@ -176,6 +187,7 @@ fn rfc3164<'a>(mut cursor: Cursor<'a>, cx: &mut Context, record: &mut Record<'a>
     let tag_at = cursor.at;
     let rest = cursor.rest();
     let end = rest.iter().position(|b| matches!(b, b':' | b'[' | b' ')).unwrap_or(rest.len());
+    let end = with_blanks(rest).unwrap_or(end);
     let (tag, mut after) = (&rest[..end], end);
     let mut pid = None;
     if rest.get(end) == Some(&b'[') {

@@ -12,6 +12,12 @@ use crate::{
 /// CloudFront's columns where the header has been cut off.
 const CLOUDFRONT: &str = "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end";
 
+/// HTTP.sys' error log.
+const HTTP_SYS: &str =
+    "date time c-ip c-port s-ip s-port cs-version cs-method cs-uri sc-status s-siteid s-reason s-queuename";
+/// IIS 8 and later.
+const IIS: &str = "date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer) sc-status sc-substatus sc-win32-status time-taken";
+
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
     if directive(line, cx, record) {
         return Ok(());
@@ -53,7 +59,13 @@ fn columns<'a>(
     record: &mut Record<'a>,
 ) -> Decoded {
     if cx.header.columns().is_empty() {
-        return refuse(0, "no #Fields line has named the columns yet");
+        // Cut off by a rotation: the columns that Windows has by default are told by their number.
+        let known = match line.split(|b| *b == separator).count() {
+            13 => HTTP_SYS,
+            15 => IIS,
+            _ => return refuse(0, "no #Fields line has named the columns yet"),
+        };
+        cx.header.set(known.as_bytes(), b' ');
     }
     let separator = if memchr::memchr(b'\t', line).is_some() { b'\t' } else { separator };
     let (mut date, mut clock) = (&b""[..], &b""[..]);
