@@ -54,6 +54,7 @@ lives! {
     pre_1_29: ship::ordinary;
     adapter_nginx: adapter::nginx;
     adapter_legacy: adapter::legacy;
+    adapter_metrics: adapter::metrics;
     ambassador_http: ambassador::routes;
     ambassador_postgres_tls: ambassador::postgres_tls;
     ambassador_token: ambassador::token;

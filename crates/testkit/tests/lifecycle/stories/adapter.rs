@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{field, get, records};
+use super::{field, get, local, records};
 use crate::kubelet::Kubelet;
 use crate::world::World;
 
@@ -52,6 +52,33 @@ pub(crate) fn nginx() {
     }
     let last = records.iter().filter(|record| field(record, "message").ends_with("exit")).count();
     assert!(last > 0, "nginx' last word is among the records");
+}
+
+pub(crate) fn metrics() {
+    let world = World::new();
+    let mut pod = Kubelet::new("adapter-metrics.yaml", &world);
+    pod.start();
+    pod.assert_start_order();
+    let counted = |labels: &[(&str, &str)]| {
+        testkit::metrics::metrics(local(9103)).sum_of("adapter_logformat_log_requests_total", labels)
+    };
+    pod.until("visits are counted", |_| {
+        get(8080, "/");
+        (counted(&[("method", "GET"), ("class", "2xx")]) > 20.0).then_some(())
+    });
+    get(8080, "/missing");
+    pod.until("so is what fails", |_| (counted(&[("class", "4xx")]) == 1.0).then_some(()));
+    let sizes = testkit::metrics::metrics(local(9103)).sum("adapter_logformat_log_response_bytes_count");
+    assert!(sizes > 20.0, "{sizes}");
+    pod.crash(ADAPTER);
+    get(8080, "/missing");
+    pod.until("it goes on counting, from 0", |_| (counted(&[("class", "4xx")]) == 1.0).then_some(()));
+    pod.stop();
+    pod.assert_end_order();
+    // The records are those of the log, each line once or, around the kill, twice.
+    let shown: Vec<String> =
+        records(&pod.stdout(ADAPTER)).iter().map(|r| field(r, "message").to_owned()).collect();
+    super::assert_arrived(&pod.volumes.lines("nginx-logs", "access.log"), &shown);
 }
 
 pub(crate) fn legacy() {
