@@ -15,7 +15,7 @@ use crate::config::{Compression, Config, Format, Multiline};
     name = "sidecar-logshipper",
     args_conflicts_with_subcommands = false,
     subcommand_negates_reqs = true,
-    after_help = "Sinks:\n  stdout   file:///path   http(s)://host/path (NDJSON)\n  elasticsearch+http(s)://host:port/[data-stream-or-index]\n  otlp+http(s)://host:4318   loki+http(s)://host:3100   splunk+http(s)://host:8088\n  syslog+tcp://host:601   syslog+udp://host:514   syslog+tls://host:6514   fluent://host:24224[/tag]\n  s3+https://host/bucket/prefix (only in builds with the cargo feature s3)\n\nExit codes: 0 done, or stopped cleanly by SIGTERM; 1 failed, or lines were left when the grace was over;\n2 wrong usage; 78 wrong configuration."
+    after_help = "Sinks:\n  stdout   file:///path   http(s)://host/path (NDJSON)\n  elasticsearch+http(s)://host:port/[data-stream-or-index]\n  otlp+http(s)://host:4318   loki+http(s)://host:3100   splunk+http(s)://host:8088\n  syslog+tcp://host:601   syslog+udp://host:514   syslog+tls://host:6514   fluent://host:24224[/tag]\n  only in builds with the cargo features kafka and s3: kafka://host:9092/topic   s3+https://host/bucket/prefix\n\nExit codes: 0 done, or stopped cleanly by SIGTERM; 1 failed, or lines were left when the grace was over;\n2 wrong usage; 78 wrong configuration."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub struct ReadArgs {
     /// Files that are there at the very first start are read from their end
     #[arg(long)]
     pub from_end: bool,
-    /// Also read .gz and .zst files that a pattern names and that were there before the first start
+    /// Also read .gz files (and .zst in builds with the cargo feature zstd) that a pattern names and that were there before the first start
     #[arg(long)]
     pub packed: bool,
     /// Read all there is, deliver it, and end

@@ -62,7 +62,8 @@ impl Style {
     pub fn of(plan: &SinkPlan) -> Self {
         match (&plan.target, plan.format) {
             (Target::Stdout | Target::File(_), Format::Raw) => Self::Stream,
-            (Target::Stdout | Target::File(_) | Target::Http(_) | Target::S3(_), _) => Self::Lines,
+            (Target::Stdout | Target::File(_) | Target::Http(_), _)
+            | (Target::S3(_) | Target::Kafka(_), _) => Self::Lines,
             (Target::Elasticsearch { .. }, _) => Self::Bulk,
             (Target::Otlp(_), _) if plan.body == Body::Json => Self::OtlpJson,
             (Target::Otlp(_), _) => Self::Otlp,

@@ -145,14 +145,13 @@ fn an_http_sink_may_want_an_array() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());
     pod.append("app.log", "{\"a\":1}\nplain\n");
     let shipper =
-        configured(&pod, json!({"to": sink.url("/in"), "body": "array", "compression": "zstd"}), json!({}));
+        configured(&pod, json!({"to": sink.url("/in"), "body": "array", "compression": "gzip"}), json!({}));
     delivered(&shipper, 2.0);
     stop(&shipper);
     let request = &sink.requests()[0];
     assert_eq!(request.header("content-type"), Some("application/json"));
-    assert_eq!(request.header("content-encoding"), Some("zstd"));
-    let body = zstd::decode_all(&request.body[..]).expect("zstd");
-    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(request.header("content-encoding"), Some("gzip"));
+    let body: Value = serde_json::from_slice(&request.decoded()).expect("JSON");
     assert_eq!((&body[0], &body[1]["message"]), (&json!({"a": 1}), &json!("plain")));
 }
 
@@ -226,6 +225,31 @@ fn a_proxy_is_asked_when_it_is_configured_and_for_what_is_not_here() {
     assert_eq!((proxy.count(), sink.count()), (1, 1), "what is on this machine is asked directly");
 }
 
+#[cfg(feature = "zstd")]
+#[test]
+fn requests_are_compressed_with_zstd() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    pod.append("app.log", common::lines(0, 5000));
+    let args = ["--format", "raw", "--compression", "zstd"];
+    let shipper = pod.shipper("*.log", &sink.url("/")).args(args).spawn();
+    delivered(&shipper, 5000.0);
+    stop(&shipper);
+    let mut text = Vec::new();
+    for request in sink.requests() {
+        assert_eq!(request.header("content-encoding"), Some("zstd"));
+        text.extend(zstd::decode_all(&request.body[..]).expect("zstd"));
+    }
+    assert_eq!(String::from_utf8_lossy(&text), common::lines(0, 5000));
+}
+
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn a_build_without_zstd_says_so() {
+    let run = Pod::new().shipper("*.log", "http://h/").args(["--compression", "zstd", "--check"]).run();
+    run.expect_code(78).expect_stderr("this build has no zstd");
+}
+
+#[cfg(feature = "zstd")]
 #[test]
 fn zst_files_are_read_on_request() {
     let pod = Pod::new();

@@ -17,15 +17,7 @@ const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols -C link-arg=
 /// one used elsewhere may not.
 const FOLD: &str = "-C link-arg=-Wl,--icf=safe";
 /// AES-GCM for AVX-512 alone is 0.7 MB of unrolled assembly in each image; the paths for older processors stay.
-/// Of Zstandard's compressors the fastest is used, and the others are half of its library.
-const C_FLAGS: &str = "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
-    -DZSTD_EXCLUDE_DFAST_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR \
-    -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
+const C_FLAGS: &str = "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX";
 
 /// Name of this machine's architecture in Docker's words, and the Rust target that makes static binaries for it.
 pub(crate) fn arch() -> anyhow::Result<(&'static str, &'static str)> {
@@ -68,7 +60,8 @@ pub(crate) const GIT: (&str, &str) = ("init-waitfor", "git");
 pub(crate) fn build_with_git() -> anyhow::Result<()> {
     let (arch, target) = arch()?;
     let (name, feature) = GIT;
-    let args = ["build", "--release", "--locked", "--target", target, "--package", name, "--features", feature];
+    let args =
+        ["build", "--release", "--locked", "--target", target, "--package", name, "--features", feature];
     let mut cargo = sh::cargo(&args);
     let fold = if arch == "amd64" { FOLD } else { "" };
     cargo.env("RUSTFLAGS", format!("{FLAGS} {fold}").trim());

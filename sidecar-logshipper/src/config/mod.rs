@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use plan::{Plan, SinkPlan};
-pub use target::{Place, Target, Transport};
+pub use target::{Place, Sasl, Target, Topic, Transport};
 
 /// The configuration file, and after the flags are laid over it, the effective configuration.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -37,7 +37,7 @@ pub struct Config {
     pub dead_letter: Option<PathBuf>,
     /// Files that are there at the very first start are read from their end.
     pub from_end: bool,
-    /// Also read `.gz` and `.zst` files that a pattern names and that were there before the first start. What rotation compresses
+    /// Also read `.gz` files (and `.zst` with the cargo feature) that a pattern names and that were there before the first start. What rotation compresses
     /// later is recognized, and read where it was not read before.
     pub packed: bool,
     /// Read all there is, deliver it, and end.
@@ -233,7 +233,7 @@ pub enum Multiline {
 pub enum Compression {
     None,
     Gzip,
-    /// Where the sink takes it: faster and smaller
+    /// Where the sink takes it, faster and smaller; only in builds with the cargo feature zstd
     Zstd,
 }
 

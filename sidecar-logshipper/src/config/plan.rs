@@ -225,11 +225,17 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         }
         let built = match plan.target {
             Target::S3(_) => Some("s3").filter(|_| !cfg!(feature = "s3")),
+            Target::Kafka(_) => Some("kafka").filter(|_| !cfg!(feature = "kafka")),
             _ => None,
         };
         if let Some(missing) = built {
-            let remedy = "build it with cargo build --package sidecar-logshipper --features s3";
+            let remedy = "build it with cargo build --package sidecar-logshipper --features kafka,s3";
             report.problem(&to, format!("this build has no {missing} sink"), remedy);
+        }
+        if plan.compression == Compression::Zstd && !cfg!(feature = "zstd") {
+            let remedy =
+                "write gzip, or build it with cargo build --package sidecar-logshipper --features zstd";
+            report.problem("compression", "this build has no zstd", remedy);
         }
         let bodies: &[Body] = match plan.target {
             Target::Http(_) => &[Body::Ndjson, Body::Array],

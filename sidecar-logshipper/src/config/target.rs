@@ -35,6 +35,26 @@ pub enum Target {
     },
     /// Objects in a bucket.
     S3(Place),
+    /// Records in a topic.
+    Kafka(Topic),
+}
+
+/// A topic of a Kafka cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// `host:port` of some brokers; they name the others.
+    pub brokers: Vec<String>,
+    pub name: String,
+    pub tls: bool,
+    pub sasl: Sasl,
+}
+
+/// How a user and a password are shown to Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sasl {
+    Plain,
+    ScramSha256,
+    ScramSha512,
 }
 
 /// A bucket and what the names of its objects begin with.
@@ -91,6 +111,14 @@ impl Target {
                 wrong(format!("{shown:?} has no host and port"), "write for example syslog+tcp://host:601")
             });
         }
+        if let "kafka" | "kafka+tls" = scheme {
+            return topic(rest, scheme == "kafka+tls").map(Self::Kafka).ok_or_else(|| {
+                wrong(
+                    format!("{shown:?} names no brokers and topic"),
+                    "write kafka://host:9092,host:9092/TOPIC, with ?sasl=plain, scram-sha-256 or scram-sha-512",
+                )
+            });
+        }
         let (kind, transport) = scheme.split_once('+').unwrap_or(("", scheme));
         if !matches!(transport, "http" | "https") {
             return Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS));
@@ -121,7 +149,9 @@ impl Target {
     /// True when its HTTP client needs TLS.
     pub fn is_https(&self) -> bool {
         match self {
-            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } => false,
+            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_) => {
+                false
+            }
             Self::Http(url)
             | Self::Elasticsearch { base: url, .. }
             | Self::Otlp(url)
@@ -134,7 +164,9 @@ impl Target {
     /// True when it is on this machine.
     pub fn is_loopback(&self) -> bool {
         match self {
-            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } => false,
+            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_) => {
+                false
+            }
             Self::Http(url)
             | Self::Elasticsearch { base: url, .. }
             | Self::Otlp(url)
@@ -156,7 +188,7 @@ impl Target {
 
     /// One connection, one message after the other.
     pub fn is_stream(&self) -> bool {
-        matches!(self, Self::Syslog { .. } | Self::Fluent { .. })
+        matches!(self, Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_))
     }
 
     /// Every batch becomes an object of its own: few large ones are wanted.
@@ -180,6 +212,9 @@ impl Target {
             Self::Splunk(url) => format!("splunk-{}{}", authority(url), url.path()),
             Self::Syslog { transport, host, port } => {
                 format!("syslog-{transport:?}-{host}-{port}").to_lowercase()
+            }
+            Self::Kafka(topic) => {
+                format!("kafka-{}-{}", topic.brokers.first().map_or("", String::as_str), topic.name)
             }
             Self::S3(Place { endpoint, bucket, prefix, .. }) => {
                 format!("s3-{}-{bucket}-{prefix}", authority(endpoint))
@@ -224,6 +259,27 @@ fn with_path(mut url: Url, path: &str) -> Url {
 
 fn authority(url: &Url) -> String {
     format!("{}-{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
+/// `host:port,host:port/topic?sasl=…`
+fn topic(rest: &str, tls: bool) -> Option<Topic> {
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (brokers, name) = place.split_once('/')?;
+    let brokers: Vec<String> = brokers.split(',').map(str::to_owned).collect();
+    let known = |broker: &String| {
+        let (host, port) = broker.rsplit_once(':').unwrap_or_default();
+        !host.is_empty() && port.parse::<u16>().is_ok() && !host.contains('@')
+    };
+    // Kafka's own rule for names.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let sasl = match query {
+        "" | "sasl=scram-sha-512" => Sasl::ScramSha512,
+        "sasl=scram-sha-256" => Sasl::ScramSha256,
+        "sasl=plain" => Sasl::Plain,
+        _ => return None,
+    };
+    let valid = brokers.iter().all(known) && !name.is_empty() && name.chars().all(plain);
+    valid.then(|| Topic { brokers, name: name.to_owned(), tls, sasl })
 }
 
 /// The first segment of the path is the bucket, the rest what the names of objects begin with.
@@ -285,6 +341,15 @@ mod tests {
         );
         let fluent = Target::Fluent { host: "h".into(), port: 24224, tag: "shop.web".into() };
         assert_eq!(Target::parse("fluent://h:24224/shop/web"), Ok(fluent));
+        let kafka = Topic {
+            brokers: vec!["a:9092".into(), "b:9093".into()],
+            name: "logs.shop".into(),
+            tls: true,
+            sasl: Sasl::Plain,
+        };
+        assert_eq!(Target::parse("kafka+tls://a:9092,b:9093/logs.shop?sasl=plain"), Ok(Target::Kafka(kafka)));
+        assert!(matches!(Target::parse("s3+https://h/logs/a/%Y/?region=eu"), Ok(Target::S3(place))
+                if (place.bucket.as_str(), place.prefix.as_str(), place.region.as_str()) == ("logs", "a/%Y/", "eu")));
         assert_eq!(es("opensearch+https://h/es/app/"), ("https://h/es/".into(), "app".into()));
     }
 
@@ -299,6 +364,11 @@ mod tests {
             "http://",
             "syslog+tcp://h",
             "fluent://",
+            "kafka://h/t",
+            "kafka://h:9092",
+            "kafka://user:pw@h:9092/t",
+            "kafka://h:9092/t?sasl=kerberos",
+            "s3+https://h",
         ] {
             let wrong = Target::parse(text).expect_err(text);
             assert!(wrong.remedy.starts_with("write "), "{text}: {wrong:?}");

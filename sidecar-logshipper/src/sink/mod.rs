@@ -3,6 +3,8 @@
 mod elasticsearch;
 mod fluent;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod loki;
 mod otlp;
 mod request;
@@ -75,6 +77,8 @@ pub enum Sink {
     Splunk(Splunk),
     Syslog(Syslog),
     Fluent(Fluent),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<kafka::Kafka>),
     #[cfg(feature = "s3")]
     S3(Box<s3::S3>),
 }
@@ -103,6 +107,10 @@ impl Sink {
                 Self::Syslog(Syslog::new(*transport, host, *port, &plan.tls, plan.timeout)?)
             }
             Target::Fluent { host, port, tag } => Self::Fluent(Fluent::new(host, *port, tag, plan.timeout)),
+            #[cfg(feature = "kafka")]
+            Target::Kafka(topic) => Self::Kafka(Box::new(kafka::Kafka::new(plan, topic)?)),
+            #[cfg(not(feature = "kafka"))]
+            Target::Kafka(_) => return Err(SetupError::NotBuilt("kafka")),
             #[cfg(feature = "s3")]
             Target::S3(place) => Self::S3(Box::new(s3::S3::new(plan, place, origin)?)),
             #[cfg(not(feature = "s3"))]
@@ -121,6 +129,8 @@ impl Sink {
             Self::Splunk(sink) => sink.attempt(batch).await,
             Self::Syslog(sink) => sink.attempt(batch).await,
             Self::Fluent(sink) => sink.attempt(batch).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(sink) => sink.attempt(batch).await,
             #[cfg(feature = "s3")]
             Self::S3(sink) => sink.attempt(batch).await,
         }

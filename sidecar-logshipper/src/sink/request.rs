@@ -114,10 +114,14 @@ impl Requester {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 packed(body.clone(), gzip).await
             }
+            #[cfg(feature = "zstd")]
             Compression::Zstd => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
                 packed(body.clone(), zstd).await
             }
+            // The check of the configuration has refused it.
+            #[cfg(not(feature = "zstd"))]
+            Compression::Zstd => body.clone(),
         };
         let unanswered = |e: &reqwest::Error| Answer::Later {
             why: describe(e),
@@ -208,6 +212,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 }
 
 /// Level 1: three times as fast as gzip's first level, and smaller.
+#[cfg(feature = "zstd")]
 fn zstd(body: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(body, 1).unwrap_or_default()
 }

@@ -45,6 +45,14 @@ pub(crate) fn features() -> anyhow::Result<Done> {
     // A real `git http-backend` against the form of init-waitfor that is in no default build.
     let args = ["test", "--locked", "--package", "init-waitfor", "--features", "git", "--test", "fetch"];
     sh::run(sh::cargo(&args))?;
+    // What is in no image has to work too.
+    setup::install_python("requirements-full.txt")?;
+    let tests = ["kafka", "s3", "content"].map(|test| format!("--test={test}"));
+    let mut cargo = sh::cargo(&["test", "--locked", "--package", "sidecar-logshipper", "--all-features"]);
+    cargo.args(tests);
+    sh::run(cargo)?;
+    let follow = ["test", "--locked", "--package", "logtail", "--all-features", "--test=follow"];
+    sh::run(sh::cargo(&follow))?;
     Ok(Done::Passed("every cargo feature".to_owned()))
 }
 

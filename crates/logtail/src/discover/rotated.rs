@@ -11,18 +11,20 @@ pub(crate) fn is_compressed(name: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Gzip,
+    #[cfg(feature = "zstd")]
     Zstd,
 }
 
 /// How a file of this name is compressed, where it can be read.
 pub(crate) fn packing(name: &str) -> Option<Packing> {
     if name.ends_with(".gz") {
-        Some(Packing::Gzip)
-    } else if name.ends_with(".zst") {
-        Some(Packing::Zstd)
-    } else {
-        None
+        return Some(Packing::Gzip);
     }
+    #[cfg(feature = "zstd")]
+    if name.ends_with(".zst") {
+        return Some(Packing::Zstd);
+    }
+    None
 }
 
 /// The names this one may be a rotated form of, nearest first. Empty for a name without a number, a date, `old` or a

@@ -37,6 +37,7 @@ struct Window {
 /// the usual levels, and that is what it takes of memory).
 enum Decoder {
     Gzip(MultiGzDecoder<BufReader<File>>),
+    #[cfg(feature = "zstd")]
     Zstd(zstd::stream::read::Decoder<'static, BufReader<File>>),
 }
 
@@ -44,6 +45,7 @@ impl Read for Decoder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Gzip(decoder) => decoder.read(buffer),
+            #[cfg(feature = "zstd")]
             Self::Zstd(decoder) => decoder.read(buffer),
         }
     }
@@ -110,6 +112,7 @@ fn decoder(file: &File, packing: Packing) -> io::Result<Decoder> {
     let file = BufReader::with_capacity(32 << 10, file);
     Ok(match packing {
         Packing::Gzip => Decoder::Gzip(MultiGzDecoder::new(file)),
+        #[cfg(feature = "zstd")]
         Packing::Zstd => Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(file)?),
     })
 }
@@ -167,11 +170,13 @@ mod tests {
         let text: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&text).expect("packs");
-        // Two frames, as `cat a.zst b.zst` makes them.
-        let (first, second) = text.split_at(text.len() / 3);
-        let zstd = [first, second].map(|part| zstd::encode_all(part, 1).expect("packs")).concat();
-        for (name, packed) in [("a.log.1.gz", gzip.finish().expect("packs")), ("a.log.1.zst", zstd)] {
-            anywhere(name, &text, &packed);
+        anywhere("a.log.1.gz", &text, &gzip.finish().expect("packs"));
+        #[cfg(feature = "zstd")]
+        {
+            // Two frames, as `cat a.zst b.zst` makes them.
+            let (first, second) = text.split_at(text.len() / 3);
+            let frames = [first, second].map(|part| zstd::encode_all(part, 1).expect("packs"));
+            anywhere("a.log.1.zst", &text, &frames.concat());
         }
     }
 
