@@ -119,7 +119,9 @@ fn step(item: &Redact, key: Option<&Key>) -> Result<Step, String> {
             }
             return Ok(Step { hash: Some(key.clone()), ..step(inner, None)? });
         }
-        Redact::Emails => What::Emails(regex(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")?),
+        Redact::Emails => {
+            What::Emails(regex(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")?)
+        }
         Redact::Cards => What::Cards,
         Redact::Tokens => What::Tokens(regex(TOKENS)?),
         Redact::Ips => What::Ips(regex(IPS)?, Bits { v4: 24, v6: 48 }),
@@ -148,9 +150,10 @@ impl Step {
             What::Tokens(regex) => self.replaced(regex, line, |_| b"***".to_vec()),
             What::Ips(regex, bits) => self.replaced(regex, line, |text| {
                 let ip = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-                ip.map_or_else(|| text.to_vec(), |ip| {
-                    super::edit::network(ip, bits.v4, bits.v6).to_string().into_bytes()
-                })
+                ip.map_or_else(
+                    || text.to_vec(),
+                    |ip| super::edit::network(ip, bits.v4, bits.v6).to_string().into_bytes(),
+                )
             }),
             What::Cards => cards(line, |digits| match &self.hash {
                 Some(key) => key.hash(digits),
@@ -313,8 +316,14 @@ mod tests {
     #[test]
     fn networks_and_hashes() {
         let bits = Redact::Networks(Bits { v4: 16, v6: 32 });
-        assert_eq!(redacted(&[bits], "from 192.0.2.7 and 2001:db8:1:2::3 at 12:24:10"), "from 192.0.0.0 and 2001:db8:: at 12:24:10");
-        assert_eq!(redacted(&[Redact::Ips], "[::1]:80 fe80::1%eth0 999.1.1.1"), "[::]:80 fe80::%eth0 999.1.1.1");
+        assert_eq!(
+            redacted(&[bits], "from 192.0.2.7 and 2001:db8:1:2::3 at 12:24:10"),
+            "from 192.0.0.0 and 2001:db8:: at 12:24:10"
+        );
+        assert_eq!(
+            redacted(&[Redact::Ips], "[::1]:80 fe80::1%eth0 999.1.1.1"),
+            "[::]:80 fe80::%eth0 999.1.1.1"
+        );
         let hash = |what| Redact::Hash(Box::new(what));
         let mails = redacted(&[hash(Redact::Emails)], "a@b.example b@b.example a@b.example");
         let words: Vec<_> = mails.split(' ').collect();
@@ -325,7 +334,10 @@ mod tests {
         let line = redacted(&[own], "user=bob ok");
         assert!(line.starts_with("user=") && line.ends_with(" ok") && !line.contains("bob"), "{line}");
         let card = redacted(&[hash(Redact::Cards)], "{\"card\":4111111111111111}");
-        assert!(card.starts_with("{\"card\":\"") && card.ends_with("\"}") && !card.contains("1111"), "{card}");
+        assert!(
+            card.starts_with("{\"card\":\"") && card.ends_with("\"}") && !card.contains("1111"),
+            "{card}"
+        );
         assert!(Redactor::compile(&[hash(Redact::Emails)], None).is_err());
     }
 }
