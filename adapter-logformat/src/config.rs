@@ -13,7 +13,7 @@ use crate::{
     encode::{Original, Schema, reserved},
     listen::address,
     pipeline::remote::Target,
-    rules::{Edit, Edits, Filter, Key, Redact, Redactor, Rule},
+    rules::{Compiled, Edit, Edits, Filter, Key, Metric, Redact, Redactor, Rule},
 };
 
 /// Configuration of adapter-logformat.
@@ -70,6 +70,12 @@ pub struct Config {
     /// Records to leave out, each counted under the name of its filter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
+    /// Counters and histograms made from fields, on `/metrics`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Metric>,
+    /// Most series of all `metrics` together; what is beyond goes to `other` and is counted. Default: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_series: Option<usize>,
     /// Several inputs, each with its own format and fields, instead of `in` and `from`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<Stream>,
@@ -266,6 +272,19 @@ impl podkit::Config for Config {
         }
         if let Err(error) = Redactor::compile(&self.redact, key.as_ref()) {
             report.problem("redact", error, "correct the pattern");
+        }
+        for (i, metric) in self.metrics.iter().enumerate() {
+            if let Err((key, problem)) = Compiled::compile(metric, self.schema) {
+                let remedy = "write for example {name: requests, labels: {class: \"http.response.status_code:class\"}}";
+                report.problem(format!("metrics[{i}].{key}"), problem, remedy);
+            }
+            if self.metrics[..i].iter().any(|other| other.name == metric.name) {
+                report.problem(
+                    format!("metrics[{i}].name"),
+                    "is the name of an earlier metric",
+                    "give each its own",
+                );
+            }
         }
         for (i, filter) in self.filters.iter().enumerate() {
             if let Err((key, error)) = Rule::compile(filter, self.schema) {

@@ -8,7 +8,7 @@ use crate::{
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
     record::{Field, Part, Record, Value},
-    rules::{self, Edits, Redactor, Room},
+    rules::{self, Edits, Redactor, Room, Series},
     text::{Str, strip_ansi},
     time::{Clock, Time},
 };
@@ -128,6 +128,8 @@ pub struct Verdict {
     pub format: &'static str,
     pub unparsed: Option<crate::decode::Refusal>,
     pub partial: Option<&'static str>,
+    /// The filter that left it out, by its place in the configuration.
+    pub left_out: Option<usize>,
 }
 
 /// One input (a file, or stdin) on its way through.
@@ -142,6 +144,8 @@ pub struct Lane {
     redacted: [Vec<u8>; 2],
     /// Memory of the edits.
     room: Room,
+    /// Metrics made from records, where there are any.
+    series: Option<Series>,
     /// A line that was inside of an envelope.
     content: Vec<u8>,
     scratch: Vec<u8>,
@@ -164,6 +168,7 @@ impl Lane {
             clean: Vec::new(),
             redacted: [Vec::new(), Vec::new()],
             room: Room::default(),
+            series: None,
             content: Vec::new(),
             scratch: Vec::new(),
             filtered,
@@ -212,6 +217,11 @@ impl Lane {
         self.cx.clock.now = now;
     }
 
+    /// Counts records in these metrics from now on.
+    pub fn count_in(&mut self, series: &Series) {
+        self.series = Some(series.clone()).filter(|series| !series.is_empty());
+    }
+
     /// What follows has nothing to do with what went before.
     pub fn begin(&mut self) {
         self.encoder.begin();
@@ -220,23 +230,40 @@ impl Lane {
     /// Turns whole lines into records and gives the bytes that they took: what may go on with later lines is left, unless `flush`
     /// says that nothing comes behind. The same bytes, after the same detector state, give the same records.
     pub fn lines(&mut self, bytes: &[u8], flush: bool, counts: &mut Counts, out: &mut Vec<u8>) -> usize {
+        self.lines_seen(bytes, flush, counts, out, |_, _, _| ())
+    }
+
+    /// [`Self::lines`]; `seen` is told of each event what was made of it, behind what is in the output by then.
+    pub fn lines_seen(
+        &mut self,
+        bytes: &[u8],
+        flush: bool,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+        mut seen: impl FnMut(&Event<'_>, Verdict, &mut Vec<u8>),
+    ) -> usize {
         let stream = self.stream.clone();
         match stream.join.of(bytes) {
             Rule::Off => {
                 let mut from = 0;
                 for end in memchr::memchr_iter(b'\n', bytes) {
-                    self.line(&bytes[from..end], None, counts, out);
+                    let event = Event { raw: &bytes[from..end], text: None, lines: 1 };
+                    let verdict = self.event(&event, None, counts, out);
+                    seen(&event, verdict, out);
                     from = end + 1;
                 }
                 if from < bytes.len() {
-                    self.line(&bytes[from..], None, counts, out);
+                    let event = Event { raw: &bytes[from..], text: None, lines: 1 };
+                    let verdict = self.event(&event, None, counts, out);
+                    seen(&event, verdict, out);
                 }
                 bytes.len()
             }
             Rule::Cri => {
                 let used = if flush { bytes.len() } else { join::settled_cri(bytes) };
                 join::cut_cri(&bytes[..used], |event| {
-                    self.event(&event, None, counts, out);
+                    let verdict = self.event(&event, None, counts, out);
+                    seen(&event, verdict, out);
                 });
                 used
             }
@@ -246,7 +273,8 @@ impl Lane {
                 let open =
                     |line: &[u8]| !known && (line.first() != Some(&b'{') || matches!(rule, Rule::Start(_)));
                 join::cut(rule, bytes, flush, open, |event| {
-                    self.event(&event, None, counts, out);
+                    let verdict = self.event(&event, None, counts, out);
+                    seen(&event, verdict, out);
                 })
             }
         }
@@ -308,13 +336,14 @@ impl Lane {
         } else {
             text
         };
-        let stream = self.stream.clone();
+        let stream = &*self.stream;
         let mut room = std::mem::take(&mut self.room);
         if !stream.edits.is_empty() {
             room.reset(&stream.edits);
         }
         let mut record: Record<'_> = self.record.take().unwrap_or_default().recycle();
-        let mut verdict = Verdict { format: self.stream.format, unparsed: None, partial: None };
+        let mut verdict =
+            Verdict { format: self.stream.format, unparsed: None, partial: None, left_out: None };
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
         let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
@@ -370,9 +399,13 @@ impl Lane {
             true => None,
             false => stream.edits.apply(line, &mut record, &room).map(|hidden| hidden.show(line)),
         };
+        if let Some(series) = &self.series {
+            series.observe(&record, &mut self.scratch);
+        }
         let left_out = stream.filters.iter().position(|rule| rule.applies(line, &record, &mut self.scratch));
         if let Some(rule) = left_out {
             self.filtered[rule] += 1;
+            verdict.left_out = Some(rule);
             // The lines that were joined to it go with it.
             counts.joined -= event.lines - 1;
             counts.filtered += event.lines;
@@ -387,7 +420,8 @@ impl Lane {
         counts.records += 1;
         counts.partial += u64::from(record.partial.is_some());
         counts.formats[found.index()] += u64::from(record.unparsed.is_none());
-        let source = Source { line, text, format: verdict.format, now: self.cx.clock.now, shown: hidden.as_deref() };
+        let source =
+            Source { line, text, format: verdict.format, now: self.cx.clock.now, shown: hidden.as_deref() };
         self.encoder.encode(&source, &record, out);
         self.record = Some(record.recycle());
         self.room = room;
@@ -444,6 +478,7 @@ fn extended<'a>(text: &'a [u8], from: usize, end: usize, record: &Record<'a>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Edit;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -698,9 +733,55 @@ mod tests {
         }
 
         #[test]
+        fn edits_leave_valid_records(line in json_like(), hit in any::<bool>()) {
+            let name = |name: &str| name.to_owned();
+            let pair = |from: &str, to: &str| rules::FromTo { from: name(from), to: name(to) };
+            let edit = vec![
+                Edit::Rename(pair("app.a", "labels.a")),
+                Edit::Rename(pair("app.t", if hit { "app.v" } else { "message" })),
+                Edit::Copy(pair("app.name", "log.level")),
+                Edit::Copy(pair("app.a.b", "app.a_")),
+                Edit::Add(rules::Add { field: name("labels.k"), value: config::Scalar::Int(1) }),
+                Edit::Convert(rules::Convert { field: name("app.v"), to: rules::Kind::Text }),
+                Edit::Expand(name("app.fields")),
+                Edit::Mask(name("app.error.message")),
+                Edit::Mask(name("app.status")),
+                Edit::Drop(name("app.fields.k")),
+            ];
+            for schema in [Schema::Ecs, Schema::Flat, Schema::Otel, Schema::Gelf, Schema::Gcp] {
+                let config = Config { schema, edit: edit.clone(), ..Config::default() };
+                let stream = config::Stream { from: Some("json".to_owned()), ..config::Stream::default() };
+                let stream = Stream::compile(&stream, &config);
+                // Where names have no prefix, some of the targets are the schema's own.
+                let Ok(stream) = stream else { continue };
+                let (text, _) = convert(&mut Lane::new(Arc::new(stream), None), line.as_bytes());
+                strict(text.trim_end_matches('\n'));
+            }
+        }
+
+        #[test]
         fn any_object_does_too(line in json_like()) {
             check_all(line.as_bytes());
         }
+    }
+
+    #[test]
+    fn lines_inside_of_envelopes_are_read_and_whatever_they_hold_is_text() {
+        for line in [
+            &br#"{"log":"{\"a\":\"\ud800\"}\n","stream":"stdout","time":"2026-11-21T12:24:10Z"}"#[..],
+            br#"{"log":"\xff\u001b[31mx\n","stream":"stderr","time":"2026-11-21T12:24:10Z","attrs":{"a":1,"a":2}}"#,
+            br#"{"__REALTIME_TIMESTAMP":"1795263850123456","MESSAGE":[104,255,10],"A":"\ud800"}"#,
+            br#"{"__REALTIME_TIMESTAMP":"1795263850123456","MESSAGE":"k=v msg=\"\xff\" x=1"}"#,
+            br#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":null}"#,
+        ] {
+            check_all(line);
+        }
+        let (text, _) = convert(
+            &mut lane("auto", Schema::Flat, Original::Failed),
+            br#"{"log":"{\"level\":\"warn\",\"msg\":\"low\"}\n","stream":"stdout","time":"2026-11-21T12:24:10Z"}"#,
+        );
+        let record = strict(&text);
+        assert_eq!((&record["level"], &record["message"]), (&"warn".into(), &"low".into()));
     }
 
     #[test]

@@ -205,5 +205,5 @@ fn test_shows_where_reading_stopped() {
     shown.expect_code(1);
     shown.expect_stdout("tests/golden/klog.log:1: not read as nginx: no time in brackets");
     shown.expect_stdout("^ here");
-    shown.expect_stdout("5 lines: 0 read (), 0 with a part that could not be read, 5 not read");
+    shown.expect_stdout("5 lines: 0 records read (), 0 with a part that could not be read, 5 not read; 0 lines joined, 0 left out");
 }

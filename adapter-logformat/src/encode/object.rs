@@ -157,19 +157,21 @@ impl Object<'_, '_, '_> {
         }
     }
 
-    /// The key of a field that the configuration named: moved aside only where `fields` names the same.
+    /// The key of a field that the configuration named: moved aside where something else has that name.
     fn own(&mut self, name: &str) {
-        self.out.extend_from_slice(b",\"");
-        escape_any(self.out, name.as_bytes());
         let mut key = name.as_bytes().to_vec();
-        let prefix = self.encoder.layout.app.as_bytes();
-        while self.encoder.taken(&key, self.record)
-            || key.strip_prefix(prefix).is_some_and(|app| self.record.has_app(app) && !self.record.ecs || self.record.ecs && self.record.has_app(&key))
-        {
+        while self.encoder.taken(&key, self.record) || self.of_app(&key) {
             key.push(b'_');
-            self.out.push(b'_');
         }
+        self.out.extend_from_slice(b",\"");
+        escape_any(self.out, &key);
         self.out.extend_from_slice(b"\":");
+    }
+
+    /// True when a field of the application is written under this name.
+    fn of_app(&self, key: &[u8]) -> bool {
+        let prefix = if self.record.ecs { "" } else { self.encoder.layout.app };
+        key.strip_prefix(prefix.as_bytes()).is_some_and(|app| self.record.has_app(app))
     }
 
     /// The key of an application's field: its own name, moved aside where the schema needs that name.

@@ -27,6 +27,7 @@ use crate::{
     config::{Config, Output},
     listen,
     meter::Meter,
+    rules::Series,
 };
 use network::Network;
 use output::FileOutput;
@@ -40,9 +41,13 @@ use streams::Streams;
 /// # Errors
 /// The output or the state directory cannot be used.
 pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
-    let streams = Arc::new(Streams::compile(&config).map_err(Exit::config)?);
+    let series = Series::default();
+    let streams = Arc::new(Streams::compile(&config, &series).map_err(Exit::config)?);
     let meter = Meter::default();
-    pod.metrics.with(|registry| meter.register(registry));
+    pod.metrics.with(|registry| {
+        meter.register(registry);
+        registry.register_collector(Box::new(series.clone()));
+    });
     let status = meter.clone();
     pod.status.provide(move || status.status());
     let sink = open_output(&config)?;
@@ -129,7 +134,7 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
                 {
                     warn!("out, out_max_size, out_keep, state and reading from stdin change only with a restart; the rest is taken over");
                 }
-                match Streams::compile(&next) {
+                match Streams::compile(&next, &series) {
                     Ok(streams) if !streams.listens_as(&known) || streams.globs.is_empty() != known.globs.is_empty() => {
                         warn!("sockets and FIFOs to listen on change only with a restart; the old configuration stays in force");
                     }

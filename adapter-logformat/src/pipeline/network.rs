@@ -211,7 +211,7 @@ impl Network {
 impl Connection {
     fn new(peer: Peer, streams: &Streams) -> Self {
         let (listener, stream) = &streams.listeners[peer.listener];
-        let lane = Lane::new(streams.stream(*stream).clone(), None);
+        let lane = streams.lane_of(*stream);
         let framing = match listener.framing {
             Framing::Auto if lane.is_syslog() => Frames::Open(Vec::new()),
             Framing::Auto | Framing::Lines | Framing::Message => Frames::Lines(Frame::default()),

@@ -116,7 +116,7 @@ fn again(intent: &Intent, streams: &Streams, bytes: &[&[u8]]) -> Batch {
     let mut batch = Batch::default();
     let mut lanes = HashMap::new();
     for (run, bytes) in intent.runs.iter().zip(bytes) {
-        let lane = lanes.entry(run.id).or_insert_with(|| streams.lane(&run.path));
+        let lane = lanes.entry(run.id).or_insert_with(|| streams.lane_again(&run.path));
         lane.remember(&run.detector);
         lane.set_now(intent.time());
         batch.convert(lane, bytes, run.piece(), run.flush);

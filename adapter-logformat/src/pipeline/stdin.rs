@@ -11,7 +11,7 @@ use super::{
     sink::{Patience, Sink, Stop},
     streams::Streams,
 };
-use crate::{lane::Lane, meter::Meter, time::Time};
+use crate::{meter::Meter, time::Time};
 
 /// Bytes asked of the pipe at once.
 const READ: usize = 256 << 10;
@@ -25,7 +25,7 @@ pub fn run(
     shutdown: &Shutdown,
     ready: Latch,
 ) -> Result<(), Exit> {
-    let mut lane = Lane::new(streams.first(), None);
+    let mut lane = streams.lane_of(0);
     let mut patience = Patience::new(shutdown.clone(), meter.clone());
     let mut feed = Feed { sink, batch: Batch::default(), frame: Frame::default() };
     ready.release();

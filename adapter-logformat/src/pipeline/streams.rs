@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     lane::{Lane, Stream},
     listen::{Listener, address},
+    rules::{Compiled, Series},
 };
 
 /// All streams, compiled.
@@ -20,12 +21,14 @@ pub struct Streams {
     pub listeners: Vec<(Arc<Listener>, usize)>,
     /// The names of the filters, in their order.
     pub filters: Vec<String>,
+    /// Metrics made from records.
+    pub series: Series,
 }
 
 impl Streams {
     /// # Errors
     /// What is wrong with the configuration, in a sentence.
-    pub fn compile(config: &Config) -> Result<Self, String> {
+    pub fn compile(config: &Config, series: &Series) -> Result<Self, String> {
         let mut streams = Vec::new();
         let mut globs = Vec::new();
         let mut listeners = Vec::new();
@@ -43,12 +46,10 @@ impl Streams {
             streams.push((set, Arc::new(Stream::compile(&stream, config)?)));
         }
         let filters = config.filters.iter().map(|filter| filter.name.clone()).collect();
-        Ok(Self { streams, globs, listeners, filters })
-    }
-
-    /// The first stream: stdin's.
-    pub fn first(&self) -> Arc<Stream> {
-        self.streams[0].1.clone()
+        let metrics = config.metrics.iter().map(|metric| Compiled::compile(metric, config.schema));
+        let metrics = metrics.collect::<Result<_, _>>().map_err(|(_, problem)| problem)?;
+        series.set(metrics, config.max_series.unwrap_or(1000));
+        Ok(Self { streams, globs, listeners, filters, series: series.clone() })
     }
 
     /// The stream at this place of the configuration.
@@ -66,11 +67,31 @@ impl Streams {
         self.listeners.iter().map(|(l, _)| l).eq(other.listeners.iter().map(|(l, _)| l))
     }
 
-    /// A lane for a file. Its path in the records is the one its stream names, whatever rotation made of it since.
-    pub fn lane(&self, path: &str) -> Lane {
+    /// A lane for what comes in by a stream without a file.
+    pub fn lane_of(&self, place: usize) -> Lane {
+        let mut lane = Lane::new(self.streams[place].1.clone(), None);
+        lane.count_in(&self.series);
+        lane
+    }
+
+    /// A lane for a sample: of the stream that names the file, or of the first.
+    pub fn lane_like(&self, path: &str) -> Lane {
+        let place = self.streams.iter().position(|(set, _)| set.is_match(path)).unwrap_or(0);
+        Lane::new(self.streams[place].1.clone(), None)
+    }
+
+    /// A lane for a file that counts in no metric: for records that are made a second time.
+    pub fn lane_again(&self, path: &str) -> Lane {
         let logical = logical(path, |name| self.streams.iter().position(|(set, _)| set.is_match(name)));
         let (path, index) = logical.unwrap_or((path, 0));
         Lane::new(self.streams[index].1.clone(), Some(path))
+    }
+
+    /// A lane for a file. Its path in the records is the one its stream names, whatever rotation made of it since.
+    pub fn lane(&self, path: &str) -> Lane {
+        let mut lane = self.lane_again(path);
+        lane.count_in(&self.series);
+        lane
     }
 }
 

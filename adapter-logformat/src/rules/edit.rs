@@ -241,16 +241,20 @@ fn edit<'a>(
         }
         return;
     }
-    let (Some(place), Some(value)) = (path.place(record), path.value(record)) else { return };
+    let Some(value) = path.value(record) else { return };
+    if let Action::Copy(to) = action {
+        set(to, value, record);
+        return;
+    }
+    let Some(place) = path.place(record) else { return };
     match action {
         Action::Drop => remove(place, record, slots.1),
         Action::Rename(to) => {
-            if set(to, value, record) && let Some(place) = path.place(record) {
+            if set(to, value, record)
+                && let Some(place) = path.place(record)
+            {
                 remove(place, record, slots.1);
             }
-        }
-        Action::Copy(to) => {
-            set(to, value, record);
         }
         Action::Convert(kind) => {
             if let Some(value) = converted(&value, *kind, slots.0) {
@@ -280,7 +284,7 @@ fn edit<'a>(
             }
             elsewhere(old, new, record);
         }
-        Action::Add(_) => {}
+        Action::Add(_) | Action::Copy(_) => {}
     }
 }
 
@@ -297,8 +301,14 @@ fn set<'a>(path: &'a Path, value: Value<'a>, record: &mut Record<'a>) -> bool {
             }
         }
         Path::Known(field) => record.set(*field, value),
-        Path::App(name) => record.push(Str::Raw(name.as_bytes()), value),
-        Path::Own(name) => record.put(name, value),
+        Path::App(name) => match path.place(record) {
+            Some(Place::Field(at)) => record.replace(at, value),
+            _ => record.push(Str::Raw(name.as_bytes()), value),
+        },
+        Path::Own(name) => match path.place(record) {
+            Some(Place::Field(at)) => record.replace(at, value),
+            _ => record.put(name, value),
+        },
     }
     true
 }
@@ -333,9 +343,10 @@ fn converted<'a>(value: &Value<'a>, kind: Kind, slot: &'a OnceCell<Vec<u8>>) -> 
     text(value, &mut plain);
     let plain = std::str::from_utf8(&plain).ok()?.trim();
     let new = match kind {
-        Kind::Text => return matches!(value, Value::Json(_) | Value::Int(_)).then(|| {
-            Value::Text(Str::Raw(slot.get_or_init(|| plain.as_bytes().to_vec())))
-        }),
+        Kind::Text => {
+            return matches!(value, Value::Json(_) | Value::Int(_))
+                .then(|| Value::Text(Str::Raw(slot.get_or_init(|| plain.as_bytes().to_vec()))));
+        }
         // As written: no digit of it is lost.
         Kind::Int => {
             let digits = plain.strip_prefix('-').unwrap_or(plain);
@@ -444,7 +455,9 @@ fn elsewhere<'a>(old: Option<(usize, usize)>, new: &'a [u8], record: &mut Record
     }
     for place in 0..record.fields().len() {
         let (name, value) = &record.fields()[place];
-        if let (Some(value), false) = (instead(value), matches!(name, Name::Known(crate::record::Field::Tags))) {
+        if let (Some(value), false) =
+            (instead(value), matches!(name, Name::Known(crate::record::Field::Tags)))
+        {
             record.replace(place, value);
         }
     }

@@ -8,13 +8,15 @@ mod edit;
 mod nested;
 mod path;
 mod redact;
+mod series;
 
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use edit::{Edit, Edits, Hidden, Room};
+pub use edit::{Add, Convert, Edit, Edits, FromTo, Hidden, Kind, Network, Room};
 pub use redact::{Key, Redact, Redactor};
+pub use series::{Compiled, Metric, Series};
 
 use path::{Path, text};
 

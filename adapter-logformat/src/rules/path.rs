@@ -4,6 +4,7 @@ use super::nested;
 use crate::{
     encode::{Schema, names},
     record::{Field, Name, Record, Value},
+    text::Str,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +36,7 @@ impl Path {
         if name == layout.level {
             return Path::Level;
         }
-        if let Some((field, _)) =
-            names::FIELDS.iter().find(|(field, _)| names::label(schema, *field) == name)
+        if let Some((field, _)) = names::FIELDS.iter().find(|(field, _)| names::label(schema, *field) == name)
         {
             return Path::Known(*field);
         }
@@ -47,7 +47,8 @@ impl Path {
     }
 
     pub(super) fn place<'p>(&'p self, record: &Record<'_>) -> Option<Place<'p>> {
-        let at = |wanted: &dyn Fn(&Name<'_>) -> bool| record.fields().iter().position(|(name, _)| wanted(name));
+        let at =
+            |wanted: &dyn Fn(&Name<'_>) -> bool| record.fields().iter().position(|(name, _)| wanted(name));
         match self {
             Path::Message => record.message.map(|_| Place::Message),
             Path::Level => None,
@@ -72,6 +73,9 @@ impl Path {
 
     /// The value there.
     pub(super) fn value<'a>(&self, record: &Record<'a>) -> Option<Value<'a>> {
+        if *self == Path::Level {
+            return record.severity.map(|level| Value::Text(Str::Raw(level.name().as_bytes())));
+        }
         match self.place(record)? {
             Place::Message => record.message,
             Place::Field(place) => record.fields().get(place).map(|(_, value)| *value),
