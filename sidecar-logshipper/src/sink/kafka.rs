@@ -195,13 +195,13 @@ impl Open {
 
 fn record(batch: &Batch, item: &Item) -> Record {
     let value = batch.document(item);
-    let nanos = time_of(value).and_then(|nanos| i64::try_from(nanos).ok());
+    let nanos = time_of(value).map(i128::from);
+    let nanos = nanos.unwrap_or_else(|| jiff::Timestamp::now().as_nanosecond());
     Record {
         key: Some(item.path.to_string_lossy().into_owned().into_bytes()),
         value: Some(value.to_vec()),
         headers: BTreeMap::new(),
-        timestamp: nanos
-            .map_or_else(rskafka::chrono::Utc::now, rskafka::chrono::DateTime::from_timestamp_nanos),
+        timestamp: rskafka::chrono::DateTime::from_timestamp_nanos(i64::try_from(nanos).unwrap_or(0)),
     }
 }
 

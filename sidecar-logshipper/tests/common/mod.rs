@@ -46,8 +46,10 @@ impl Pod {
 
     pub fn dead_letters(&self) -> Vec<Value> {
         let lines = self.dir.read("state/dead-letter.ndjson").unwrap_or_default();
+        // The last one may be half written yet.
         String::from_utf8_lossy(&lines)
-            .lines()
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).expect("JSON"))
             .collect()
     }

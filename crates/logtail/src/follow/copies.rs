@@ -37,7 +37,7 @@ impl Tail {
         let cut = file.stat().is_ok_and(|stat| stat.size < original.read)
             || !original.prefix.clone().holds(file).unwrap_or(true);
         if cut {
-            self.roll_over(key, None);
+            self.roll_over(key);
             return Likeness::Other;
         }
         if original.place == Place::Ignored {

@@ -86,7 +86,7 @@ impl Tail {
         let result = match result {
             Ok(bytes) if same => Ok(self.pass_on(key, &bytes[context..], units, want, flush, emit)),
             Ok(_) => {
-                self.roll_over(key, None);
+                self.roll_over(key);
                 Ok(0)
             }
             Err(e) => Err(e),
@@ -109,7 +109,7 @@ impl Tail {
                 || tracked.prefix.holds(file)?
                     && (stat.size > tracked.read || tracked.context_holds(file)?));
         if !same {
-            self.roll_over(key, None);
+            self.roll_over(key);
             return Ok(None);
         }
         tracked.modified = stat.modified;
@@ -227,7 +227,7 @@ impl Tail {
             if !tracked.is_in(&file)? {
                 tracked.file = Some(file);
                 self.open.push_back(key);
-                self.roll_over(key, None);
+                self.roll_over(key);
                 return Ok(false);
             }
             tracked.unverified = false;

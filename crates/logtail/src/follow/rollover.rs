@@ -7,12 +7,15 @@ use super::body::Body;
 use super::scan::now;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
-use crate::discover::{Found, Stat};
+use crate::discover::Stat;
 
 impl Tail {
     /// The inode holds other bytes than those the position stands in: it was cut or written over. What stood there
     /// keeps its key and looks for a copy; the inode begins anew under a new key.
-    pub(super) fn roll_over(&mut self, key: FileKey, files: Option<&[Found]>) {
+    ///
+    /// The directories are listed anew for that: the copy was made before the cut that was seen, but perhaps after the last
+    /// listing, and a copy that is not recognized now would be read as a new file later.
+    pub(super) fn roll_over(&mut self, key: FileKey) {
         let Some(old) = self.files.get_mut(&key) else { return };
         let (path, origin, place, seen) =
             (Arc::clone(&old.path), Arc::clone(&old.origin), old.place, old.seen);
@@ -26,13 +29,8 @@ impl Tail {
         self.open.retain(|open| *open != key);
         self.partial.remove(&key);
         info!(path = %path.display(), at = old.read, "truncated or overwritten");
-        match files {
-            Some(files) => self.find_rest(key, files),
-            None => {
-                let scan = self.patterns.scan();
-                self.find_rest(key, &scan.files);
-            }
-        }
+        let scan = self.patterns.scan();
+        self.find_rest(key, &scan.files);
         let stat = match &file {
             Some(file) => file.stat(),
             None => Stat::of_path(&path),

@@ -35,7 +35,7 @@ impl Tail {
             self.miss(key, &files);
         }
         for key in cut {
-            self.roll_over(key, Some(&files));
+            self.roll_over(key);
         }
         // The oldest first: that is the order in which rotation made them.
         unknown.sort_by_key(|found| (found.stat.identity.birth, found.stat.modified));
