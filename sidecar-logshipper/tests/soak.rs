@@ -408,7 +408,7 @@ fn dead_letters(pod: &Pod, disk: Option<&testkit::Tmpfs>) -> Vec<String> {
 fn refuse_poison(http: &FakeHttp) {
     http.decide(|request| {
         let poison = request.text().lines().any(|line| line == text(POISON));
-        poison.then(|| Answer::Status(400))
+        poison.then_some(Answer::Status(400))
     });
 }
 

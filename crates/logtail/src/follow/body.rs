@@ -36,7 +36,7 @@ struct Window {
 /// One after the other all members of a gzip file, or all frames of a Zstandard file (whose window is at most 8 MiB at
 /// the usual levels, and that is what it takes of memory).
 enum Decoder {
-    Gzip(MultiGzDecoder<BufReader<File>>),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
     #[cfg(feature = "zstd")]
     Zstd(zstd::stream::read::Decoder<'static, BufReader<File>>),
 }
@@ -111,7 +111,7 @@ fn decoder(file: &File, packing: Packing) -> io::Result<Decoder> {
     io::Seek::rewind(&mut file)?;
     let file = BufReader::with_capacity(32 << 10, file);
     Ok(match packing {
-        Packing::Gzip => Decoder::Gzip(MultiGzDecoder::new(file)),
+        Packing::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(file))),
         #[cfg(feature = "zstd")]
         Packing::Zstd => Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(file)?),
     })
