@@ -36,8 +36,10 @@ pub fn main() -> Result<(), Exit> {
     let podkit::Prepared { cli, config } =
         podkit::prepare::<Waitfor>(std::env::args_os()).map_err(secretless)?;
     match &cli.tool {
-        Some(Tool::Install { dest }) => return tools::install::install(dest),
-        Some(Tool::Write(args)) => return tools::write::write(args),
+        Some(Tool::Install { dest }) => {
+            return tools::install::install(dest).map_err(tools::last_word("install"));
+        }
+        Some(Tool::Write(args)) => return tools::write::write(args).map_err(tools::last_word("write")),
         Some(Tool::Probe(args)) => {
             return podkit::probe::run(&args.probe, args.admin.as_deref(), crate::ADMIN_PORT);
         }
@@ -52,9 +54,10 @@ pub fn main() -> Result<(), Exit> {
         let plan = config.fetch.clone().unwrap_or_default().plan()?;
         let resolver = resolver(&config);
         if plan.refresh.is_some() {
-            return tools::fetch::refresh(cli, config, resolver);
+            return tools::fetch::refresh(cli, config, resolver).map_err(tools::last_word("fetch"));
         }
-        return on_runtime(async { tools::fetch::fetch(&plan, &config, &resolver, stop()?).await });
+        return on_runtime(async { tools::fetch::fetch(&plan, &config, &resolver, stop()?).await })
+            .map_err(tools::last_word("fetch"));
     }
     let targets = Targets::compile(&config).map_err(|problems| {
         // The same code has found nothing in `Config::check`; only a change in between could.

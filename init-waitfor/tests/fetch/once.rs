@@ -281,6 +281,13 @@ fn time_is_up_also_while_something_trickles_in() {
     store.http.always(Answer::Stream(vec![b"x".to_vec(); 1000], Duration::from_millis(100)));
     let done = store.proc("v/f", &["--timeout", "1s"]).run();
     done.expect_code(124).expect_stderr("time is up");
+    // The termination message is one JSON line.
+    let message = store.pod.join("message");
+    let mut proc = Proc::new(env!("CARGO_BIN_EXE_init-waitfor")).arg("--termination-log").arg(&message);
+    proc = proc.args(["fetch", &store.http.url("/a"), "--timeout", "300ms"]).arg(store.pod.join("v/f"));
+    proc.run().expect_code(124);
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(message).unwrap()).unwrap();
+    assert_eq!((told["reason"].as_str(), told["code"].as_u64()), (Some("fetch"), Some(124)));
     store.http.always(Answer::RetryAfter(503, 3600));
     store.proc("v/f", &["--timeout", "1s"]).run().expect_code(124).expect_stderr("503");
     assert!(names(&store.pod.join("v")).is_empty());

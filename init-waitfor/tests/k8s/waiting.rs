@@ -167,8 +167,8 @@ fn slow_heads_errors_and_huge_answers_are_no_answer() {
     cluster.api.slow_head(None);
     cluster.api.broken(Some(500));
     says(&wait, "HTTP 500");
-    cluster.api.broken(None);
     cluster.api.put(JOBS, "migrate", json!({"status": {"junk": "x".repeat(9 << 20)}}));
+    cluster.api.broken(None);
     says(&wait, "larger than 8 MiB");
     // None of it was the definite "no" that `not:` waits for; this is.
     assert!(wait.is_running());

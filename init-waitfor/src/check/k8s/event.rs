@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::kinds::Kind;
 
-/// A Service with more slices than this (100 endpoints each) is not waited for by counting.
-const MOST_SLICES: usize = 1000;
+/// Slices of a Service that are kept (100 endpoints each, some 40 KiB): what more there are cannot make it less ready.
+const MOST_SLICES: usize = 100;
 
 /// One line of a watch.
 #[derive(Debug, Deserialize)]
