@@ -52,7 +52,7 @@ pub(crate) fn others(text: &str) -> bool {
 }
 
 /// What is wrong with a command line; nothing is started.
-pub(crate) fn check(command: &Vec<String>) -> Option<String> {
+pub(crate) fn check(command: &[String]) -> Option<String> {
     let (tool, args) = command.split_first()?;
     // Somebody's placeholders.
     let args: Vec<String> =

@@ -68,7 +68,7 @@ fn judge(file: &Path, block: &Block) -> (usize, Vec<String>) {
         let wrong = (reason.len() < 10).then(|| format!("{reason:?} is no reason"));
         // Commands of ours in it are still checked.
         let mut wrong: Vec<String> = wrong.into_iter().collect();
-        wrong.extend(cli::commands(&block.text).iter().filter_map(cli::check));
+        wrong.extend(cli::commands(&block.text).iter().filter_map(|words| cli::check(words)));
         return (1, wrong);
     }
     match block.language.as_str() {
@@ -79,7 +79,10 @@ fn judge(file: &Path, block: &Block) -> (usize, Vec<String>) {
             // A picture may name the four without calling them.
             let mut commands = cli::commands(&block.text);
             commands.retain(|words| words.iter().any(|word| word.starts_with("--") || word.contains("://")));
-            (if commands.is_empty() { 2 } else { 0 }, commands.iter().filter_map(cli::check).collect())
+            (
+                if commands.is_empty() { 2 } else { 0 },
+                commands.iter().filter_map(|words| cli::check(words)).collect(),
+            )
         }
         other => (2, vec![format!("a block in {other}: whose is it? `<!-- not run: … -->` says so")]),
     }
@@ -88,7 +91,7 @@ fn judge(file: &Path, block: &Block) -> (usize, Vec<String>) {
 /// Every line is a command of ours; others need a mark.
 fn shell(text: &str) -> Vec<String> {
     let commands = cli::commands(text);
-    let mut problems: Vec<String> = commands.iter().filter_map(cli::check).collect();
+    let mut problems: Vec<String> = commands.iter().filter_map(|words| cli::check(words)).collect();
     if cli::others(text) {
         problems.push(
             "a command that is none of the four: `<!-- run -->` or `<!-- not run: … -->` before it"
