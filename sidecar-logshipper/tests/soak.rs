@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::{Mode, Pod, bulk_url, count};
 use fastrand::Rng;
-use testkit::fake::{Answer, FakeBulk, FakeHttp};
+use testkit::fake::{Answer, FakeBulk, FakeHttp, Received};
 use testkit::{Running, eventually_within};
 
 /// Debian's libfaketime: the clock of one process, in a file.
@@ -116,7 +116,9 @@ impl Life {
         bulk.refuse(400, "document_parsing_exception", |doc| {
             doc.source["message"].as_str().is_some_and(|line| line == text(POISON))
         });
-        refuse_poison(&http);
+        let most = if rng.bool() { 90 } else { usize::MAX };
+        refuse(&http, most);
+        bulk.decide(move |request| too_many(request, most.saturating_mul(2)));
         let mode = if rng.bool() { Mode::Rename } else { Mode::CopyTruncate };
         let glob = if rng.bool() { "app.log" } else { "app.log*" };
         let clock = Path::new(FAKETIME).exists().then(|| pod.dir.write("clock", "+0\n"));
@@ -259,7 +261,7 @@ impl Life {
     }
 
     fn answer(&mut self) -> Answer {
-        match self.rng.u32(0..10) {
+        match self.rng.u32(0..9) {
             0 => Answer::Status(503),
             1 => Answer::RetryAfter(429, 0),
             2 => Answer::Status(500),
@@ -268,8 +270,7 @@ impl Life {
             5 => Answer::Close,
             6 => Answer::Hang,
             7 => Answer::HalfBody,
-            8 => Answer::After(Duration::from_millis(self.rng.u64(1..200)), Box::new(Answer::Ok)),
-            _ => Answer::Status(413),
+            _ => Answer::After(Duration::from_millis(self.rng.u64(1..200)), Box::new(Answer::Ok)),
         }
     }
 
@@ -405,10 +406,15 @@ fn dead_letters(pod: &Pod, disk: Option<&testkit::Tmpfs>) -> Vec<String> {
     fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-fn refuse_poison(http: &FakeHttp) {
-    http.decide(|request| {
+/// A request with more lines than this is too large.
+fn too_many(request: &Received, most: usize) -> Option<Answer> {
+    (request.text().lines().count() > most).then_some(Answer::Status(413))
+}
+
+fn refuse(http: &FakeHttp, most: usize) {
+    http.decide(move |request| {
         let poison = request.text().lines().any(|line| line == text(POISON));
-        poison.then_some(Answer::Status(400))
+        too_many(request, most).or(poison.then_some(Answer::Status(400)))
     });
 }
 
