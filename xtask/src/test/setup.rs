@@ -14,7 +14,7 @@ use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
 /// init-waitfor is tested against.
-const PACKAGES: [(&str, &str); 26] = [
+const PACKAGES: [(&str, &str); 28] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
