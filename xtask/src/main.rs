@@ -1,13 +1,17 @@
 //! The project's own commands: `cargo xtask demo`, `cargo xtask test`, and what they are made of.
 
 mod bench;
+mod corpus;
 mod demo;
 mod dist;
 mod docker;
 mod images;
+mod record;
+mod release;
 mod schemas;
 mod sh;
 mod soak;
+mod structure;
 mod test;
 
 use std::process::ExitCode;
@@ -34,8 +38,12 @@ enum Command {
     Soak(soak::SoakOptions),
     /// Behaviour that peers were measured with, in every combination
     Probe(soak::ProbeOptions),
-    /// Builds the static binaries that ship, into dist/
+    /// Compares the adapter's records with those that others made of the same logs
+    Corpus(corpus::Options),
+    /// Builds the static binaries that ship, into dist/, and the archive with man pages, completions and bills of materials
     Dist,
+    /// Plays the demo on a terminal of its own and writes docs/demo.svg
+    Record(record::Options),
     /// Builds the container images
     Images(images::Options),
     /// Writes schemas/*.json from the binaries; with --check, says whether they are up to date
@@ -49,7 +57,9 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Soak(options) => soak::soak(&options),
         Command::Probe(options) => soak::probe(&options),
-        Command::Dist => dist::build().map(|_| true),
+        Command::Corpus(options) => corpus::run(&options),
+        Command::Dist => dist::build().and_then(|_| release::archive()).map(|_| true),
+        Command::Record(options) => record::run(&options).map(|()| true),
         Command::Images(options) => images::build(&options).map(|_| true),
         Command::Schemas(options) => schemas::run(&options),
     };
