@@ -79,7 +79,8 @@ fn a_start_pattern_of_the_users_own() {
     let records: Vec<serde_json::Value> =
         exited.stdout_lines().iter().map(|line| serde_json::from_str(line).expect("a record")).collect();
     assert_eq!(records.len(), 2);
-    assert_eq!(records[0]["original"], "#1 first\nmore\n\nand more");
+    // The message is the whole event, so nothing else has to hold it.
+    assert_eq!(records[0]["message"], "#1 first\nmore\n\nand more");
     adapter().args(["--multiline", "("]).run().expect_code(78).expect_stderr("first line");
 }
 

@@ -45,9 +45,10 @@ impl Docker<'_> {
 
 /// The members of a line that `dockerd` wrote; `None` where it is none.
 pub fn docker(line: &[u8]) -> Option<Docker<'_>> {
+    // Loggers begin with the time, too; a second look is for those that have a stream as well.
     let likely = line.starts_with(b"{\"log\":\"")
-        || line.starts_with(b"{\"stream\":\"std")
-        || line.starts_with(b"{\"time\":\"");
+        || (line.starts_with(b"{\"stream\":\"std") || line.starts_with(b"{\"time\":\""))
+            && memchr::memmem::find(line, b"\"stream\":\"std").is_some();
     if !likely {
         return None;
     }

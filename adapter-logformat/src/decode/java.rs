@@ -50,7 +50,65 @@ pub fn elasticsearch<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'
         return Ok(());
     }
     record.clear();
-    run(&ELASTIC_BARE, line, cx, record)
+    let bare = run(&ELASTIC_BARE, line, cx, record);
+    if bare.is_err() {
+        record.clear();
+        return audit(line, cx, record).or(bare);
+    }
+    // logstash has the pipeline behind the logger: `[INFO ][logstash.agent][main]`.
+    if let Some(text) = known(record, Field::Logger)
+        && let Some(gap) = memchr::memmem::find(text, b"][")
+    {
+        record.text(Field::Logger, text[..gap].trim_ascii());
+        record.push_sub("logstash", Str::Raw(b"pipeline_id"), Value::Text(Str::Raw(&text[gap + 2..])));
+    }
+    Ok(())
+}
+
+/// The text of a shared field that holds one.
+fn known<'a>(record: &Record<'a>, field: Field) -> Option<&'a [u8]> {
+    record.fields().iter().find_map(|(name, value)| match (name, value) {
+        (crate::record::Name::Known(f), Value::Text(text)) if *f == field => Some(text.bytes()),
+        _ => None,
+    })
+}
+
+/// The audit log of 6.x: `[time] [node] [rest] [authentication_failed]  origin_address=[192.0.2.7], principal=[bob], uri=[/]`.
+fn audit<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    let Some(inner) = line.strip_prefix(b"[") else { return refuse(0, "no time in brackets") };
+    let Some((time, used)) = cx.clock.prefix(inner) else { return refuse(1, "no time in brackets") };
+    let mut rest = &inner[used..];
+    let mut words: [&[u8]; 3] = [b""; 3];
+    let mut count = 0;
+    while let Some(word) = rest.strip_prefix(b"] [") {
+        let Some(end) = memchr::memchr(b']', word).filter(|_| count < 3) else { break };
+        words[count] = &word[..end];
+        count += 1;
+        rest = &word[end..];
+    }
+    let pairs = rest.strip_prefix(b"]").map(<[u8]>::trim_ascii_start).filter(|p| p.contains(&b'='));
+    let (Some(pairs), 2..) = (pairs, count) else {
+        return refuse(line.len() - rest.len(), "no level in brackets");
+    };
+    record.time = Some(time);
+    for (name, word) in ["event_type", "layer", "node"].iter().zip(words[..count].iter().rev()) {
+        super::meaning::named("elasticsearch.audit", name.as_bytes(), word, record);
+    }
+    let mut at = pairs;
+    while let Some(open) = memchr::memmem::find(at, b"=[") {
+        let (key, value) = (&at[..open], &at[open + 2..]);
+        let end =
+            memchr::memmem::find(value, b"], ").or_else(|| value.ends_with(b"]").then(|| value.len() - 1));
+        let Some(end) = end else { break };
+        match key {
+            b"origin_address" => super::meaning::client_port(&value[..end], record),
+            b"principal" => record.text(Field::User, &value[..end]),
+            b"uri" => record.text(Field::Url, &value[..end]),
+            _ => super::meaning::named("elasticsearch.audit", key, &value[..end], record),
+        }
+        at = value.get(end + 3..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// `org.apache.catalina.startup.Catalina.start`: class and method.
