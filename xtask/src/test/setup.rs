@@ -41,6 +41,8 @@ const PACKAGES: [(&str, &str); 28] = [
     ("unshare", "util-linux"),
     ("script", "bsdutils"),
     ("dnsmasq", "dnsmasq-base"),
+    ("strace", "strace"),
+    ("faketime", "faketime"),
 ];
 /// ActiveRecord and its drivers: libraries without a program of their own.
 const RUBY: (&str, [&str; 4]) = (
