@@ -85,6 +85,8 @@ pub fn run(job: Job) -> Result<(), Exit> {
         remembered: found.intent.runs,
         shown: None,
     };
+    // Which files there are is known from here on, also when a kill comes before their first line is written and a rename meanwhile.
+    worker.save_place();
     let result = worker.follow(&shutdown, &wakeup, &reload);
     worker.save_last();
     worker.show();
@@ -258,9 +260,20 @@ impl Worker {
 
     /// The last word: everything delivered is acknowledged.
     fn save_last(&mut self) {
+        let runs = std::mem::take(&mut self.batch.runs);
+        self.save_settled(runs);
+    }
+
+    /// The first word: the files that are followed, and how far they are.
+    fn save_place(&mut self) {
+        let runs = self.remembered.clone();
+        self.save_settled(runs);
+    }
+
+    /// Saves positions while nothing is on its way; `runs` are for what detection knows.
+    fn save_settled(&mut self, runs: Vec<Run>) {
         let Some(state) = &mut self.state else { return };
         self.seq += 1;
-        let runs: Vec<Run> = std::mem::take(&mut self.batch.runs);
         let intent = Intent {
             seq: self.seq,
             runs: runs.into_iter().map(|run| Run { end: run.start, ..run }).collect(),
@@ -270,7 +283,7 @@ impl Worker {
         let positions = self.tail.positions();
         if let Err(error) = state.save(&positions).and_then(|()| state.sync(&positions)) {
             // What was saved before the last batch leads to the same records.
-            warn!(%error, "the last positions could not be saved; the next start finds them from the output");
+            warn!(%error, "positions could not be saved; the next start finds them from the output");
         }
     }
 

@@ -48,21 +48,27 @@ pub enum Edit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FromTo {
+    /// The field as it is called.
     pub from: String,
+    /// What it is to be called: a name of the schema, or one of your own.
     pub to: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Add {
+    /// The field to set.
     pub field: String,
+    /// A text, a number or a truth value.
     pub value: Scalar,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Convert {
+    /// The field to convert.
     pub field: String,
+    /// `int`, `float`, `bool` or `text`.
     pub to: Kind,
 }
 
@@ -78,6 +84,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
+    /// The field that holds an address.
     pub field: String,
     /// Bits of an IPv4 address that stay. Default: 24.
     #[serde(default = "v4")]

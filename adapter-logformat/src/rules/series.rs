@@ -214,6 +214,13 @@ impl Collector for Series {
                 let values = key.split(|b| *b == 0).map(|value| String::from_utf8_lossy(value).into_owned());
                 let labels: Vec<(String, String)> =
                     metric.labels.iter().map(|(name, ..)| name.clone()).zip(values).collect();
+                if labels.is_empty() {
+                    match one {
+                        One::Counter(counter) => counter.encode(family)?,
+                        One::Histogram(histogram) => histogram.encode(family)?,
+                    }
+                    break;
+                }
                 let encoder = family.encode_family(&labels)?;
                 match one {
                     One::Counter(counter) => counter.encode(encoder)?,
@@ -309,8 +316,8 @@ mod tests {
             &[(200, "/", 50_000_000), (204, "/", 500_000_000), (503, "/", 2_000_000_000)],
         );
         for line in [
-            "a_log_requests_total{class=\"2xx\"} 2",
-            "a_log_requests_total{class=\"5xx\"} 1",
+            "a_log_requests_total{class=\"2xx\"} 2.0",
+            "a_log_requests_total{class=\"5xx\"} 1.0",
             "a_log_duration_seconds_bucket{le=\"0.1\"} 1",
             "a_log_duration_seconds_bucket{le=\"1.0\"} 2",
             "a_log_duration_seconds_count 3",
@@ -331,7 +338,7 @@ mod tests {
         let records: Vec<_> = paths.iter().map(|path| (200, path.as_str(), 0)).collect();
         let page = page(&[hits], 3, &records);
         assert_eq!(page.matches("a_log_hits_total{").count(), 4);
-        assert!(page.contains("a_log_hits_total{path=\"other\"} 97"), "{page}");
+        assert!(page.contains("a_log_hits_total{path=\"other\"} 97.0"), "{page}");
         assert!(page.contains("a_log_series_refused_total 97"), "{page}");
     }
 
