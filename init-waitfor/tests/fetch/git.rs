@@ -227,7 +227,7 @@ fn a_refresh_swaps_commits() {
         eventually("the new commit", || (forge.read("a") == n).then_some(()));
         assert!(std::fs::read_link(forge.site()).unwrap().ends_with(&commit));
     }
-    assert_eq!(total("fetch_swaps_total"), 3.0);
+    eventually("three swaps counted", || (total("fetch_swaps_total") == 3.0).then_some(()));
     assert!(total("fetch_received_bytes_total") > received);
     forge.http.down();
     eventually("a failure", || (total("fetch_failures_total") > 0.0).then_some(()));

@@ -88,8 +88,10 @@ fn a_file_is_swapped_when_it_changes_and_asked_for_by_condition() {
     eventually("old versions gone", || (kept.versions() <= 2).then_some(()));
     assert_eq!(http::get(admin, "/readyz").status, 200);
     assert_eq!(http::get(admin, "/livez").status, 200);
-    let status = http::get(admin, "/statusz").json();
-    assert_eq!(status["totals"]["swaps"], 5);
+    let status = eventually("five swaps counted", || {
+        let status = http::get(admin, "/statusz").json();
+        (status["totals"]["swaps"] == 5).then_some(status)
+    });
     assert!(status["gauges"]["last_success_unix_seconds"].as_f64().unwrap() > 1.7e9);
     assert!(http::get(admin, "/").text().contains("<html"));
     let probe = |args: &[&str]| waitfor().args(["probe", "--admin", &admin.to_string()]).args(args).run();

@@ -34,7 +34,7 @@ fn the_role_that_is_printed_allows_exactly_what_is_needed() {
     cluster.complete();
     wait.wait_exit().expect_code(0);
     // Another Job is still none of its business.
-    let done = cluster.waitfor().args(["--timeout", "1s", "k8s:job/other"]).run();
+    let done = cluster.waitfor().args(["--fail-fast", "auth", "k8s:job/other"]).run();
     done.expect_code(84).expect_stderr("resourceNames: [other]");
 }
 
@@ -51,7 +51,7 @@ fn slices_cannot_be_allowed_by_name_and_nodes_take_a_cluster_role() {
     let slice = serde_json::json!({"metadata": {"labels": {"kubernetes.io/service-name": "db"}}, "endpoints": [{"addresses": ["10.0.0.1"]}]});
     cluster.api.put(SLICES, "db-1", slice);
     wait.wait_exit().expect_code(0);
-    let done = cluster.waitfor().args(["--timeout", "1s", "k8s:node/n1"]).run();
+    let done = cluster.waitfor().args(["--fail-fast", "auth", "k8s:node/n1"]).run();
     done.expect_code(84).expect_stderr("kind: ClusterRole");
 }
 

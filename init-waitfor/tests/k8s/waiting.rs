@@ -79,7 +79,7 @@ fn what_is_missing_is_waited_for_accepted_or_an_error() {
 
     cluster
         .waitfor()
-        .args(["--timeout", "1s", "k8s:job/migrate"])
+        .args(["--timeout", "8s", "k8s:job/migrate"])
         .run()
         .expect_code(124)
         .expect_stderr("not found");
