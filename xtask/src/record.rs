@@ -43,12 +43,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     script.env("TERM", "xterm-256color").env_remove("NO_COLOR").stdout(Stdio::piped());
     let begun = Instant::now();
     let mut child = script.spawn().context("cannot run script (Debian: bsdutils)")?;
-    let mut shown = Vec::new();
+    let mut shown: Vec<Shown> = Vec::new();
     let reader = BufReader::new(child.stdout.take().context("a pipe")?);
     for line in reader.split(b'\n') {
         let text = String::from_utf8_lossy(&line?).into_owned();
+        // Cargo's turn comes before the play.
+        if shown.is_empty() && (text.trim().is_empty() || text.starts_with("xtask:")) {
+            continue;
+        }
         shown.push(Shown { at: begun.elapsed().as_secs_f64(), text: last_version(&text).to_owned() });
     }
+    let start = shown.first().map_or(0.0, |line| line.at);
+    shown.iter_mut().for_each(|line| line.at -= start);
     ensure!(child.wait()?.success(), "the demo failed; run it by hand to see why");
     let out = sh::root().join(&options.out);
     std::fs::write(&out, svg(&shown)).with_context(|| format!("cannot write {}", out.display()))?;
@@ -67,7 +73,7 @@ fn svg(shown: &[Shown]) -> String {
     let length = shown.last().map_or(0.0, |line| line.at) + REST;
     let (width, height) = (COLUMNS as f64 * LETTER + 24.0, ROWS as f64 * LINE + 24.0);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" xml:space=\"preserve\" viewBox=\"0 0 {width:.0} {height:.0}\">\n\
          <title>cargo xtask demo</title>\n<style>\n\
          text {{ font: 13px ui-monospace, Menlo, Consolas, monospace; fill: #d8dee9; white-space: pre }}\n\
          .b {{ font-weight: bold }} .f {{ fill: #7b8394 }} .r {{ fill: #e06c75 }} .g {{ fill: #98c379 }} .y {{ fill: #e5c07b }} .c {{ fill: #56b6c2 }} .m {{ fill: #c678dd }} .l {{ fill: #61afef }}\n\

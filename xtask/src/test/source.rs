@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use anyhow::{Context, bail};
 
 use super::Done;
-use crate::{dist, sh};
+use crate::{dist, release, sh};
 
 /// What the test runner said at its end.
 static CLOSING: Mutex<Option<String>> = Mutex::new(None);
@@ -63,6 +63,12 @@ pub(crate) fn doc_tests() -> anyhow::Result<Done> {
 /// The static binaries in the release profile, which the images need.
 pub(crate) fn dist() -> anyhow::Result<Done> {
     let folder = dist::build()?;
+    let archive = release::archive()?;
+    let first = std::fs::read(&archive).context("the archive")?;
+    // Nothing of the run is in it: made again it has the same bytes.
+    if std::fs::read(release::archive()?).context("the archive, made again")? != first {
+        bail!("{} differs from run to run", archive.display());
+    }
     let mut sizes = Vec::new();
     for name in sh::TOOLS {
         let size = std::fs::metadata(folder.join(name)).with_context(|| format!("no {name} in dist"))?.len();
