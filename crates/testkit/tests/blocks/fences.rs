@@ -42,6 +42,20 @@ pub(crate) fn all(markdown: &str) -> Vec<Block> {
     blocks
 }
 
+/// The `code` within sentences and tables, outside of fences.
+pub(crate) fn inline(markdown: &str) -> Vec<String> {
+    let (mut found, mut fenced) = (Vec::new(), false);
+    for line in markdown.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            // A table escapes its bars.
+            found.extend(line.split('`').skip(1).step_by(2).map(|code| code.replace("\\|", "|")));
+        }
+    }
+    found
+}
+
 fn mark(line: &str) -> Mark {
     let Some(inside) = line.strip_prefix("<!--").and_then(|rest| rest.strip_suffix("-->")) else {
         return Mark::None;
@@ -62,5 +76,6 @@ fn blocks_and_their_marks() {
         blocks.iter().map(|b| (b.language.as_str(), b.text.as_str(), b.line)).collect();
     assert_eq!(seen, [("sh", "x\n", 3), ("", "y\nz\n", 9), ("yaml", "", 13)]);
     assert_eq!(blocks[0].mark, Mark::NotRun("because of it".to_owned()));
+    assert_eq!(inline("a `b` c\n```\n`x`\n```\n| `d\\|e` | `f` |\n"), ["b", "d|e", "f"]);
     assert_eq!((&blocks[1].mark, &blocks[2].mark), (&Mark::Run, &Mark::None));
 }

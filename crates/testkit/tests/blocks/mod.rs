@@ -8,6 +8,8 @@
 //!   in (or which its first line names: `# adapter-logformat`).
 //! - anything else is a picture, an output, or another tool's.
 //!
+//! So is `code` within a sentence or a table that begins with one of the four.
+//!
 //! What can be none of this has `<!-- not run: REASON -->` before it.
 
 mod cli;
@@ -26,20 +28,32 @@ fn every_block_runs_or_says_why_not() {
     if TOOLS.iter().any(|(tool, _)| !binary(tool).exists()) {
         return testkit::skip_or_fail("the four are not built; `cargo build --workspace` builds them");
     }
-    let (mut problems, mut counts) = (Vec::new(), [0_usize; 3]);
+    let (mut problems, mut counts) = (Vec::new(), [0_usize; 4]);
     for file in documents() {
         let text =
             std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let name = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
+        for command in fences::inline(&text).iter().flat_map(|code| cli::commands(code)) {
+            // A command with something to check; "…" stands for what the reader knows.
+            let whole = command.iter().any(|word| word.starts_with("--") || word.contains("://"));
+            if whole && !command.iter().any(|word| word.contains('…')) {
+                counts[3] += 1;
+                problems.extend(cli::check(&command).map(|what| format!("{name}: {what}")));
+            }
+        }
         for block in fences::all(&text) {
             let (kind, wrong) = judge(&file, &block);
             counts[kind] += 1;
-            let place = format!("{}:{}", file.strip_prefix(root()).unwrap_or(&file).display(), block.line);
+            let place = format!("{name}:{}", block.line);
             problems.extend(wrong.into_iter().map(|what| format!("{place}: {what}")));
         }
     }
-    println!("{} checked or run, {} with a reason, {} pictures and outputs", counts[0], counts[1], counts[2]);
+    let [looked, reasons, pictures, inline] = counts;
+    println!(
+        "{looked} checked or run, {reasons} with a reason, {pictures} pictures and outputs, {inline} within sentences"
+    );
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
-    assert!(counts[0] > 20, "hardly any block was found: {counts:?}");
+    assert!(looked > 20 && inline > 10, "hardly any block was found: {counts:?}");
 }
 
 /// All that people read: the READMEs, docs/, and the pages beside examples.
