@@ -14,7 +14,7 @@ use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
 /// init-waitfor is tested against.
-const PACKAGES: [(&str, &str); 28] = [
+const PACKAGES: [(&str, &str); 29] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
@@ -38,6 +38,7 @@ const PACKAGES: [(&str, &str); 28] = [
     ("curl", "curl"),
     ("varnishtest", "varnish"),
     ("ip", "iproute2"),
+    ("jq", "jq"),
     ("unshare", "util-linux"),
     ("script", "bsdutils"),
     ("dnsmasq", "dnsmasq-base"),
