@@ -65,7 +65,7 @@ fn load(addr: &Mutex<SocketAddr>, thread: u64, stop: &AtomicBool, tally: &Tally)
     while !stop.load(Relaxed) {
         n += 1;
         let id = format!("{thread}-{n}");
-        let post = n % 5 == 0;
+        let post = n.is_multiple_of(5);
         let mut request = Request::new(if post { "POST" } else { "GET" }, "/x").header("x-id", &id);
         if post {
             request = request.body(vec![b'b'; usize::try_from(n * 37 % 8000).unwrap()]);
@@ -181,9 +181,10 @@ upstreams:
                     std::thread::sleep(Duration::from_millis(dice.roll(1000)));
                     shim.up();
                 }
-                5 => drop(
-                    pod.write("endpoints", listed(if rounds % 2 == 0 { spare.addr() } else { good.addr() })),
-                ),
+                5 => drop(pod.write(
+                    "endpoints",
+                    listed(if rounds.is_multiple_of(2) { spare.addr() } else { good.addr() }),
+                )),
                 6 => {
                     tls.renew(&ca.server(&["localhost"]));
                     let response = http::get(*addr.lock().unwrap(), "/tls");

@@ -76,12 +76,12 @@ enum Next {
 impl Job {
     pub(super) async fn run(
         self,
-        mut parts: http::request::Parts,
+        parts: &mut http::request::Parts,
         body: Incoming,
         finish: &mut Box<Finish>,
     ) -> Result<Served, Fault> {
         let plan = &self.policy.retry;
-        let deadline = self.deadline(&parts);
+        let deadline = self.deadline(parts);
         let on_upgrade = self.upgrade.is_some().then(|| {
             let mut carrier = Request::new(());
             std::mem::swap(carrier.extensions_mut(), &mut parts.extensions);
@@ -89,12 +89,12 @@ impl Job {
             std::mem::swap(carrier.extensions_mut(), &mut parts.extensions);
             on
         });
-        let key = self.key(&parts);
+        let key = self.key(parts);
         let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body));
         // For the shadow as it came, before rules and credentials of this upstream.
         let copy = self.shadow.as_ref().map(|_| parts.clone());
-        let signer = self.prepare(&mut parts)?;
-        let source = self.source(body, &mut parts, signer.as_deref(), &exchange, deadline).await?;
+        let signer = self.prepare(parts)?;
+        let source = self.source(body, parts, signer.as_deref(), &exchange, deadline).await?;
         if let (Some(shadow), Some(copy)) = (&self.shadow, copy) {
             shadow::start(shadow, &self, copy, source.as_ref());
         }
@@ -106,7 +106,7 @@ impl Job {
         loop {
             finish.record.attempts += 1;
             let choice = Choice {
-                want: self.want(&parts),
+                want: self.want(parts),
                 fresh,
                 once: !repeatable,
                 key,
@@ -127,9 +127,9 @@ impl Job {
                 }
             };
             self.write_down(finish, &leased);
-            let mut request = self.request(&parts, &leased.wire, source.as_ref(), deadline);
+            let mut request = self.request(parts, &leased.wire, source.as_ref(), deadline);
             if let Some(signer) = signer.as_deref() {
-                self.sign(signer, &parts, source.as_deref(), request.headers_mut())?;
+                self.sign(signer, parts, source.as_deref(), request.headers_mut())?;
             }
             let hedge = plan
                 .hedge_after
@@ -138,8 +138,7 @@ impl Job {
                 None => send::send(&self, request, leased, &exchange, deadline).await,
                 // In a box: few ask for it.
                 Some(after) => {
-                    let work =
-                        hedge::send(&self, &parts, after, request, leased, &exchange, deadline, finish);
+                    let work = hedge::send(&self, parts, after, request, leased, &exchange, deadline, finish);
                     Box::pin(work).await
                 }
             };
@@ -456,7 +455,8 @@ impl Job {
     ) -> Result<Option<Rc<Source>>, Fault> {
         let signs = matches!(signer, Some(Credential::Signature(signer)) if signer.needs_body());
         let small = http_body::Body::size_hint(&body).upper().is_some_and(|most| most <= REPLAY as u64);
-        if !signs && !(self.shadow.is_some() && small) {
+        let copied = self.shadow.is_some() && small;
+        if !signs && !copied {
             return Ok(Source::new(body, Gate::new(&parts.headers), exchange.clone()));
         }
         parts.headers.remove(http::header::EXPECT);

@@ -18,7 +18,7 @@ use crate::worker::Worker;
 pub(super) async fn run(
     worker: &Rc<Worker>,
     plan: &ListenerPlan,
-    parts: http::request::Parts,
+    parts: &mut http::request::Parts,
     finish: &mut Box<Finish>,
 ) -> Result<Served, Fault> {
     let denied = |status, detail: String| {
@@ -50,7 +50,9 @@ pub(super) async fn run(
     finish.permit = Some(permit);
     let dialled = tunnel::dial(&upstream, finish, None, None).await;
     let (carried, connected) = dialled.map_err(|error| Fault::connect(&error))?;
-    let client = hyper::upgrade::on(Request::from_parts(parts, ()));
+    let mut carrier = Request::new(());
+    std::mem::swap(carrier.extensions_mut(), &mut parts.extensions);
+    let client = hyper::upgrade::on(&mut carrier);
     let idle = upstream.shared.plan.tcp_idle;
     Ok(Served::Upgrade(Response::new(()), Pending::new(client, Far::Stream(connected.stream), carried, idle)))
 }

@@ -56,7 +56,7 @@ pub async fn handle(
         finish.record.captured = format.request(&parts.headers);
     }
     finish.tap = worker.board.tap.head(&parts).map(|head| (head, worker.board.clone()));
-    let result = serve(&worker, &client, parts, body, &mut finish, started, grpc).await;
+    let result = serve(&worker, &client, &mut parts, body, &mut finish, started, grpc).await;
     let mut response = match result {
         Ok(Served::Relay(response, wrap)) => {
             let (head, body) = response.into_parts();
@@ -153,18 +153,18 @@ fn note(finish: &mut Finish, fault: Fault, status: StatusCode) {
 async fn serve(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    mut parts: http::request::Parts,
+    parts: &mut http::request::Parts,
     body: Incoming,
     finish: &mut Box<Finish>,
     started: Instant,
     grpc: bool,
 ) -> Result<Served, Fault> {
-    check(&parts, client)?;
+    check(parts, client)?;
     let plan = client.door.plan();
     if parts.method == Method::CONNECT {
         return Box::pin(connect::run(worker, &plan, parts, finish)).await;
     }
-    let policy = route(&plan.kind, &parts)?;
+    let policy = route(&plan.kind, parts)?;
     if let Some(fault) = policy.fault.as_ref().filter(|fault| fastrand::u32(..100) < fault.percent) {
         injected(fault, finish).await?;
     }

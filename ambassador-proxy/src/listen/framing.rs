@@ -92,11 +92,10 @@ impl Framing {
                     n
                 })),
                 State::Size => self.size(rest),
-                State::ChunkEnd => chunk_end(rest).map(|end| {
-                    end.map(|n| {
+                State::ChunkEnd => chunk_end(rest).inspect(|end| {
+                    if end.is_some() {
                         self.state = State::Size;
-                        n
-                    })
+                    }
                 }),
                 State::Trailers => self.trailers(rest),
             };

@@ -1,6 +1,6 @@
 //! One client's HTTP connection: HTTP/1.1 or h2c by its first bytes, until it ends, idles out, or the drain closes it.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
             .auto_date_header(false)
             .keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
-        let connection = builder.serve_connection(TokioIo::new(io), service);
+        let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
         drive(connection, http2::Connection::graceful_shutdown, true, &worker, &client).await;
     } else {
         let mut builder = http1::Builder::new();
@@ -75,17 +75,22 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
             .max_buf_size(BUFFER)
             .max_header_size(HEADERS)
             .auto_date_header(false);
-        let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        // In a box: a future that is passed on by value takes its room once for each hand it goes through.
+        let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
         drive(connection, http1::UpgradeableConnection::graceful_shutdown, false, &worker, &client).await;
     }
 }
 
-async fn drive<C, E>(connection: C, close: impl Fn(Pin<&mut C>), h2: bool, worker: &Worker, client: &Client)
-where
+async fn drive<C, E>(
+    mut connection: Pin<Box<C>>,
+    close: impl Fn(Pin<&mut C>),
+    h2: bool,
+    worker: &Worker,
+    client: &Client,
+) where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    let mut connection = pin!(connection);
     let mut closing = false;
     // Bytes seen while no request was being served, and since when.
     let mut partial: Option<(u64, Instant)> = None;

@@ -274,11 +274,11 @@ fn load_credential(shared: &Shared) -> Result<(), String> {
             secret: read(&aws.secret_access_key)?,
             token,
         };
-        shared.credential.store(Some(Arc::new(Credential::Signature(Signer::Aws(signer)))));
+        shared.credential.store(Some(Arc::new(Credential::Signature(Signer::Aws(Box::new(signer))))));
         return Ok(());
     } else if let Some(hmac) = &credentials.hmac {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, read(&hmac.key)?.as_bytes());
-        let signer = Signer::Hmac(hmac.key_id.clone(), key);
+        let signer = Signer::Hmac(hmac.key_id.clone(), Box::new(key));
         shared.credential.store(Some(Arc::new(Credential::Signature(signer))));
         return Ok(());
     } else {
