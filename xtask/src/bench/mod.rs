@@ -3,6 +3,7 @@
 //! The figure to quote is processor time (user and system), because wall time on a shared machine says more about its other
 //! guests. Nothing here passes or fails: what is measured is printed.
 
+mod adapter;
 mod measure;
 mod peers;
 mod proxy;
@@ -39,6 +40,8 @@ pub(crate) struct Options {
 pub(crate) enum What {
     /// Beside HAProxy and nginx, one worker each
     Proxy,
+    /// Beside a scan for line ends, a copy, and jq
+    Adapter,
     /// Beside rsyslog, syslog-ng and tail
     Shipper,
     /// Beside wait-for-it
@@ -86,6 +89,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     peers::say_machine();
     if wanted(What::Proxy) {
         proxy::run(&bench)?;
+    }
+    if wanted(What::Adapter) {
+        adapter::run(&bench)?;
     }
     if wanted(What::Shipper) {
         shipper::run(&bench)?;
