@@ -49,11 +49,9 @@ impl Worktrees {
         // Of whoever made it, when it was not us; then it is readable already.
         let _ = std::fs::set_permissions(&dir, Permissions::from_mode(0o755));
         let lock = File::open(&dir).map_err(fail)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => {
-                return Err(format!("another init-waitfor keeps {shown} current; one is enough"));
-            }
-            _ => {}
+        // A file system without locks has nobody to tell us about.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(format!("another init-waitfor keeps {shown} current; one is enough"));
         }
         let trees = Worktrees { link: link.to_owned(), dir, relative, previous: None, _lock: lock };
         trees.remove_all_but(&[trees.current()]);
