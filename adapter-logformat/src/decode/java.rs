@@ -113,6 +113,9 @@ fn audit<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decod
 
 /// `org.apache.catalina.startup.Catalina.start`: class and method.
 pub fn tomcat<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    if line.get(2) != Some(&b'-') {
+        return refuse(0, "no time such as 21-Nov-2026 12:24:10.123");
+    }
     run(&TOMCAT, line, cx, record)?;
     let place = record.fields().iter().find_map(|(name, value)| match (name, value) {
         (crate::record::Name::Known(Field::Logger), Value::Text(text)) => Some(text.bytes()),

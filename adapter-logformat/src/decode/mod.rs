@@ -103,11 +103,11 @@ impl Decoder {
     /// What is wrong with either, in a sentence.
     pub fn new(name: &str, pattern: Option<&str>) -> Result<Self, String> {
         let format = Format::by_name(name).ok_or_else(|| format!("there is no format {name:?}"))?;
-        let compiled = match (format.entry().compile, pattern) {
+        match (format.entry().compile, pattern) {
             (Compile::Needed(_) | Compile::Pattern(_), None) => {
-                return Err(format!("the format {name} needs a pattern"));
+                Err(format!("the format {name} needs a pattern"))
             }
-            (_, None) => return Ok(Decoder::Fixed(format)),
+            (_, None) => Ok(Decoder::Fixed(format)),
             (Compile::Program(compile) | Compile::Needed(compile), Some(pattern)) => compile(pattern)
                 .map(|program| Decoder::Program(format, Box::new(program)))
                 .map_err(|error| error.to_string()),
@@ -118,10 +118,9 @@ impl Decoder {
             (Compile::No, Some(_)) => {
                 let takes = |entry: &&Entry| !matches!(entry.compile, Compile::No);
                 let with: Vec<_> = FORMATS.iter().filter(takes).map(|e| e.name).collect();
-                return Err(format!("the format {name} takes no pattern; {} do", with.join(", ")));
+                Err(format!("the format {name} takes no pattern; {} do", with.join(", ")))
             }
-        };
-        compiled
+        }
     }
 
     /// What its records count as.

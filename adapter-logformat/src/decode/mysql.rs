@@ -57,19 +57,25 @@ fn level(word: &[u8]) -> Option<Severity> {
     })
 }
 
-/// `2026-11-21 12:24:10`, and the short `261121 12:24:10` with an hour of one digit or two.
+/// `2026-11-21 12:24:10`, and the short `261121 12:24:10`; an hour of one digit has a blank in front (MariaDB, MySQL 5.5).
 fn time(line: &[u8], cx: &mut Context) -> Option<(Time, usize)> {
-    if line.get(4) == Some(&b'-') {
-        let (time, used) = cx.clock.prefix(line)?;
-        return Some((time, used));
+    let long = line.get(4) == Some(&b'-');
+    if long && let Some(read) = cx.clock.prefix(line) {
+        return Some(read);
     }
-    let date = (2000 + number(line.get(..2)?)?, number(line.get(2..4)?)?, number(line.get(4..6)?)?);
-    let mut clock: [u8; 8] = line.get(7..15)?.try_into().ok()?;
+    let (year, rest) = if long {
+        (number(line.get(..4)?)?, [line.get(5..7)?, line.get(8..10)?])
+    } else {
+        (2000 + number(line.get(..2)?)?, [line.get(2..4)?, line.get(4..6)?])
+    };
+    let at = if long { 11 } else { 7 };
+    let mut clock: [u8; 8] = line.get(at..at + 8)?.try_into().ok()?;
     if clock[0] == b' ' {
         clock[0] = b'0';
     }
+    let date = (year, number(rest[0])?, number(rest[1])?);
     let seconds = cx.clock.resolve(date, clock_time(&clock)?, None)?;
-    (line[6] == b' ').then_some((Time { seconds, nanos: 0 }, 15))
+    (line[at - 1] == b' ').then_some((Time { seconds, nanos: 0 }, at + 8))
 }
 
 /// `# Time`, `# User@Host`, `# Query_time …`, then the statements.

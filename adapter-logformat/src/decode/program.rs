@@ -177,7 +177,11 @@ impl Program {
                         text = text.strip_prefix(b" ").unwrap_or(text);
                     }
                     if !cursor.literal(text) {
-                        if open && text.starts_with(cursor.rest()) {
+                        // What newer versions, or older ones, have at the end costs nothing of what was read.
+                        if open && !text.starts_with(cursor.rest()) {
+                            meaning::named(self.space, b"extra", cursor.rest().trim_ascii_start(), record);
+                        }
+                        if open {
                             return Ok(());
                         }
                         return refuse(cursor.at, "not what the pattern has here");
@@ -221,7 +225,7 @@ impl Program {
                             }
                         }
                     }
-                    if self.strict && *tight && memchr::memchr(b' ', text).is_some() {
+                    if self.strict && *tight && !open && memchr::memchr(b' ', text).is_some() {
                         return refuse(start, "a blank in a value that has none");
                     }
                     let read = meaning.read(self.space, text, cx, record);
