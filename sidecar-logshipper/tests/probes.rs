@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Mode, Pod, count, write_and_rotate};
 use testkit::eventually_within;
+use testkit::fake::{Answer, FakeBulk};
 
 /// An NDJSON sink that only counts: how often each number came.
 #[derive(Clone)]
@@ -131,5 +132,44 @@ fn a_backlog_at_sigterm_in_every_size() {
         shipper.wait_exit_within(Duration::from_secs(90)).expect_code(0);
         println!("{total} lines, then SIGTERM: {:?} in {:?}", sink.tally(), started.elapsed());
         assert_eq!(sink.tally(), (total, 0));
+    }
+}
+
+#[test]
+#[ignore = "with the other probes"]
+#[allow(clippy::print_stdout, reason = "a table for people")]
+fn rejected_items_and_a_sink_that_is_down() {
+    const LINES: usize = 10_000;
+    let distinct = |sink: &FakeBulk| (sink.doc_count(), sink.duplicates());
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    sink.throttle_once(|doc| doc.source["message"].as_str().is_some_and(|line| line.ends_with('7')));
+    pod.append("app.log", common::lines(0, LINES));
+    let shipper = pod.shipper("app.log", &common::bulk_url(&sink)).spawn();
+    common::wait_docs(&sink, LINES);
+    common::stop(&shipper);
+    println!("10 % of the documents 429 once: {:?}", distinct(&sink));
+    common::assert_exact(&sink, LINES);
+    for kill in [false, true] {
+        let (pod, sink) = (Pod::new(), FakeBulk::start());
+        sink.always(Answer::Status(503));
+        pod.append("app.log", common::lines(0, LINES));
+        let shipper =
+            pod.shipper("app.log", &common::bulk_url(&sink)).args(["--shutdown-grace", "2s"]).spawn();
+        eventually_within(Duration::from_secs(30), "tries", || {
+            (count(&shipper, "retries_total") > 0.0).then_some(())
+        });
+        if kill {
+            shipper.sigkill();
+        } else {
+            shipper.sigterm();
+            shipper.wait_exit().expect_code(1);
+        }
+        sink.always(Answer::Ok);
+        let shipper = pod.shipper("app.log", &common::bulk_url(&sink)).spawn();
+        common::wait_docs(&sink, LINES);
+        common::stop(&shipper);
+        let how = if kill { "SIGKILL" } else { "SIGTERM" };
+        println!("503, then {how}, then a restart: {:?}", distinct(&sink));
+        common::assert_exact(&sink, LINES);
     }
 }
