@@ -120,7 +120,10 @@ pub(crate) fn listening(port: u16) {
 
 /// Runs statements by SQLite's own program.
 pub(crate) fn sqlite(file: &Path, sql: &str) -> String {
-    let done = Command::new("sqlite3").arg("-bail").arg(file).arg(sql).stdin(Stdio::null()).output().unwrap();
+    // A blank first: a comment would be an option.
+    let statements = format!(" {sql}");
+    let done =
+        Command::new("sqlite3").arg("-bail").arg(file).arg(statements).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout).trim().to_owned();
     assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
     text
