@@ -239,7 +239,7 @@ fn what_is_hopeless_ends_the_wait_at_once_when_the_rest_is_not_enough() {
     let done = run(&["--timeout", "0", "--min", "2", &hopeless, &hopeless, CLOSED]);
     done.expect_code(84).expect_stderr("targets ready, 2 needed)");
     // One is enough, and one is left: it goes on waiting, or is done.
-    run(&["--timeout", "500ms", "--any", &hopeless, CLOSED]).expect_code(84).expect_stderr("not ready after");
+    run(&["--timeout", "4s", "--any", &hopeless, CLOSED]).expect_code(84).expect_stderr("not ready after");
     run(&["--timeout", "0", "--any", &hopeless, &open]).expect_code(0);
     run(&["--timeout", "0", "--min", "1", &hopeless, &open]).expect_code(0);
     // What waits for something hopeless is hopeless.
@@ -254,7 +254,7 @@ fn what_is_hopeless_ends_the_wait_at_once_when_the_rest_is_not_enough() {
 #[test]
 fn how_many_of_how_many() {
     let (_tcp, open) = open();
-    let run = |args: &[&str]| waitfor().args(["--timeout", "600ms"]).args(args).run();
+    let run = |args: &[&str]| waitfor().args(["--timeout", "3s"]).args(args).run();
     run(&[&open, CLOSED]).expect_code(124).expect_stderr("(1 of 2 targets ready): tcp://127.0.0.1:1");
     run(&["--min", "2", &open, CLOSED, CLOSED])
         .expect_code(124)
@@ -268,7 +268,7 @@ fn how_many_of_how_many() {
 fn an_attempt_longer_than_the_wait_still_gives_its_reason() {
     let tcp = FakeTcp::start(TcpAnswer::Hang);
     let target = format!("memcached://{}", tcp.addr());
-    let done = waitfor().args(["--timeout", "700ms", "--attempt-timeout", "60s", &target]).run();
+    let done = waitfor().args(["--timeout", "2s", "--attempt-timeout", "60s", &target]).run();
     done.expect_code(124).expect_stderr("no reply in time");
 }
 
@@ -290,7 +290,7 @@ fn the_exit_codes() {
         (vec![], 2),
         (vec!["--config", &bad], 78),
         (vec!["--min", "2", CLOSED], 78),
-        (vec!["--timeout", "300ms", &refused], 84),
+        (vec!["--timeout", "4s", &refused], 84),
         (vec!["--timeout", "300ms", CLOSED], 124),
         (vec![open.as_str(), "--", &plain], 126),
         (vec![open.as_str(), "--", "/nonexistent/app"], 127),

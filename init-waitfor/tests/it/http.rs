@@ -148,7 +148,7 @@ fn a_secret_header_is_read_at_each_attempt() {
 fn a_refused_login_has_its_own_code() {
     let http = FakeHttp::start();
     http.always(Answer::Status(401));
-    let done = waitfor().args(["--timeout", "600ms", &http.url("/")]).run();
+    let done = waitfor().args(["--timeout", "3s", &http.url("/")]).run();
     done.expect_code(84).expect_stderr("401");
     let done = waitfor().args(["--fail-fast", "auth", &http.url("/")]).run();
     done.expect_code(84).expect_stderr("cannot become ready");

@@ -79,7 +79,7 @@ fn terminal_escapes_of_servers_do_not_get_through() {
 /// Programs read these: the README's table of events.
 #[test]
 fn events_keep_their_names_and_keys() {
-    let done = waitfor().args(["-o", "json", "--timeout", "700ms", "exec:true", "tcp://127.0.0.1:1"]).run();
+    let done = waitfor().args(["-o", "json", "--timeout", "3s", "exec:true", "tcp://127.0.0.1:1"]).run();
     let events: Vec<serde_json::Value> =
         done.expect_code(124).stdout_lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let keys =
@@ -126,7 +126,7 @@ fn servers_that_talk_too_much() {
     let done = testkit::Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))
         .arg("--termination-log")
         .arg(&log)
-        .args(["--timeout", "2s", &target])
+        .args(["--timeout", "4s", &target])
         .run();
     done.expect_code(124).expect_stderr("ERR xxx");
     assert!(done.stderr().len() < 20_000, "{} bytes", done.stderr().len());
