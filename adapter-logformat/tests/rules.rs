@@ -217,3 +217,23 @@ fn metrics_are_made_from_fields() {
     assert_eq!(of("requests_total", &[("class", "other"), ("method", "other")]), Some(1.0));
     assert_eq!(metric(&running, "log_series_refused_total"), 1.0);
 }
+
+#[test]
+fn test_reads_a_sample_as_its_stream_joins_lines_and_names_the_filter() {
+    let pod = PodDir::new();
+    let log = pod.write("app.log", "{\"level\":\"debug\",\"msg\":\"a\"}\nERROR gone\njava.io.IOException: gone\n\tat a.B.c(B.java:7)\nINFO back\n");
+    let config = pod.write(
+        "adapter.yaml",
+        format!(
+            "streams:\n  - {{in: [/elsewhere/access.log], from: nginx}}\n  - {{in: ['{}/*.log'], from: auto}}\nfilters: [{{name: noise, below: info}}]\n",
+            pod.path().display()
+        ),
+    );
+    let log = log.to_str().expect("text").to_owned();
+    let shown = adapter().args(["test", "--config", config.to_str().expect("text"), &log]).run();
+    shown.expect_code(0);
+    shown.expect_stdout(&format!("{log}:1: json\n  left out by the filter noise\n"));
+    shown.expect_stdout(&format!("{log}:2-4: plain\n"));
+    shown.expect_stdout(&format!("{log}:5: plain\n"));
+    shown.expect_stdout("5 lines: 2 records read (2 plain), 0 with a part that could not be read, 0 not read; 2 lines joined, 1 left out");
+}
