@@ -31,9 +31,15 @@ pub(crate) fn configs() -> anyhow::Result<Done> {
         let mut check = sh::command(&binary.to_string_lossy(), &["--check", "--config"]);
         check.arg(file);
         sh::output(check)?;
-        if let Some(validator) = &validator {
+    }
+    // Starting the validator takes longer than its work: once per schema.
+    for tool in sh::TOOLS {
+        let of_tool =
+            |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(tool));
+        let files: Vec<&PathBuf> = files.iter().filter(of_tool).collect();
+        if let (Some(validator), false) = (&validator, files.is_empty()) {
             let mut command = sh::command(&validator.to_string_lossy(), &["--schemafile"]);
-            command.arg(sh::root().join("schemas").join(format!("{tool}.json"))).arg(file);
+            command.arg(sh::root().join("schemas").join(format!("{tool}.json"))).args(files);
             sh::output(command)?;
         }
     }
