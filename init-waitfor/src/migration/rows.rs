@@ -96,7 +96,7 @@ pub(super) async fn held(
     let live = kind.expires.filter(|_| dsn.engine != Engine::Sqlite).map_or_else(String::new, |expires| {
         format!(" WHERE {0} IS NULL OR {0} > CURRENT_TIMESTAMP", column(expires))
     });
-    let flag = kind.flag.map_or_else(|| "1".to_owned(), |flag| column(flag));
+    let flag = kind.flag.map_or_else(|| "1".to_owned(), &column);
     let sql = format!(
         "SELECT {flag}, {}, {} FROM {}{live} LIMIT 10",
         column(kind.who),

@@ -126,7 +126,7 @@ fn five_replicas_on_sqlite() {
     let pod = PodDir::new();
     let site = project(&pod);
     for round in 0..3 {
-        five_replicas(&python, &site, &format!("sqlite://{}", pod.join(&format!("db{round}")).display()));
+        five_replicas(&python, &site, &format!("sqlite://{}", pod.join(format!("db{round}")).display()));
     }
 }
 
