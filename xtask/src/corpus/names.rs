@@ -142,6 +142,15 @@ pub(crate) fn explain(system: &str, name: &str) -> Option<&'static str> {
         ("elasticsearch", "log.level" | "elasticsearch.component") => {
             "an object over several lines, of which the first record has another there"
         }
+        ("traefik", _) => "a line without what Traefik adds, which is Apache's format and not Traefik's",
+        ("elasticsearch", "source.address") => "address and port in one there; the port is source.port here",
+        (
+            "elasticsearch",
+            "@timestamp" | "elasticsearch.cluster.name" | "elasticsearch.server.stacktrace",
+        ) => "an object over several lines, of which the first record has another there",
+        ("elasticsearch", "elasticsearch.node.name" | "http.request.body.content") => {
+            "elasticsearch.audit.node and .request_body here"
+        }
         ("apache", "source.domain") => "the name is source.address here",
         ("mysql", "message") => "the code in brackets is error.code here, the subsystem log.logger",
         ("postgresql", "message") => "the whole line there; here what is behind the prefix",
