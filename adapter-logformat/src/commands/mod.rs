@@ -14,13 +14,17 @@ use crate::decode::FORMATS;
 /// When stdout does not take it.
 pub fn formats() -> Result<(), Exit> {
     let mut text = String::from(
-        "FORMAT        DETECTED  WHAT IT IS\nauto          -         finds out per file, and reads each line as what it is\n",
+        "FORMAT          DETECTED  WHAT IT IS\nauto            -         finds out per file, and reads each line as what it is\n",
     );
     for entry in FORMATS {
         let detected = if entry.detect.is_some() { "yes" } else { "-" };
         text.push_str(&format!(
-            "{:<13} {:<9} {}\n{:24}{}\n",
-            entry.name, detected, entry.about, "", entry.example
+            "{:<15} {:<9} {}\n{:26}{}\n",
+            entry.name,
+            detected,
+            entry.about,
+            "",
+            entry.example.replace('\n', "\n                          ")
         ));
     }
     podkit::cli::print(&text)
