@@ -54,7 +54,7 @@ impl Image {
         Image { name, tag: tag(name), feature: None, largest: LARGEST }
     }
 
-    /// Beside the one that everybody takes, because it would not fit into 10 MB.
+    /// Beside the one that everybody takes, which stays small.
     fn with_git() -> Self {
         let tag = format!("{}-{}", tag(dist::GIT.0), dist::GIT.1);
         Image { name: dist::GIT.0, tag, feature: Some(dist::GIT.1), largest: LARGEST_WITH_GIT }
