@@ -106,6 +106,8 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
             Box::new(move || files::run(job))
         }
     };
+    // Watched before anybody is told that we are ready: a change right behind that is heard.
+    let mut reloader = Reloader::<Adapter>::new(cli, &pod.metrics);
     let thread = std::thread::Builder::new().name("convert".to_owned());
     let spawned = thread.spawn(move || {
         let _ = sender.send(work());
@@ -115,7 +117,6 @@ pub async fn run(cli: Cli, config: Config, pod: Pod) -> Result<(), Exit> {
     if open.await.is_ok() {
         info!(target: "ready", admin = %pod.admin_text(), listening, "ready");
     }
-    let mut reloader = Reloader::<Adapter>::new(cli, &pod.metrics);
     let mut current = config;
     tokio::pin!(done);
     let mut draining = false;
