@@ -13,7 +13,10 @@ fn each_schema_as_it_should_look() {
     for schema in ["ecs", "ecs8", "otel", "otlp", "flat", "logfmt", "gelf", "gcp", "datadog", "splunk"] {
         // GELF's host is the machine's where the line names none.
         let host = if schema == "gelf" { "host" } else { "deployment" };
-        let config = pod.write("adapter.yaml", format!("schema: {schema}\noriginal: failed\nmultiline: 'off'\nfields: {{{host}: a1}}\n"));
+        let config = pod.write(
+            "adapter.yaml",
+            format!("schema: {schema}\noriginal: failed\nmultiline: 'off'\nfields: {{{host}: a1}}\n"),
+        );
         let running = Proc::new(env!("CARGO_BIN_EXE_adapter-logformat"))
             .args(["--config", config.to_str().expect("text")])
             .with_stdin()
