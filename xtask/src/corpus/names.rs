@@ -142,6 +142,11 @@ pub(crate) fn explain(system: &str, name: &str) -> Option<&'static str> {
         ("elasticsearch", "log.level" | "elasticsearch.component") => {
             "an object over several lines, of which the first record has another there"
         }
+        ("haproxy", "haproxy.http.request.captured_headers" | "haproxy.http.response.captured_headers") => {
+            "a list there; as written here"
+        }
+        ("kibana", "service.name") => "the pipeline's own, not in the line",
+        ("syslog", "message") => "the end of a text of several lines is cut there",
         ("traefik", _) => "a line without what Traefik adds, which is Apache's format and not Traefik's",
         ("elasticsearch", "source.address") => "address and port in one there; the port is source.port here",
         (
