@@ -40,12 +40,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
       export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc; \
     fi; \
     rustup target add "$triple" && \
+    profile=release; if [ "$BIN" = init-waitfor ]; then profile=small; fi; \
     PODMATES_COMMIT="$REVISION" PODMATES_COMMIT_DATE="${CREATED%%T*}" \
     CFLAGS=-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols -C link-arg=-Wl,-z,pack-relative-relocs" \
-      cargo build --release --locked --target "$triple" --package "$BIN" --features "$FEATURES" && \
+      cargo build --profile "$profile" --locked --target "$triple" --package "$BIN" --features "$FEATURES" && \
     mkdir -p /out/etc/ssl/certs && \
-    cp "target/$triple/release/$BIN" "/out/$BIN" && \
+    cp "target/$triple/$profile/$BIN" "/out/$BIN" && \
     cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 # ------------------------------------------------------------------------------------------------ compile (end)
 

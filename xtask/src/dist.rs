@@ -1,10 +1,10 @@
-//! The binaries that ship: static, release profile, in `dist/ARCH/`, beside the CA roots their images carry.
+//! The binaries that ship: static, optimized, in `dist/ARCH/`, beside the CA roots their images carry.
 //!
 //! `crt-static` is given here together with an explicit `--target`: a profile cannot set it, and without the
 //! target it would also apply to procedural macros, which then cannot be loaded.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
@@ -28,26 +28,47 @@ pub(crate) fn arch() -> anyhow::Result<(&'static str, &'static str)> {
     }
 }
 
-/// Builds all binaries in one go and returns the folder they are in.
-pub(crate) fn build() -> anyhow::Result<PathBuf> {
+/// What waits is built for size alone; what data flows through, for speed where it flows (Cargo.toml has both profiles).
+fn profile(name: &str) -> &'static str {
+    if name == "init-waitfor" { "small" } else { "release" }
+}
+
+/// Builds these packages statically with the profile.
+fn compile(profile: &str, packages: &[&str], features: &str) -> anyhow::Result<()> {
     let (arch, target) = arch()?;
-    let mut cargo = sh::cargo(&["build", "--release", "--locked", "--target", target]);
-    for package in sh::TOOLS.iter().chain(&sh::DEMOS) {
+    let mut cargo = sh::cargo(&["build", "--profile", profile, "--locked", "--target", target]);
+    for package in packages {
         cargo.args(["--package", package]);
     }
+    cargo.args(["--features", features]);
     let fold = if arch == "amd64" { FOLD } else { "" };
     cargo.env("RUSTFLAGS", format!("{FLAGS} {fold}").trim());
     cargo.env("CFLAGS", C_FLAGS);
-    sh::run(cargo)?;
+    sh::run(cargo)
+}
 
-    let dist = sh::root().join("dist").join(arch);
-    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
-    for name in sh::TOOLS.iter().chain(&sh::DEMOS) {
-        let from = sh::target_dir().join(target).join("release").join(name);
-        let to = dist.join(name);
-        // A fresh inode: the old one may be running.
-        let _ = fs::remove_file(&to);
-        fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+/// Copies what was compiled.
+fn take(name: &str, dist: &Path) -> anyhow::Result<()> {
+    let (_, target) = arch()?;
+    fs::create_dir_all(dist).with_context(|| format!("cannot create {}", dist.display()))?;
+    let from = sh::target_dir().join(target).join(profile(name)).join(name);
+    let to = dist.join(name);
+    // A fresh inode: the old one may be running.
+    let _ = fs::remove_file(&to);
+    fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+/// Builds all binaries, one cargo run a profile, and returns the folder they are in.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let all: Vec<&str> = sh::TOOLS.into_iter().chain(sh::DEMOS).collect();
+    for wanted in ["release", "small"] {
+        let packages: Vec<&str> = all.iter().copied().filter(|name| profile(name) == wanted).collect();
+        compile(wanted, &packages, "")?;
+    }
+    let dist = sh::root().join("dist").join(arch()?.0);
+    for name in &all {
+        take(name, &dist)?;
     }
     write_roots()?;
     Ok(dist)
@@ -58,21 +79,9 @@ pub(crate) const GIT: (&str, &str) = ("init-waitfor", "git");
 
 /// Into `dist/ARCH-git/`.
 pub(crate) fn build_with_git() -> anyhow::Result<()> {
-    let (arch, target) = arch()?;
     let (name, feature) = GIT;
-    let args =
-        ["build", "--release", "--locked", "--target", target, "--package", name, "--features", feature];
-    let mut cargo = sh::cargo(&args);
-    let fold = if arch == "amd64" { FOLD } else { "" };
-    cargo.env("RUSTFLAGS", format!("{FLAGS} {fold}").trim());
-    cargo.env("CFLAGS", C_FLAGS);
-    sh::run(cargo)?;
-    let dist = sh::root().join("dist").join(format!("{arch}-{feature}"));
-    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
-    let from = sh::target_dir().join(target).join("release").join(name);
-    let _ = fs::remove_file(dist.join(name));
-    fs::copy(&from, dist.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
-    Ok(())
+    compile(profile(name), &[name], feature)?;
+    take(name, &sh::root().join("dist").join(format!("{}-{feature}", arch()?.0)))
 }
 
 /// The Mozilla CA roots as a PEM bundle. From a crate and not from this machine, whose own store may hold more.
