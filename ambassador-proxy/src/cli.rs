@@ -25,6 +25,9 @@ pub struct Cli {
     /// Access log on stdout: off, json, text, or a format with nginx's $variables or Envoy's %OPERATORS%
     #[arg(long, value_name = "FORM", value_parser = AccessLog::parse)]
     pub access_log: Option<AccessLog>,
+    /// Send spans to this collector by OTLP/HTTP, such as http://jaeger:4318
+    #[arg(long, value_name = "URL")]
+    pub otlp_traces: Option<String>,
     /// Threads that carry traffic [default: by the CPU limit, at most 4]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -97,6 +100,9 @@ pub(crate) fn overlay(cli: &Cli, config: &mut Config) {
         config.listeners.push(Listener { tcp, to, expose: cli.expose, ..Listener::default() });
     }
     config.access_log = cli.access_log.clone().or(config.access_log.take());
+    if let Some(to) = &cli.otlp_traces {
+        config.traces.get_or_insert_default().to.clone_from(to);
+    }
     config.workers = cli.workers.or(config.workers);
     config.admin = cli.serve.admin.clone().or(config.admin.take());
     config.shutdown_grace = cli.serve.shutdown_grace.or(config.shutdown_grace);

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod cpus;
 pub mod explain;
 pub mod forward;
@@ -19,6 +20,7 @@ pub mod starttls;
 pub mod stats;
 pub mod status;
 pub mod tap;
+pub mod trace;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;

@@ -1,5 +1,6 @@
-//! Ten metric families. Labels are upstreams and listeners of the configuration and short fixed lists.
+//! Nine metric families; with build, memory and refused configurations it is twelve. Labels are upstreams and listeners of the configuration and short fixed lists.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::stats::{AGAINS, BUCKETS, Board, Counter, REASONS, UpstreamStats, sum_latency};
-use crate::status::{Upstreams, sum};
+use crate::status::Upstreams;
 
 /// Adds the proxy's metrics.
 pub fn register(metrics: &Metrics, board: &Arc<Board>, upstreams: &Upstreams) {
@@ -84,20 +85,42 @@ impl Families {
         })
     }
 
-    fn connections(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let mut rows: Vec<(String, &str, i64)> = Vec::new();
+    /// What is open now: by listener, by endpoint, by request.
+    fn open(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let mut rows: BTreeMap<(String, &str), i64> = BTreeMap::new();
         self.board.each_listener(|name, list| {
-            rows.push((name.to_owned(), "client", list.iter().map(|stats| stats.open.get()).sum()));
+            let open: i64 = list.iter().map(|stats| stats.open.get()).sum();
+            *rows.entry((name.to_owned(), "client_connections")).or_default() += open;
         });
         self.board.each_endpoint(|name, _, list| {
-            let open = list.iter().map(|stats| stats.open.get()).sum();
-            match rows.iter_mut().find(|row| row.0 == name && row.1 == "upstream") {
-                Some(row) => row.2 += open,
-                None => rows.push((name.to_owned(), "upstream", open)),
-            }
+            let open: i64 = list.iter().map(|stats| stats.open.get()).sum();
+            *rows.entry((name.to_owned(), "upstream_connections")).or_default() += open;
         });
-        rows.iter()
-            .try_for_each(|(name, side, open)| gauge(&mut encoder, &[("name", name), ("side", side)], *open))
+        self.board.each_upstream(|name, list| {
+            let carried: i64 = list.iter().map(|stats| stats.in_flight.get()).sum();
+            *rows.entry((name.to_owned(), "requests")).or_default() += carried;
+        });
+        rows.iter().try_for_each(|((name, kind), open)| {
+            gauge(&mut encoder, &[("name", name), ("kind", kind)], *open)
+        })
+    }
+
+    /// What went wrong with requests and TCP connections, and with lookups, of which a request may notice nothing.
+    fn failures(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.upstreams(|name, list| {
+            for (i, (_, reason)) in REASONS.iter().enumerate() {
+                let count = list.iter().map(|stats| stats.failures[i].get()).sum();
+                if count > 0 {
+                    counter(&mut encoder, &[("upstream", name), ("reason", reason)], count)?;
+                }
+            }
+            Ok(())
+        })?;
+        for (name, shared) in self.upstreams.sorted() {
+            let count = shared.dns_failures.load(Relaxed);
+            counter(&mut encoder, &[("upstream", &name), ("reason", "lookup")], count)?;
+        }
+        Ok(())
     }
 
     fn endpoints(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
@@ -135,62 +158,33 @@ impl Collector for Families {
             MetricType::Histogram,
         )?;
         self.latency(family)?;
-        let help = "Requests and TCP connections that failed, by reason";
+        let help = "Requests and TCP connections that failed, by reason; lookup counts lookups, whose last good addresses stay";
         let family = encoder.encode_descriptor("failures", help, None, count)?;
-        self.counters(family, "reason", REASONS.map(|(_, label)| label), |stats, i| &stats.failures[i])?;
+        self.failures(family)?;
         let help = "Tries after the first, by cause; over_budget counts those refused";
         let family = encoder.encode_descriptor("retries", help, None, count)?;
         self.counters(family, "cause", AGAINS.map(|(_, label)| label), |stats, i| &stats.again[i])?;
         let help = "Body and TCP bytes, to and from upstreams";
         let family = encoder.encode_descriptor("traffic", help, Some(&Unit::Bytes), count)?;
         self.counters(family, "direction", ["out", "in"], |stats, i| &stats.bytes[i])?;
-        let help = "Connections made to upstreams, and requests that found one open";
+        let help = "Connections to upstreams: new, reused by a request, and carried as TCP to their end";
         let family = encoder.encode_descriptor("upstream_connections", help, None, count)?;
-        self.counters(
-            family,
-            "kind",
-            ["new", "reused"],
-            |s, i| if i == 0 { &s.connects } else { &s.reused },
-        )?;
-        let mut family = encoder.encode_descriptor(
-            "in_flight",
-            "Requests and TCP connections being carried",
-            None,
-            level,
-        )?;
-        self.upstreams(|name, list| {
-            gauge(&mut family, &[("upstream", name)], list.iter().map(|stats| stats.in_flight.get()).sum())
+        self.counters(family, "kind", ["new", "reused", "tcp"], |stats, i| {
+            [&stats.connects, &stats.reused, &stats.tunnels][i]
         })?;
-        let family = encoder.encode_descriptor(
-            "connections",
-            "Open connections, by listener and upstream",
-            None,
-            level,
-        )?;
-        self.connections(family)?;
+        let help =
+            "Open now: client_connections of listeners, upstream_connections, and requests being carried";
+        let family = encoder.encode_descriptor("open", help, None, level)?;
+        self.open(family)?;
         let help = "Endpoints: ok, out (taken out by the breaker), ill (by the health check)";
         let family = encoder.encode_descriptor("endpoints", help, None, level)?;
         self.endpoints(family)?;
-        let mut family = encoder.encode_descriptor(
-            "dns_failures",
-            "Lookups that failed; the last good addresses stay",
-            None,
-            count,
-        )?;
-        for (name, shared) in self.upstreams.sorted() {
-            counter(&mut family, &[("upstream", &name)], shared.dns_failures.load(Relaxed))?;
+        let help = "Given up because nobody took it fast enough: lines of the access log, spans";
+        let mut family = encoder.encode_descriptor("lost", help, None, count)?;
+        let spans = self.board.spans.lost.load(Relaxed);
+        for (kind, lost) in [("access_log", self.board.log_lost.load(Relaxed)), ("spans", spans)] {
+            counter(&mut family, &[("kind", kind)], lost)?;
         }
-        let lost = ConstCounter::new(self.board.log_lost.load(Relaxed));
-        let help = "Access log lines given up because stdout was not read fast enough";
-        lost.encode(encoder.encode_descriptor("access_log_lost", help, None, count)?)?;
-        let mut tunnels = 0;
-        self.board.each_upstream(|_, list| tunnels += sum(list, |stats| &stats.tunnels));
-        let tunnels = ConstCounter::new(tunnels);
-        tunnels.encode(encoder.encode_descriptor(
-            "tcp_connections",
-            "TCP connections carried to their end",
-            None,
-            count,
-        )?)
+        Ok(())
     }
 }

@@ -20,6 +20,9 @@ use crate::config::Config;
 use crate::config::plan::{ListenerKind, ListenerPlan, Plan};
 use crate::listen::bind::{self, Raw, SocketFile};
 use crate::stats::Board;
+use crate::trace::Tracer;
+#[cfg(feature = "otlp")]
+use crate::trace::export::Exporter;
 use crate::upstream::{Shared, refresh};
 use crate::worker::{self, Command, Handle};
 use crate::{ADMIN_PORT, APP, GRACE, Proxy, cpus, metrics, status};
@@ -28,6 +31,9 @@ use crate::{ADMIN_PORT, APP, GRACE, Proxy, cpus, metrics, status};
 const QUIET: Duration = Duration::from_secs(1);
 /// A worker takes a configuration over in microseconds, unless it is stuck.
 const APPLY: Duration = Duration::from_secs(5);
+/// For the last spans: what is left of the grace, but not less than the first and not more than the second.
+#[cfg(feature = "otlp")]
+const LAST_SPANS: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(2));
 
 /// Runs until SIGTERM and the drain after it.
 ///
@@ -37,12 +43,13 @@ pub fn run(cli: Cli, config: Config) -> Result<(), Exit> {
     let grace = config.shutdown_grace.map_or(GRACE, Dur::get);
     let serve = Serve { admin: config.admin.clone(), default_port: ADMIN_PORT, grace };
     podkit::process::run(&APP, &serve, |pod| async move {
+        pod.metrics.keep_few();
         let reloader = Reloader::<Proxy>::new(cli.clone(), &pod.metrics);
         // What was changed before the watch began would go unnoticed.
         let config = podkit::load::<Proxy>(&cli).unwrap_or(config);
         let mut control = Control::start(pod, &config).await?;
         let result = control.serve(reloader).await;
-        control.stop();
+        control.stop().await;
         result
     })
 }
@@ -62,6 +69,8 @@ struct Control {
     listening: HashMap<String, Listening>,
     upstreams: status::Upstreams,
     refreshers: HashMap<u64, JoinHandle<()>>,
+    #[cfg(feature = "otlp")]
+    exporter: Option<Exporter>,
     resolver: Resolver,
     ids: AtomicU64,
     /// What only a start takes over.
@@ -84,6 +93,8 @@ impl Control {
             listening: HashMap::new(),
             refreshers: HashMap::new(),
             ids: AtomicU64::new(1),
+            #[cfg(feature = "otlp")]
+            exporter: None,
             fixed: (config.admin.clone(), config.workers, config.shutdown_grace),
             upstreams,
             workers,
@@ -189,6 +200,7 @@ impl Control {
         }
         let upstreams = self.shared(plan);
         let access_log = Form::from(&plan.access_log);
+        let tracer = self.tracer(plan);
         for worker in &self.workers {
             let mut mine = Vec::new();
             for listener in &listeners {
@@ -196,8 +208,8 @@ impl Control {
                 mine.push(((*listener).clone(), socket));
             }
             let (done, applied) = oneshot::channel();
-            let (upstreams, access_log) = (upstreams.clone(), access_log.clone());
-            worker.send(Command::Apply { listeners: mine, upstreams, access_log, trace: plan.trace, done });
+            let (upstreams, access_log, tracer) = (upstreams.clone(), access_log.clone(), tracer.clone());
+            worker.send(Command::Apply { listeners: mine, upstreams, access_log, tracer, done });
             match tokio::time::timeout(APPLY, applied).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => trouble.push(error),
@@ -207,6 +219,26 @@ impl Control {
         self.listening.retain(|key, _| plan.listeners.iter().any(|listener| listener.key == *key));
         self.upstreams.set(upstreams);
         if trouble.is_empty() { Ok(()) } else { Err(trouble.join("; ")) }
+    }
+
+    /// Spans go to the exporter that is there, unless `traces` has changed; the old one sends what it has.
+    #[cfg(feature = "otlp")]
+    fn tracer(&mut self, plan: &Plan) -> Tracer {
+        self.exporter = match (self.exporter.take(), &plan.traces) {
+            (Some(exporter), Some(wanted)) if exporter.plan == *wanted => Some(exporter),
+            (_, Some(wanted)) => {
+                Some(Exporter::start(wanted.clone(), self.resolver.clone(), self.board.spans.clone()))
+            }
+            (_, None) => None,
+        };
+        let spans = self.exporter.as_ref().map(|exporter| (exporter.sink.clone(), exporter.plan.ratio));
+        Tracer { begin: plan.trace, spans }
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without spans")]
+    fn tracer(&self, plan: &Plan) -> Tracer {
+        Tracer { begin: plan.trace, spans: None }
     }
 
     /// Upstreams that have not changed stay as they are, with their connections; others begin anew.
@@ -263,9 +295,14 @@ impl Control {
         }
     }
 
-    fn stop(mut self) {
+    #[cfg_attr(not(feature = "otlp"), expect(clippy::unused_async, reason = "spans are waited for"))]
+    async fn stop(mut self) {
         self.workers.iter().for_each(|worker| worker.send(Command::Stop));
         self.workers.drain(..).for_each(Handle::join);
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = self.exporter.take() {
+            exporter.end(self.pod.shutdown.remaining().clamp(LAST_SPANS.0, LAST_SPANS.1)).await;
+        }
         self.writer.flush(Duration::from_millis(300));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::tap::Tap;
+use crate::trace::Counts;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -191,6 +192,8 @@ pub struct Board {
     pub last_accept: AtomicU64,
     /// Access-log lines that could not be written.
     pub log_lost: AtomicU64,
+    /// Spans sent and lost.
+    pub spans: Arc<Counts>,
     /// Requests that somebody looks at.
     pub tap: Tap,
     start: Instant,
@@ -205,6 +208,7 @@ impl Default for Board {
             open: AtomicUsize::new(0),
             last_accept: AtomicU64::new(0),
             log_lost: AtomicU64::new(0),
+            spans: Arc::default(),
             tap: Tap::default(),
             start: Instant::now(),
         }

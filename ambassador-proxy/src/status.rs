@@ -86,6 +86,8 @@ fn report(board: &Board, upstreams: &Upstreams, workers: usize) -> Value {
             "bytes_from_upstreams": back,
             "client_connections": accepted,
             "access_log_lines_lost": board.log_lost.load(Relaxed),
+            "spans_sent": board.spans.sent.load(Relaxed),
+            "spans_lost": board.spans.lost.load(Relaxed),
         },
         "gauges": { "open_client_connections": board.open.load(Relaxed), "workers": workers },
         "listeners": listeners,

@@ -16,6 +16,7 @@ use crate::config::plan::ListenerPlan;
 use crate::listen::bind::Raw;
 use crate::listen::{self, Door};
 use crate::stats::Board;
+use crate::trace::Tracer;
 use crate::upstream::Shared;
 use crate::upstream::local::LocalUpstream;
 
@@ -30,8 +31,8 @@ pub struct Worker {
     pub drain: CancellationToken,
     /// The same, for the hot path.
     pub draining: Cell<bool>,
-    /// Whether requests without `traceparent` get one.
-    pub trace: Cell<bool>,
+    /// What happens to a request's trace.
+    pub tracer: RefCell<Tracer>,
     /// Counters, and what somebody looks at.
     pub board: Arc<Board>,
     upstreams: RefCell<HashMap<String, Rc<LocalUpstream>>>,
@@ -48,8 +49,8 @@ pub enum Command {
         upstreams: Arc<HashMap<String, Arc<Shared>>>,
         /// The form of the access log.
         access_log: Form,
-        /// Whether requests without `traceparent` get one.
-        trace: bool,
+        /// What happens to a request's trace.
+        tracer: Tracer,
         /// Told when it is in force.
         done: oneshot::Sender<Result<(), String>>,
     },
@@ -114,7 +115,7 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, 
         log: Log::new(writer, board.clone()),
         drain: CancellationToken::new(),
         draining: Cell::new(false),
-        trace: Cell::new(false),
+        tracer: RefCell::default(),
         board,
         upstreams: RefCell::default(),
         doors: RefCell::default(),
@@ -123,9 +124,9 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, 
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Apply { listeners, upstreams, access_log, trace, done }) => {
+                Some(Command::Apply { listeners, upstreams, access_log, tracer, done }) => {
                     worker.log.set_form(access_log);
-                    worker.trace.set(trace);
+                    worker.tracer.replace(tracer);
                     let _ = done.send(worker.apply(listeners, &upstreams));
                 }
                 Some(Command::Drain) => {

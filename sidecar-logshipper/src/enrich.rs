@@ -2,31 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use podkit::otlp::DOWNWARD;
+
 use crate::encode::escape;
-
-/// Environment variables that the manifests fill from the Downward API, and the ECS field of each.
-const DOWNWARD: [(&str, &str); 6] = [
-    ("POD_NAME", "kubernetes.pod.name"),
-    ("POD_UID", "kubernetes.pod.uid"),
-    ("POD_IP", "kubernetes.pod.ip"),
-    ("POD_NAMESPACE", "kubernetes.namespace"),
-    ("NODE_NAME", "kubernetes.node.name"),
-    ("CONTAINER_NAME", "kubernetes.container.name"),
-];
-
-/// ECS names and their equals in OpenTelemetry's semantic conventions.
-const OTEL: [(&str, &str); 6] = [
-    ("kubernetes.pod.name", "k8s.pod.name"),
-    ("kubernetes.pod.uid", "k8s.pod.uid"),
-    ("kubernetes.pod.ip", "k8s.pod.ip"),
-    ("kubernetes.namespace", "k8s.namespace.name"),
-    ("kubernetes.node.name", "k8s.node.name"),
-    ("kubernetes.container.name", "k8s.container.name"),
-];
 
 /// What OpenTelemetry calls a field.
 pub fn otel_name(name: &str) -> &str {
-    OTEL.iter().find(|(ecs, _)| *ecs == name).map_or(name, |(_, otel)| otel)
+    DOWNWARD.iter().find(|(_, ecs, _)| *ecs == name).map_or(name, |(_, _, otel)| otel)
 }
 
 /// Fields that are the same for every line of this process.
@@ -56,7 +38,7 @@ impl Origin {
     ) -> Self {
         let mut members: BTreeMap<String, String> = BTreeMap::new();
         members.insert("host.name".into(), var("NODE_NAME").unwrap_or_else(|| hostname.into()));
-        for (name, field) in DOWNWARD {
+        for (name, field, _) in DOWNWARD {
             if let Some(value) = var(name).filter(|value| !value.is_empty()) {
                 members.insert(field.into(), value);
             }

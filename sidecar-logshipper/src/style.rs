@@ -13,6 +13,7 @@ use crate::content::{Content, own_time};
 use crate::encode::{Moment, Wrapped, Wrapping, escape, flat, json_object, text, with_time};
 use crate::enrich::Origin;
 use crate::index::IndexPattern;
+use crate::wire::protobuf::key_value;
 use crate::wire::{msgpack, protobuf};
 
 /// How a sink takes lines.
@@ -201,15 +202,6 @@ fn action(index: Option<&str>, id: &str, line: &Line<'_>, out: &mut Vec<u8>) {
     out.push(b'-');
     out.extend_from_slice(itoa::Buffer::new().format(crc32fast::hash(line.bytes)).as_bytes());
     out.extend_from_slice(b"\"}}\n");
-}
-
-/// `KeyValue` with a string value, as field `field`.
-pub fn key_value(field: u32, key: &str, value: &str, out: &mut Vec<u8>) {
-    let any = protobuf::size(1, value.len());
-    protobuf::head(field, protobuf::size(1, key.len()) + protobuf::size(2, any), out);
-    protobuf::bytes(1, key.as_bytes(), out);
-    protobuf::head(2, any, out);
-    protobuf::bytes(1, value.as_bytes(), out);
 }
 
 fn otlp(

@@ -1,6 +1,7 @@
 //! Config → plan: parses every string, fills in every default, reports every problem.
 
 mod target;
+mod traces;
 mod upstream;
 
 pub(crate) use target::endpoints;
@@ -33,6 +34,11 @@ impl Problems {
     ) {
         self.0.push(Problem { path: path.into(), what: what.into(), remedy: remedy.into() });
     }
+
+    /// How many so far.
+    fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 pub(super) fn plan(config: &Config) -> Result<Plan, Vec<Problem>> {
@@ -60,6 +66,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Vec<Problem>> {
     if let Some(workers) = config.workers.filter(|workers| !(1..=16).contains(workers)) {
         problems.add("workers", format!("{workers} is not between 1 and 16"), "write a number from 1 to 16");
     }
+    let traces = config.traces.as_ref().and_then(|written| traces::plan(written, &mut problems));
     for name in config.upstreams.keys() {
         let used = known.get(name).is_none_or(|(_, used)| *used);
         if !used {
@@ -69,7 +76,8 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Vec<Problem>> {
     if problems.0.is_empty() {
         let upstreams = known.into_iter().map(|(name, (plan, _))| (name, plan)).collect();
         let access_log = config.access_log.clone().unwrap_or(AccessLog::Json);
-        Ok(Plan { listeners, upstreams, access_log, trace: config.trace, workers: config.workers })
+        let (trace, workers) = (config.trace, config.workers);
+        Ok(Plan { listeners, upstreams, access_log, trace, traces, workers })
     } else {
         Err(problems.0)
     }

@@ -24,6 +24,9 @@ pub struct Config {
     /// Begins a W3C trace (`traceparent`) for requests that bring none. One that is there is always passed on. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub trace: bool,
+    /// Sends spans to a collector by OTLP/HTTP; implies `trace`. In builds with the cargo feature otlp, as the image is. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<Traces>,
     /// Threads that carry traffic, 1 to 16. Default: the cgroup's CPU limit, at most 4, and 1 below 2 CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
@@ -33,6 +36,26 @@ pub struct Config {
     /// How long a drain may take after SIGTERM. Default: 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_grace: Option<Dur>,
+}
+
+/// Spans to a collector: one for each request, and one below it for each try.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traces {
+    /// The collector: `http://host:4318`, or the whole URL where it is not `/v1/traces` there.
+    pub to: String,
+    /// The share of requests without `traceparent` that are sampled, 0 to 1; of the others, their flag decides. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// `service.name` of the spans. Default: ambassador-proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Headers for the collector, such as `authorization: {file: PATH}`; read again for each batch.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Secret>,
+    /// PEM file with the roots to trust for the collector. Default: the image's, then the built-in ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// The form of the access log.

@@ -23,8 +23,23 @@ pub struct Plan {
     pub access_log: AccessLog,
     /// Whether requests without `traceparent` get one.
     pub trace: bool,
+    /// Where spans go.
+    pub traces: Option<Arc<TracesPlan>>,
     /// Worker threads; `None` means by the CPU limit.
     pub workers: Option<usize>,
+}
+
+/// Where spans go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracesPlan {
+    /// The collector.
+    pub place: crate::control::Place,
+    /// The share of requests without `traceparent` that are sampled.
+    pub ratio: f64,
+    /// `service.name`.
+    pub service: String,
+    /// Headers for the collector.
+    pub headers: Vec<(HeaderName, podkit::secret::Secret)>,
 }
 
 /// A local address and what happens to what arrives there.

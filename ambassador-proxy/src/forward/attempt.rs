@@ -24,7 +24,7 @@ use crate::config::Protocol;
 use crate::config::plan::{HashKey, HostRule, Policy};
 use crate::listen::Client;
 use crate::policy::retry;
-use crate::stats::{Again, Reason};
+use crate::stats::{AGAINS, Again, Reason};
 use crate::upstream::connect::Want;
 use crate::upstream::endpoint::LocalEndpoint;
 use crate::upstream::local::{Choice, Leased, LocalUpstream};
@@ -105,6 +105,7 @@ impl Job {
         let (mut attempt, mut fresh, mut replays) = (1, false, 0);
         loop {
             finish.record.attempts += 1;
+            finish.begin_try();
             let choice = Choice {
                 want: self.want(parts),
                 fresh,
@@ -117,6 +118,7 @@ impl Job {
                 Ok(leased) => leased,
                 Err(error) => {
                     let fault = Fault::connect(&error);
+                    finish.end_try(fault.error);
                     if attempt >= plan.attempts || error.reason == Reason::Dns || !self.granted(finish) {
                         return Err(fault);
                     }
@@ -128,6 +130,9 @@ impl Job {
             };
             self.write_down(finish, &leased);
             let mut request = self.request(parts, &leased.wire, source.as_ref(), deadline);
+            if let Some(span) = &mut finish.span {
+                span.goes_out(finish.trying, &leased.carried.0.name, leased.reused, request.headers_mut());
+            }
             if let Some(signer) = signer.as_deref() {
                 self.sign(signer, parts, source.as_deref(), request.headers_mut())?;
             }
@@ -142,6 +147,9 @@ impl Job {
                     Box::pin(work).await
                 }
             };
+            if let Sent::Answer(response) = &sent {
+                finish.answered_try(response.status().as_u16());
+            }
             let can_repeat = source.as_ref().is_none_or(|source| source.replayable());
             let reused = leased.reused;
             let next = self.judge(
@@ -160,11 +168,13 @@ impl Job {
                 }
                 Next::Give(mut fault) => {
                     fault.endpoint = Some(leased.carried.0.name.to_string());
+                    finish.end_try(fault.error);
                     finish.record.bytes.0 = exchange.sent.get();
                     return Err(fault);
                 }
                 Next::Again(why, pause) => {
                     self.count(finish, why);
+                    finish.end_try(AGAINS[why as usize].1);
                     if why == Again::Stale {
                         (fresh, replays) = (true, replays + 1);
                     } else {

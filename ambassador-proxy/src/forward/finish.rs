@@ -9,6 +9,7 @@ use crate::listen::Client;
 use crate::policy::limit::Permit;
 use crate::stats::{Board, Reason};
 use crate::tap::Head;
+use crate::trace::span::Span;
 use crate::upstream::local::LocalUpstream;
 
 /// A request under way.
@@ -21,6 +22,10 @@ pub struct Finish {
     pub permit: Option<Permit>,
     /// The response has been handed over to its end; otherwise the client went away.
     pub complete: bool,
+    /// The request as a span, if it is sampled.
+    pub span: Option<Box<Span>>,
+    /// The try that counts, as a span.
+    pub trying: u64,
     /// Somebody looks at this request.
     pub tap: Option<(Head, Arc<Board>)>,
     started: Instant,
@@ -37,6 +42,8 @@ impl Finish {
             upstream: None,
             permit: None,
             complete: false,
+            span: None,
+            trying: 0,
             tap: None,
             started,
             log,
@@ -54,6 +61,27 @@ impl Finish {
     /// Since the request came.
     pub fn elapsed(&self) -> std::time::Duration {
         self.started.elapsed()
+    }
+
+    /// A try begins.
+    pub fn begin_try(&mut self) {
+        if let Some(span) = &mut self.span {
+            self.trying = span.begin();
+        }
+    }
+
+    /// It got an answer.
+    pub fn answered_try(&mut self, status: u16) {
+        if let Some(span) = &mut self.span {
+            span.answered(self.trying, status);
+        }
+    }
+
+    /// It is over, and another may follow.
+    pub fn end_try(&mut self, error: &'static str) {
+        if let Some(span) = &mut self.span {
+            span.ended(self.trying, error);
+        }
     }
 
     /// Adds a reason flag once.
@@ -87,6 +115,9 @@ impl Drop for Finish {
         }
         if let Some((head, board)) = self.tap.take() {
             board.tap.done(head, &self.record);
+        }
+        if let Some(span) = self.span.take() {
+            span.finish(&self.record);
         }
         self.client.end();
         if self.log.on() {

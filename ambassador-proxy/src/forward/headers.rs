@@ -89,41 +89,6 @@ fn new_id() -> HeaderValue {
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
-/// W3C Trace Context's header (<https://www.w3.org/TR/trace-context/>).
-pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// The trace of a request: the one it brought, if it is well-formed; a new one, if `begin` says so. One that is not well-formed is
-/// taken away with its `tracestate`, as the specification has it, but only where another takes its place.
-pub fn trace(headers: &mut HeaderMap, begin: bool) -> Option<HeaderValue> {
-    if let Some(value) = headers.get(&TRACEPARENT)
-        && well_formed(value.as_bytes())
-    {
-        return Some(value.clone());
-    }
-    if !begin {
-        return None;
-    }
-    headers.remove("tracestate");
-    let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
-    let value = HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-00")).ok()?;
-    headers.insert(TRACEPARENT.clone(), value.clone());
-    Some(value)
-}
-
-/// `version-traceid-parentid-flags` in lower-case hexadecimal; neither id all zeros.
-fn well_formed(value: &[u8]) -> bool {
-    let lengths = [2, 32, 16, 2];
-    let hex = |part: &[u8]| part.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
-    let mut parts = value.split(|b| *b == b'-');
-    let known = lengths.iter().enumerate().all(|(i, length)| {
-        parts.next().is_some_and(|part| {
-            part.len() == *length && hex(part) && (i == 0 || i == 3 || part.iter().any(|b| *b != b'0'))
-        })
-    });
-    // Later versions may add parts; version ff is none.
-    known && value[..2] != *b"ff" && (value[..2] != *b"00" || parts.next().is_none())
-}
-
 /// HTTP/2 may split cookies; HTTP/1 wants one line (RFC 9113, 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(http::header::COOKIE).iter().nth(1).is_none() {
@@ -193,25 +158,6 @@ mod tests {
     fn keep_alive_is_read() {
         assert_eq!(keep_alive_timeout(&headers(&[("keep-alive", "timeout=5, max=100")])), Some(5));
         assert_eq!(keep_alive_timeout(&headers(&[("keep-alive", "max=100")])), None);
-    }
-
-    #[test]
-    fn a_trace_is_kept_or_begun() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let mut map = headers(&[("traceparent", good), ("tracestate", "a=b")]);
-        assert_eq!((trace(&mut map, true).unwrap(), map.len()), (good.parse().unwrap(), 2));
-        for bad in [
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
-            "x",
-        ] {
-            let mut map = headers(&[("traceparent", bad), ("tracestate", "a=b")]);
-            assert_eq!(trace(&mut map, false), None, "{bad}");
-            let begun = trace(&mut map, true).unwrap();
-            assert!(well_formed(begun.as_bytes()) && begun != bad && map.len() == 1, "{begun:?}");
-        }
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub(super) async fn send(
     }
     job.count(finish, Again::Hedge);
     finish.record.attempts += 1;
+    let one = finish.trying;
+    finish.begin_try();
+    let other = std::mem::replace(&mut finish.trying, one);
+    let span = &mut finish.span;
     let avoid = [slow.clone()];
     let mut second = pin!(async {
         let choice = Choice {
@@ -48,7 +52,10 @@ pub(super) async fn send(
             limit: job.limit(deadline).ok()?,
         };
         let leased = job.upstream.lease(&choice).await.ok()?;
-        let request = job.request(parts, &leased.wire, None, deadline);
+        let mut request = job.request(parts, &leased.wire, None, deadline);
+        if let Some(span) = span {
+            span.goes_out(other, &leased.carried.0.name, leased.reused, request.headers_mut());
+        }
         Some(send::send(job, request, leased, exchange, deadline).await)
     });
     let (mut done_first, mut done_second) = (None, false);
@@ -66,6 +73,7 @@ pub(super) async fn send(
                 if let Some(done) = done && (done_first.is_some() || good(&done.0)) {
                     // It would look as fast as ever otherwise: its answer was not waited for.
                     slow.observe(began.elapsed(), Instant::now());
+                    finish.trying = other;
                     finish.record.endpoint = Some(done.1.carried.0.name.clone());
                     return done;
                 }

@@ -49,8 +49,8 @@ pub async fn handle(
     let connect = parts.method == Method::CONNECT;
     let mut finish =
         Finish::new(record(&worker, &client, &parts, &id), worker.log.clone(), client.clone(), started);
-    if worker.trace.get() || worker.log.on() {
-        finish.record.trace = headers::trace(&mut parts.headers, worker.trace.get());
+    if worker.log.on() || worker.tracer.borrow().on() {
+        (finish.record.trace, finish.span) = worker.tracer.borrow().begin(&mut parts.headers);
     }
     if let Some(format) = worker.log.format() {
         finish.record.captured = format.request(&parts.headers);
@@ -104,7 +104,7 @@ enum Served {
 }
 
 fn record(worker: &Worker, client: &Client, parts: &http::request::Parts, id: &HeaderValue) -> Record {
-    let on = worker.log.on();
+    let on = worker.log.on() || worker.tracer.borrow().spans.is_some();
     Record {
         at: if on { jiff::Timestamp::now() } else { jiff::Timestamp::UNIX_EPOCH },
         listener: client.listener(),

@@ -3,24 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, header};
 use podkit::backoff::Backoff;
 use podkit::dns::Resolver;
-use podkit::tls::TlsOptions;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::refresh::base64;
 use super::{Credential, Shared};
 use crate::config::OAuth2;
+use crate::control::{self, Place};
 
-/// For one token, with the connection.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// An answer is far below.
-const LARGEST: usize = 64 << 10;
 /// A token that does not say how long it lives.
 const LIFE: Duration = Duration::from_secs(300);
 
@@ -33,8 +24,7 @@ pub async fn run(shared: &Shared, resolver: &Resolver) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
     let mut expires: Option<Instant> = None;
     loop {
-        let fetched = tokio::time::timeout(TIMEOUT, fetch(plan, resolver)).await;
-        let pause = match fetched.unwrap_or_else(|_| Err(format!("no token within {TIMEOUT:?}"))) {
+        let pause = match fetch(plan, resolver).await {
             Ok((token, life)) => {
                 backoff.reset();
                 expires = Some(Instant::now() + life);
@@ -67,28 +57,6 @@ pub async fn run(shared: &Shared, resolver: &Resolver) {
 /// A token as a header, and how long it lives.
 async fn fetch(plan: &OAuth2, resolver: &Resolver) -> Result<(HeaderValue, Duration), String> {
     let url = url::Url::parse(&plan.token_url).map_err(|error| error.to_string())?;
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let answer = resolver.ips(host).await.map_err(|error| error.to_string())?;
-    let tries = answer.addrs.iter().map(|ip| TcpStream::connect((*ip, port)));
-    let stream = podkit::stagger::first_patient(tries, Duration::from_millis(250)).await;
-    let stream =
-        stream.map_err(|errors| errors.last().map_or("no address".to_owned(), ToString::to_string))?;
-    if url.scheme() != "https" {
-        return ask(plan, &url, stream).await;
-    }
-    let options = TlsOptions { ca: plan.ca.as_ref().map(Into::into), ..TlsOptions::default() };
-    let config = podkit::tls::client_config(&options, &["http/1.1"]).map_err(|error| error.to_string())?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
-    ask(plan, &url, connected.map_err(|error| error.to_string())?).await
-}
-
-async fn ask(
-    plan: &OAuth2,
-    url: &url::Url,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<(HeaderValue, Duration), String> {
     let secret = plan.client_secret.read().map_err(|error| error.to_string())?;
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "client_credentials");
@@ -100,24 +68,15 @@ async fn ask(
     // Both are form-encoded before they are joined (RFC 6749, 2.3.1).
     let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = base64(format!("{}:{}", encoded(&plan.client_id), encoded(&secret)).as_bytes());
-    let authority = url.host_str().unwrap_or_default().to_owned()
-        + &url.port().map_or_else(String::new, |port| format!(":{port}"));
-    let request = Request::post(&url[url::Position::BeforePath..url::Position::AfterQuery])
-        .header(header::HOST, authority)
-        .header(header::AUTHORIZATION, format!("Basic {pair}"))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONNECTION, "close")
-        .body(Full::<bytes::Bytes>::from(form.finish()))
-        .map_err(|error| error.to_string())?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    tokio::task::spawn_local(tokio::time::timeout(TIMEOUT, connection));
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let status = response.status();
-    let body =
-        Limited::new(response.into_body(), LARGEST).collect().await.map_err(|error| error.to_string())?;
-    token(status.as_u16(), &body.to_bytes())
+    let login = HeaderValue::try_from(format!("Basic {pair}")).map_err(|error| error.to_string())?;
+    let headers = vec![
+        (header::AUTHORIZATION, login),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
+        (header::ACCEPT, HeaderValue::from_static("application/json")),
+    ];
+    let place = Place { url, ca: plan.ca.as_ref().map(Into::into) };
+    let (status, _, body) = control::post(&place, resolver, headers, form.finish().into()).await?;
+    token(status, &body)
 }
 
 /// Reads an answer (RFC 6749, 5). Its text never goes into an error: it may hold a token.

@@ -59,6 +59,11 @@ impl Proxy {
         testkit::metrics::metrics(self.admin())
     }
 
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.running.pid())).map_or(0, Iterator::count)
+    }
+
     /// The access log so far.
     pub fn log(&self) -> Vec<Value> {
         self.running.lines(Stream::Stdout).iter().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -88,7 +88,7 @@ fn a_bad_upstream_under_load() {
     let map = pod.config_map("config", &[("proxy.yaml", &text(0))]);
     let proxy = start_config(&map.join("proxy.yaml"));
     let addr = proxy.http();
-    let before = proxy.metrics().value("ambassador_proxy_process_open_fds");
+    let before = proxy.descriptors();
     let stop = AtomicBool::new(false);
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let stop = &stop;
@@ -120,11 +120,11 @@ fn a_bad_upstream_under_load() {
     assert!(broken * 10 < answered, "{broken} of {answered}");
     assert_eq!(http::get(proxy.admin(), "/livez").status, 200);
     eventually("nothing is left open", || {
-        let now = proxy.metrics().value("ambassador_proxy_process_open_fds");
+        let now = proxy.descriptors();
         let status = proxy.status();
         let open = status["gauges"]["open_client_connections"].as_u64();
         let carried = status["upstreams"][0]["in_flight"].as_i64();
-        (now <= before + 8.0 && open == Some(0) && carried == Some(0)).then_some(())
+        (now <= before + 8 && open == Some(0) && carried == Some(0)).then_some(())
     });
     proxy.end();
 }

@@ -165,5 +165,5 @@ fn what_clients_ask_for_makes_no_metrics() {
     assert!(series() < before + 10, "{before} series became {}", series());
     let text = http::get(proxy.admin(), "/metrics").text();
     let families = text.lines().filter(|line| line.starts_with("# TYPE ambassador_proxy_")).count();
-    assert!(families <= 24, "{families} families");
+    assert!(families <= 12, "{families} families");
 }

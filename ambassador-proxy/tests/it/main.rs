@@ -16,6 +16,7 @@ mod life;
 mod policy;
 mod random;
 mod security;
+mod spans;
 mod stale;
 mod tcp;
 mod tls;

@@ -17,6 +17,7 @@ pub mod exit;
 pub mod http;
 pub mod limit;
 pub mod metrics;
+pub mod otlp;
 pub mod probe;
 pub mod process;
 pub mod ready;

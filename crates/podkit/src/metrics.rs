@@ -1,6 +1,7 @@
 //! Metrics: one registry per process, names prefixed with the tool's, OpenMetrics text out.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,10 @@ use crate::cli::App;
 
 /// The process's metrics; clones share the registry.
 #[derive(Debug, Clone)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    few: Arc<AtomicBool>,
+}
 
 impl Metrics {
     /// A registry with what every process has: build, start time, memory, CPU, open files.
@@ -27,13 +31,25 @@ impl Metrics {
             ("commit_date", env!("PODMATES_COMMIT_DATE")),
         ]);
         registry.register("build", "Version of this binary", build);
-        registry.register_collector(Box::new(Process::new()));
-        Self(Arc::new(Mutex::new(registry)))
+        let few = Arc::new(AtomicBool::new(false));
+        registry.register_collector(Box::new(Process::new(few.clone())));
+        Self { registry: Arc::new(Mutex::new(registry)), few }
+    }
+
+    /// Leaves out what the kubelet and the tool's own families say as well: of the process only memory, of reloads only failures. For tools
+    /// that run in every pod, where each family is multiplied by the number of pods.
+    pub fn keep_few(&self) {
+        self.few.store(true, Relaxed);
+    }
+
+    /// Whether [`Metrics::keep_few`] was called.
+    pub(crate) fn few(&self) -> bool {
+        self.few.load(Relaxed)
     }
 
     /// Registers metrics; the tool's prefix is already applied.
     pub fn with<R>(&self, register: impl FnOnce(&mut Registry) -> R) -> R {
-        register(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All metrics as OpenMetrics text (content type [`CONTENT_TYPE`]).
@@ -52,17 +68,28 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug)]
 struct Process {
     started_seconds: f64,
+    few: Arc<AtomicBool>,
 }
 
 impl Process {
-    fn new() -> Self {
+    fn new(few: Arc<AtomicBool>) -> Self {
         let started_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        Self { started_seconds }
+        Self { started_seconds, few }
     }
 }
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let memory = ConstGauge::new(resident_bytes());
+        memory.encode(encoder.encode_descriptor(
+            "process_resident_memory",
+            "Memory in use",
+            Some(&Unit::Bytes),
+            memory.metric_type(),
+        )?)?;
+        if self.few.load(Relaxed) {
+            return Ok(());
+        }
         let cpu = ConstCounter::new(cpu_seconds());
         cpu.encode(encoder.encode_descriptor(
             "process_cpu",
@@ -71,7 +98,6 @@ impl Collector for Process {
             cpu.metric_type(),
         )?)?;
         for (name, help, unit, value) in [
-            ("process_resident_memory", "Memory in use", Some(Unit::Bytes), resident_bytes()),
             ("process_open_fds", "Open file descriptors", None, open_fds()),
             (
                 "process_start_time",

@@ -132,16 +132,20 @@ impl<T: Tool> Reloader<T> {
             successful: Gauge::default(),
             timestamp: Gauge::default(),
         };
+        let few = metrics.few();
         metrics.with(|registry| {
-            registry.register(
-                "config_reloads",
-                "Configurations taken over while running",
-                this.reloads.clone(),
-            );
             registry.register(
                 "config_reload_failures",
                 "New configurations refused as invalid",
                 this.failures.clone(),
+            );
+            if few {
+                return;
+            }
+            registry.register(
+                "config_reloads",
+                "Configurations taken over while running",
+                this.reloads.clone(),
             );
             registry.register(
                 "config_last_reload_successful",

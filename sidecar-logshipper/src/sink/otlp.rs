@@ -10,8 +10,7 @@ use super::{Answer, Requester};
 use crate::batch::Batch;
 use crate::config::Body;
 use crate::enrich::{Origin, otel_name};
-use crate::style::key_value;
-use crate::wire::protobuf;
+use crate::wire::protobuf::{self, key_value, rejected};
 
 /// See the module.
 #[derive(Debug)]
@@ -102,55 +101,6 @@ fn rejected_json(body: &[u8]) -> Option<(u64, String)> {
     let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
     let why = partial.get("errorMessage").and_then(serde_json::Value::as_str).unwrap_or_default();
     Some((count, format!("partial success: {why}")))
-}
-
-/// `partial_success.rejected_log_records` and `.error_message`; `None` when there is none.
-fn rejected(body: &[u8]) -> Option<(u64, String)> {
-    let partial = field(body, 1)?;
-    let mut count = 0;
-    let mut rest = partial;
-    while let Some((number, kind, value, next)) = next_field(rest) {
-        if number == 1 && kind == 0 {
-            count = read_varint(value)?.0;
-        }
-        rest = next;
-    }
-    let why = field(partial, 2).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
-    Some((count, format!("partial success: {why}")))
-}
-
-/// The content of a length-delimited field.
-fn field(mut message: &[u8], wanted: u64) -> Option<&[u8]> {
-    while let Some((number, kind, value, next)) = next_field(message) {
-        if number == wanted && kind == 2 {
-            return Some(value);
-        }
-        message = next;
-    }
-    None
-}
-
-fn next_field(message: &[u8]) -> Option<(u64, u64, &[u8], &[u8])> {
-    let (tag, rest) = read_varint(message)?;
-    let len = match tag & 7 {
-        0 => rest.len() - read_varint(rest)?.1.len(),
-        1 => 8,
-        2 => {
-            let (len, rest) = read_varint(rest)?;
-            let (value, next) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-            return Some((tag >> 3, 2, value, next));
-        }
-        5 => 4,
-        _ => return None,
-    };
-    let (value, next) = rest.split_at_checked(len)?;
-    Some((tag >> 3, tag & 7, value, next))
-}
-
-fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let end = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)?;
-    let value = bytes[..=end].iter().rev().fold(0u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
-    Some((value, &bytes[end + 1..]))
 }
 
 #[cfg(test)]
