@@ -4,7 +4,7 @@ mod target;
 mod traces;
 mod upstream;
 
-pub(crate) use target::endpoints;
+pub use target::endpoints;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -155,7 +155,7 @@ pub(crate) fn endpoint(text: &str) -> Option<Host> {
 ///
 /// # Errors
 /// The first line that is no endpoint, by its number.
-pub(crate) fn endpoints(text: &str) -> Result<Vec<Host>, String> {
+pub fn endpoints(text: &str) -> Result<Vec<Host>, String> {
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines
