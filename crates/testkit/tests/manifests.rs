@@ -3,8 +3,6 @@
 //! `read → each pod → each rule → all problems at once`. A new manifest in `examples/pods` is under these rules
 //! without being named here. The API's own schemas are checked by `cargo xtask test manifests`.
 
-#[path = "blocks/mod.rs"]
-mod blocks;
 #[path = "manifests/compose.rs"]
 mod compose;
 #[path = "manifests/config.rs"]
@@ -174,7 +172,7 @@ fn each_wire_matters() {
 fn every_kustomize_component_makes_a_good_pod_of_a_deployment() {
     let example = "examples/kustomize/example";
     let by_hand = kustomize::by_hand(&root().join(example));
-    let documents = kustomize::by_kubectl(example).unwrap_or_else(|| by_hand.clone());
+    let documents = kustomize::by_itself(&root().join(example)).unwrap_or_else(|| by_hand.clone());
     let names = |documents: &[Value]| -> Vec<String> {
         pod::all(documents)[0].containers.iter().map(|container| container.name.to_owned()).collect()
     };
@@ -192,17 +190,37 @@ fn every_kustomize_component_makes_a_good_pod_of_a_deployment() {
 
     // Each alone, too: nobody has to take all four.
     for (tool, _) in yaml::TOOLS {
-        let dir = tempfile::tempdir().expect("a folder");
-        let examples = root().join("examples/kustomize");
-        let kustomization =
-            format!("resources: [deployment.yaml]\ncomponents: [{}]\n", examples.join(tool).display());
-        std::fs::write(dir.path().join("kustomization.yaml"), kustomization).expect("write");
-        std::fs::copy(examples.join("example/deployment.yaml"), dir.path().join("deployment.yaml"))
-            .expect("copy");
-        let documents = kustomize::by_hand(dir.path());
+        let place =
+            kustomize::mine(tool, &format!("resources: [deployment.yaml]\ncomponents: [../{tool}]\n"));
+        let documents =
+            kustomize::by_itself(&place.folder).unwrap_or_else(|| kustomize::by_hand(&place.folder));
         let pods = pod::all(&documents);
         assert_eq!(names(&documents), [tool, "app"]);
         let problems: Vec<String> = rules::check(&pods[0]);
         assert!(problems.is_empty(), "{tool}: {problems:?}");
     }
+}
+
+/// The block of its README that people copy, with a Deployment of ours and the component from here.
+#[test]
+fn the_kustomization_of_the_readme_is_what_it_says() {
+    let readme = std::fs::read_to_string(root().join("examples/kustomize/README.md")).expect("its README");
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let url =
+        block.split_whitespace().find(|word| word.contains("://") && word.contains("?ref=v")).expect("a URL");
+    assert!(url.ends_with(&format!("?ref=v{VERSION}")), "{url} is not of version {VERSION}");
+    let component = "sidecar-logshipper";
+    assert!(url.contains(&format!("//examples/kustomize/{component}?")), "{url}");
+    let block = block.replace(url, &format!("../{component}")).replace("your-deployment", "deployment");
+    let place = kustomize::mine(component, &block);
+    let Some(documents) = kustomize::by_itself(&place.folder) else { return };
+    let maps: Vec<(&str, &str, &str)> = yaml::config_maps(&documents).collect();
+    assert_eq!(maps.len(), 1);
+    assert!(maps[0].2.contains("loki+http://loki:3100") && !maps[0].2.contains("stdout"), "{maps:?}");
+    let mut problems: Vec<String> = pod::all(&documents).iter().flat_map(rules::check).collect();
+    problems.extend(wiring::maps(&documents));
+    for pod in pod::all(&documents) {
+        problems.extend(config::check_args(&place.folder, &pod, &documents));
+    }
+    assert!(problems.is_empty(), "{problems:?}");
 }

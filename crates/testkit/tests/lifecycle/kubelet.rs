@@ -325,6 +325,28 @@ impl<'a> Kubelet<'a> {
         proc.args(command).run()
     }
 
+    /// Runs an ephemeral container to its end, as `kubectl debug --image` brings one: with the pod's network and nothing else of it.
+    pub(crate) fn ephemeral(&self, image: &str, args: &[&str]) -> Exited {
+        let (dir, image) = (self.volumes.dir(), Image::of(image));
+        let termination_log = dir.write("debugger.termination", "");
+        writable(&termination_log);
+        let args = args.iter().map(|&arg| arg.to_owned());
+        let container = Container {
+            command: image.entrypoint.iter().cloned().chain(args).collect(),
+            image,
+            env: Vec::new(),
+            mounts: Vec::new(),
+            dir: "/".to_owned(),
+            user: (65532, 65532),
+            groups: None,
+            etc: dir.join("etc"),
+            termination_log,
+            stand_in: dir.join("stand-in"),
+            root: dir.mkdir("debugger.root"),
+        };
+        container.proc().run()
+    }
+
     /// The pod's end, with its own grace period.
     pub(crate) fn stop(&mut self) {
         let grace = self.spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);

@@ -40,8 +40,18 @@ impl World {
 
     /// A Service: its name resolves to an address of its own, whose `port` leads to `backend`.
     pub(crate) fn service(&self, name: &str, port: u16, backend: SocketAddr) {
-        let address = self.address(port, backend);
-        self.dns.records(&format!("{name}.default.svc.cluster.local"), "A", &[&address.to_string()]);
+        self.host(name, &[(port, backend)]);
+    }
+
+    /// A name with several ports on one address; one with a dot is outside of the cluster.
+    pub(crate) fn host(&self, name: &str, ports: &[(u16, SocketAddr)]) -> Ipv4Addr {
+        let address = Ipv4Addr::new(127, 1, 0, self.next.get());
+        self.next.set(self.next.get() + 1);
+        ports.iter().for_each(|(port, backend)| listen((address, *port), *backend));
+        let name =
+            if name.contains('.') { name.to_owned() } else { format!("{name}.default.svc.cluster.local") };
+        self.dns.records(&name, "A", &[&address.to_string()]);
+        address
     }
 
     /// A headless Service: its name resolves to an address for each backend.
@@ -60,12 +70,7 @@ impl World {
     fn address(&self, port: u16, backend: SocketAddr) -> Ipv4Addr {
         let address = Ipv4Addr::new(127, 1, 0, self.next.get());
         self.next.set(self.next.get() + 1);
-        let listener = TcpListener::bind((address, port)).expect("a port of a Service");
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                std::thread::spawn(move || forward(&client, backend));
-            }
-        });
+        listen((address, port), backend);
         address
     }
 
@@ -113,8 +118,17 @@ fn on_port_53(dns: SocketAddr) {
     });
 }
 
+fn listen(at: (Ipv4Addr, u16), backend: SocketAddr) {
+    let listener = TcpListener::bind(at).expect("a port of a Service");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || forward(&client, backend));
+        }
+    });
+}
+
 /// As kube-proxy does: what nobody accepts behind the Service is refused to the client.
-fn forward(client: &TcpStream, backend: SocketAddr) {
+pub(crate) fn forward(client: &TcpStream, backend: SocketAddr) {
     let Ok(server) = TcpStream::connect(backend) else {
         let _ = rustix::net::connect_unspec(client);
         return;

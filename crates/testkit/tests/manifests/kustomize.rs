@@ -1,25 +1,43 @@
 //! The kustomize components: patched into somebody's Deployment, the result is under the same rules as a manifest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use testkit::Proc;
 
 use crate::yaml::{list, read, root, text};
 
-/// What `kubectl kustomize` makes of a folder; `None` where kubectl is missing or too old to know components (before 1.21).
-pub(crate) fn by_kubectl(folder: &str) -> Option<Vec<Value>> {
+/// What kustomize itself makes of a folder; `None` where there is none.
+pub(crate) fn by_itself(folder: &Path) -> Option<Vec<Value>> {
+    let fetched = root().join("target/xtask/bin");
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).find(|dir| dir.join("kubectl").exists())?;
-    let version = Proc::new("kubectl").args(["version", "--client"]).run();
-    if !["Kustomize Version: v4", "Kustomize Version: v5"]
-        .iter()
-        .any(|known| version.stdout().contains(known))
-    {
-        return None;
+    let program = std::iter::once(fetched).chain(std::env::split_paths(&paths)).find_map(|dir| {
+        let program = dir.join("kustomize");
+        program.exists().then_some(program)
+    });
+    let built = Proc::new(program?).arg("build").arg(folder).run();
+    Some(serde_saphyr::from_multiple(built.expect_code(0).stdout().as_str()).expect("kustomize prints YAML"))
+}
+
+/// Somebody's folder beside one component.
+pub(crate) struct Mine {
+    pub(crate) folder: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+/// A folder with the example's Deployment and this kustomization, and the component next to it.
+pub(crate) fn mine(component: &str, kustomization: &str) -> Mine {
+    let dir = tempfile::tempdir().expect("a folder");
+    let examples = root().join("examples/kustomize");
+    let (folder, beside) = (dir.path().join("mine"), dir.path().join(component));
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::create_dir(&beside).expect("a folder");
+    for file in std::fs::read_dir(examples.join(component)).expect("a component").flatten() {
+        std::fs::copy(file.path(), beside.join(file.file_name())).expect("copy");
     }
-    let built = Proc::new("kubectl").arg("kustomize").arg(root().join(folder)).run();
-    Some(serde_saphyr::from_multiple(built.expect_code(0).stdout().as_str()).expect("kubectl prints YAML"))
+    std::fs::write(folder.join("kustomization.yaml"), kustomization).expect("write");
+    std::fs::copy(examples.join("example/deployment.yaml"), folder.join("deployment.yaml")).expect("copy");
+    Mine { folder, _dir: dir }
 }
 
 /// The same by hand, as far as these components need it: ConfigMaps from files, strategic merge with lists by name, where

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use testkit::fake::{FakeHttp, Reply};
+use testkit::fake::{FakeHttp, FakeTcp, Reply, TcpAnswer};
 use testkit::{Proc, http};
 
 use super::{assert_arrived, get, local};
@@ -74,6 +74,7 @@ pub(crate) fn full() {
     let stats = || http::get(local(8090), "/stats").json();
     let received = || stats()["lines_distinct"].as_u64().unwrap_or(0);
     pod.until("lines arrive", |_| (received() > 50).then_some(()));
+    debug_page(&world, &pod);
     // The store is out, and the pod is killed with lines on the way.
     http::post(local(8090), "/outage?seconds=1000", "");
     let before = received();
@@ -96,4 +97,29 @@ pub(crate) fn full() {
         .sum();
     assert_eq!(received(), written as u64, "every line once: {}", stats());
     drop(backend);
+}
+
+/// Every command of examples/pods/debug.md, in the pod it speaks of.
+fn debug_page(world: &World, pod: &Kubelet<'_>) {
+    let database = FakeTcp::start(TcpAnswer::Hang);
+    world.service("mydb", 5432, database.addr());
+    let page = std::fs::read_to_string(crate::yaml::root().join("examples/pods/debug.md")).expect("debug.md");
+    let mut ran = 0;
+    for line in page.lines().filter_map(|line| line.strip_prefix("$ kubectl ")) {
+        let (how, command) = line.split_once(" -- ").unwrap_or_else(|| panic!("no command in {line}"));
+        let (how, command): (Vec<&str>, Vec<&str>) =
+            (how.split_whitespace().collect(), command.split_whitespace().collect());
+        let exited = match how[..] {
+            ["debug", "shop", "--image", image, ..] => {
+                pod.ephemeral(image.split(':').next().unwrap_or(image), &command)
+            }
+            ["exec", "shop", "-c", container] => pod.exec_in(container, command),
+            _ => panic!("who runs {line}?"),
+        };
+        exited.expect_code(0);
+        let said = exited.stdout() + &exited.stderr();
+        assert!(!said.is_empty(), "{line} says nothing");
+        ran += 1;
+    }
+    assert!(ran >= 7, "only {ran} commands were found");
 }

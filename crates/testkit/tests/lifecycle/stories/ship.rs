@@ -129,19 +129,15 @@ fn all_lines(manifest: &str, world: &World, server: &FakeHttp, text: &dyn Fn(&Re
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// The block of the README that people copy, with an app in the place it leaves for one.
+/// The block of the README that people copy, in a Deployment of somebody who has read nothing else.
 pub(crate) fn readme() {
     let readme = std::fs::read_to_string(crate::yaml::root().join("README.md")).expect("README.md");
     let block =
         readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a yaml block");
-    let mut pod: serde_json::Value = serde_saphyr::from_str(block).expect("YAML");
-    pod["kind"] = "Pod".into();
-    pod["metadata"] = serde_json::json!({"name": "readme"});
-    let app = &mut pod["spec"]["containers"][0];
-    app["image"] = "busybox:1.37.0".into();
-    let script = "trap 'echo closed >> /var/log/app/a.log; exit 0' TERM; echo open > /var/log/app/a.log; while :; do sleep 1 & wait $!; done";
-    app["command"] = serde_json::json!(["sh", "-c", script]);
-    let (world, documents) = (World::new(), [pod]);
+    let block: serde_json::Value = serde_saphyr::from_str(block).expect("YAML");
+    let mut deployment: serde_json::Value = serde_saphyr::from_str(DEPLOYMENT).expect("YAML");
+    paste(&mut deployment["spec"]["template"], &block);
+    let (world, documents) = (World::new(), [deployment]);
     let mut pod = Kubelet::made_of(&documents, &world);
     pod.start();
     pod.assert_start_order();
@@ -150,6 +146,45 @@ pub(crate) fn readme() {
     pod.assert_end_order();
     assert_eq!(pod.stdout(SHIPPER), ["open", "closed"]);
 }
+
+/// What a person does: what is there stays, what is new comes along, and "yours" is the container that is there.
+fn paste(into: &mut serde_json::Value, block: &serde_json::Value) {
+    use serde_json::Value::{Array, Null, Object};
+    match (into, block) {
+        (Object(into), Object(block)) => {
+            for (key, value) in block {
+                paste(into.entry(key.as_str()).or_insert(Null), value);
+            }
+        }
+        (Array(into), Array(block)) => {
+            for item in block {
+                match into.iter_mut().find(|there| there["name"] == item["name"]) {
+                    Some(there) => paste(there, item),
+                    None => into.push(item.clone()),
+                }
+            }
+        }
+        (into, block) => *into = block.clone(),
+    }
+}
+
+const DEPLOYMENT: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: mine }
+spec:
+  selector: { matchLabels: { app: mine } }
+  template:
+    metadata: { labels: { app: mine } }
+    spec:
+      containers:
+        - name: app
+          image: busybox:1.37.0
+          command:
+            - sh
+            - -c
+            - trap 'echo closed >> /var/log/app/a.log; exit 0' TERM; echo open > /var/log/app/a.log; while :; do sleep 1 & wait $!; done
+"#;
 
 pub(crate) fn job() {
     let world = World::new();
@@ -165,8 +200,7 @@ pub(crate) fn job() {
 }
 
 pub(crate) fn ordinary() {
-    let (world, server) = (World::new(), FakeHttp::start());
-    world.service("orders", 80, server.addr());
+    let world = World::new();
     let mut pod = Kubelet::new("pre-1.29.yaml", &world);
     pod.start();
     pod.assert_start_order();

@@ -10,11 +10,11 @@ pub(crate) struct Block {
     pub(crate) line: usize,
 }
 
-/// `<!-- run -->` or `<!-- not run: REASON -->`, on the line before.
+/// `<!-- checked: REASON -->` or `<!-- not run: REASON -->`, on the line before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     None,
-    Run,
+    Checked(String),
     NotRun(String),
 }
 
@@ -60,22 +60,21 @@ fn mark(line: &str) -> Mark {
     let Some(inside) = line.strip_prefix("<!--").and_then(|rest| rest.strip_suffix("-->")) else {
         return Mark::None;
     };
-    match inside.trim().split_once("not run:") {
-        Some((_, reason)) => Mark::NotRun(reason.trim().to_owned()),
-        None if inside.trim() == "run" => Mark::Run,
-        None => Mark::None,
+    match inside.trim().split_once(':') {
+        Some(("not run", reason)) => Mark::NotRun(reason.trim().to_owned()),
+        Some(("checked", reason)) => Mark::Checked(reason.trim().to_owned()),
+        _ => Mark::None,
     }
 }
 
 #[test]
 fn blocks_and_their_marks() {
-    let text =
-        "a\n<!-- not run: because of it -->\n```sh\nx\n```\n\n<!-- run -->\n\n```\ny\nz\n```\n```yaml\n```\n";
+    let text = "a\n<!-- not run: because of it -->\n```sh\nx\n```\n\n<!-- checked: so: far -->\n\n```\ny\nz\n```\n```yaml\n```\n";
     let blocks = all(text);
     let seen: Vec<(&str, &str, usize)> =
         blocks.iter().map(|b| (b.language.as_str(), b.text.as_str(), b.line)).collect();
     assert_eq!(seen, [("sh", "x\n", 3), ("", "y\nz\n", 9), ("yaml", "", 13)]);
     assert_eq!(blocks[0].mark, Mark::NotRun("because of it".to_owned()));
     assert_eq!(inline("a `b` c\n```\n`x`\n```\n| `d\\|e` | `f` |\n"), ["b", "d|e", "f"]);
-    assert_eq!((&blocks[1].mark, &blocks[2].mark), (&Mark::Run, &Mark::None));
+    assert_eq!((&blocks[1].mark, &blocks[2].mark), (&Mark::Checked("so: far".to_owned()), &Mark::None));
 }
