@@ -10,6 +10,7 @@ pub mod control;
 pub mod cpus;
 pub mod explain;
 pub mod forward;
+mod h1;
 pub mod listen;
 pub mod metrics;
 pub mod policy;

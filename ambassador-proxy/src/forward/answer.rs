@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::body::{BoxError, Exchange};
 use super::finish::Finish;
+use super::send::Rest;
 use crate::config::plan::PoolPlan;
 use crate::stats::Reason;
 use crate::upstream::endpoint::Carried;
@@ -28,7 +28,7 @@ pub enum Answer {
 
 /// A body from the upstream.
 pub struct Relay {
-    inner: Incoming,
+    rest: Rest,
     wire: Option<Wire>,
     carried: Carried,
     pool: PoolPlan,
@@ -44,7 +44,7 @@ impl Relay {
     /// Wraps a body whose head has come.
     #[expect(clippy::too_many_arguments, reason = "each is one thing that ends with the body")]
     pub fn new(
-        inner: Incoming,
+        rest: Rest,
         wire: Wire,
         carried: Carried,
         pool: PoolPlan,
@@ -55,11 +55,30 @@ impl Relay {
     ) -> Box<Self> {
         let wire = Some(wire);
         let (alarm, over) = (None, false);
-        let mut relay = Self { inner, wire, carried, pool, finish, exchange, idle, deadline, alarm, over };
-        if relay.inner.is_end_stream() {
+        let mut relay = Self { rest, wire, carried, pool, finish, exchange, idle, deadline, alarm, over };
+        if relay.is_read() {
             relay.end();
         }
         Box::new(relay)
+    }
+
+    /// Whether the upstream has sent all of it.
+    fn is_read(&self) -> bool {
+        match (&self.rest, &self.wire) {
+            (Rest::H2(incoming), _) => incoming.is_end_stream(),
+            (Rest::Line(_), Some(Wire::H1(lease))) => lease.conn.is_end_stream(),
+            (Rest::Line(_), _) => true,
+        }
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match (&mut self.rest, &mut self.wire) {
+            (Rest::H2(incoming), _) => {
+                Pin::new(incoming).poll_frame(cx).map_err(|error| Box::new(error) as BoxError)
+            }
+            (Rest::Line(_), Some(Wire::H1(lease))) => lease.conn.poll_frame(cx),
+            (Rest::Line(_), _) => Poll::Ready(None),
+        }
     }
 
     /// The whole body has been read: the connection may serve another request.
@@ -125,19 +144,19 @@ impl Body for Relay {
         if this.over {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut this.inner).poll_frame(cx) {
+        match this.poll_rest(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     this.finish.record.bytes.1 += data.len() as u64;
                 }
                 this.exchange.active.set(Instant::now());
-                if this.inner.is_end_stream() {
+                if this.is_read() {
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(this.fail("broken_answer", Reason::Reset, Box::new(error)))))
+                Poll::Ready(Some(Err(this.fail("broken_answer", Reason::Reset, error))))
             }
             Poll::Ready(None) => {
                 this.end();
@@ -151,20 +170,37 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
+        self.over || self.is_read()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match (&self.rest, &self.wire) {
+            (Rest::H2(incoming), _) => incoming.size_hint(),
+            (Rest::Line(_), Some(Wire::H1(lease))) => lease.conn.size_hint(),
+            (Rest::Line(_), _) => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if !self.over && self.inner.is_end_stream() {
+        if !self.over && self.is_read() {
             self.end();
         }
         self.finish.record.bytes.0 = self.exchange.sent.get();
+    }
+}
+
+impl Answer {
+    /// The head as the upstream wrote it, for the spelling of its headers.
+    pub(crate) fn spelling(&self) -> &[u8] {
+        match self {
+            Self::Relay(relay) => match &relay.rest {
+                Rest::Line(spelling) => spelling,
+                Rest::H2(_) => b"",
+            },
+            Self::Own(..) => b"",
+        }
     }
 }
 

@@ -8,17 +8,17 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use std::sync::Arc;
 
 use super::answer::{Answer, Relay};
-use super::body::{Exchange, Outgoing, REPLAY, Source, Unread};
+use super::body::{Exchange, Inbound, Outgoing, REPLAY, Source, Unread};
 use super::expect::Gate;
 use super::fault::Fault;
 use super::finish::Finish;
-use super::send::{self, Sent};
+use super::send::{self, Rest, Sent};
 use super::{Served, grpc, headers, hedge, shadow, upgrade};
 use crate::config::Protocol;
 use crate::config::plan::{HashKey, HostRule, Policy};
@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) started: Instant,
     pub(super) grpc: bool,
     pub(super) upgrade: Option<HeaderValue>,
+    /// The bytes of the request's head, for the spelling of its headers.
+    pub(super) spelling: Bytes,
     /// The upstream that gets a copy.
     pub(super) shadow: Option<Rc<LocalUpstream>>,
 }
@@ -57,7 +59,7 @@ pub(super) struct Wrap {
 }
 
 impl Wrap {
-    pub(super) fn wrap(self, body: Incoming, finish: Box<Finish>) -> Answer {
+    pub(super) fn wrap(self, body: Rest, finish: Box<Finish>) -> Answer {
         let Leased { carried, wire, .. } = self.leased;
         let pool = finish.upstream.as_ref().map(|upstream| upstream.shared.plan.pool);
         let Some(pool) = pool else { return Answer::Own(None, Some(finish)) };
@@ -67,7 +69,7 @@ impl Wrap {
 
 /// What to do after a try.
 enum Next {
-    Answer(Response<Incoming>),
+    Answer(Response<Rest>),
     /// Again, after a pause; an answer that is thrown away has been dropped by then.
     Again(Again, Duration),
     Give(Fault),
@@ -77,18 +79,11 @@ impl Job {
     pub(super) async fn run(
         self,
         parts: &mut http::request::Parts,
-        body: Incoming,
+        body: Inbound,
         finish: &mut Box<Finish>,
     ) -> Result<Served, Fault> {
         let plan = &self.policy.retry;
         let deadline = self.deadline(parts);
-        let on_upgrade = self.upgrade.is_some().then(|| {
-            let mut carrier = Request::new(());
-            std::mem::swap(carrier.extensions_mut(), &mut parts.extensions);
-            let on = hyper::upgrade::on(&mut carrier);
-            std::mem::swap(carrier.extensions_mut(), &mut parts.extensions);
-            on
-        });
         let key = self.key(parts);
         let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body));
         // For the shadow as it came, before rules and credentials of this upstream.
@@ -164,7 +159,7 @@ impl Job {
             );
             match next {
                 Next::Answer(response) => {
-                    return self.answer(response, leased, exchange, deadline, finish, on_upgrade);
+                    return self.answer(response, leased, exchange, deadline, finish);
                 }
                 Next::Give(mut fault) => {
                     fault.endpoint = Some(leased.carried.0.name.to_string());
@@ -266,7 +261,7 @@ impl Job {
     }
 
     /// An answer that the configuration wants tried again.
-    fn unwanted(&self, response: &Response<Incoming>) -> bool {
+    fn unwanted(&self, response: &Response<Rest>) -> bool {
         let plan = &self.policy.retry;
         if self.grpc {
             let code =
@@ -309,19 +304,19 @@ impl Job {
 
     fn answer(
         &self,
-        mut response: Response<Incoming>,
+        mut response: Response<Rest>,
         leased: Leased,
         exchange: Rc<Exchange>,
         deadline: Option<Instant>,
         finish: &mut Finish,
-        on_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Result<Served, Fault> {
         let took = finish.elapsed();
         finish.record.first_byte = Some(took);
         self.upstream.stats.latency.observe(took);
         let idle = self.policy.timeouts.idle;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(client), Some(_)) = (on_upgrade, &self.upgrade) else {
+            let Leased { carried, wire, .. } = leased;
+            let (Some(_), Wire::H1(lease)) = (&self.upgrade, wire) else {
                 let detail = "the upstream switched protocols without being asked";
                 return Err(Fault::upstream(
                     StatusCode::BAD_GATEWAY,
@@ -330,15 +325,14 @@ impl Job {
                     detail,
                 ));
             };
-            let upstream = upgrade::Far::Http(hyper::upgrade::on(&mut response));
+            let (stream, read) = lease.conn.into_stream();
             let protocol = headers::strip_hop_by_hop(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             if let Some(protocol) = protocol {
                 response.headers_mut().insert(UPGRADE, protocol);
             }
             *response.version_mut() = Version::HTTP_11;
-            let carried = leased.carried;
-            let pending = upgrade::Pending::new(client, upstream, carried, idle);
+            let pending = upgrade::Pending::new(self.client.take_over(), (stream, read), carried, idle);
             return Ok(Served::Upgrade(response.map(|_| ()), pending));
         }
         if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
@@ -457,7 +451,7 @@ impl Job {
     /// The request's body: as a stream, or read to its end where it has to be known before.
     async fn source(
         &self,
-        body: Incoming,
+        body: Inbound,
         parts: &mut http::request::Parts,
         signer: Option<&Credential>,
         exchange: &Rc<Exchange>,
@@ -531,11 +525,6 @@ impl Job {
         match wire {
             Wire::H1(_) => {
                 *request.uri_mut() = parts.uri.clone();
-                // hyper keeps the spelling of header names there.
-                *request.extensions_mut() = parts.extensions.clone();
-                if let Some(gate) = source.and_then(|source| source.gate.as_ref()) {
-                    gate.listen(&mut request);
-                }
             }
             Wire::H2(_) => {
                 if let Some(gate) = source.and_then(|source| source.gate.as_ref()) {
@@ -566,7 +555,7 @@ fn cookie<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// `Retry-After` in seconds is honoured up to 5 s; longer ones are the client's business.
-fn pause_for(response: &Response<Incoming>, pause: Duration) -> Duration {
+fn pause_for(response: &Response<Rest>, pause: Duration) -> Duration {
     let said =
         response.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     said.map_or(pause, |seconds: u64| Duration::from_secs(seconds.min(5)).max(pause))

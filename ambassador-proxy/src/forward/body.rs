@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::expect::Gate;
+use crate::h1::server::Upload;
 
 /// Bytes kept for a replay at most.
 pub const REPLAY: usize = 64 << 10;
@@ -45,6 +46,50 @@ impl Exchange {
     }
 }
 
+/// A request body as the client sends it.
+pub enum Inbound {
+    /// None.
+    Empty,
+    /// Over HTTP/1.
+    Line(Upload),
+    /// Over HTTP/2.
+    H2(Incoming),
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Line(upload) => upload.poll_frame(cx),
+            Self::H2(incoming) => {
+                Pin::new(incoming).poll_frame(cx).map_err(|error| Box::new(error) as BoxError)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Line(upload) => upload.is_end_stream(),
+            Self::H2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Line(upload) => upload.size_hint(),
+            Self::H2(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
 /// A request body that may be sent more than once.
 pub enum Outgoing {
     /// None.
@@ -72,7 +117,7 @@ pub(super) enum Unread {
 }
 
 struct State {
-    incoming: Incoming,
+    incoming: Inbound,
     kept: Vec<Piece>,
     kept_bytes: usize,
     /// Whether everything read so far is kept.
@@ -98,7 +143,7 @@ impl Piece {
 
 impl Source {
     /// Wraps a client's body; nothing of it moves before `gate` opens.
-    pub(super) fn new(incoming: Incoming, gate: Option<Gate>, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
+    pub(super) fn new(incoming: Inbound, gate: Option<Gate>, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
         if incoming.is_end_stream() {
             return None;
         }
@@ -114,7 +159,7 @@ impl Source {
     /// # Errors
     /// Why there is no whole body.
     pub(super) async fn collect(
-        mut incoming: Incoming,
+        mut incoming: Inbound,
         most: usize,
         exchange: Rc<Exchange>,
     ) -> Result<Option<Rc<Self>>, Unread> {
@@ -140,7 +185,7 @@ impl Source {
         Ok(Some(Self::whole(incoming, kept, kept_bytes, exchange)))
     }
 
-    fn whole(incoming: Incoming, kept: Vec<Piece>, kept_bytes: usize, exchange: Rc<Exchange>) -> Rc<Self> {
+    fn whole(incoming: Inbound, kept: Vec<Piece>, kept_bytes: usize, exchange: Rc<Exchange>) -> Rc<Self> {
         let total =
             (!kept.iter().any(|piece| matches!(piece, Piece::Trailers(_)))).then_some(kept_bytes as u64);
         let read = kept.len();
@@ -180,6 +225,15 @@ impl Outgoing {
     /// A sender from the start of the body.
     pub fn new(source: Option<&Rc<Source>>) -> Self {
         source.map_or(Self::Empty, |source| Self::Stream(source.clone(), 0))
+    }
+
+    /// The upstream says that it wants the body.
+    pub(crate) fn wanted(&self) {
+        if let Self::Stream(source, _) = self
+            && let Some(gate) = &source.gate
+        {
+            gate.open();
+        }
     }
 }
 
@@ -225,10 +279,7 @@ impl Body for Outgoing {
             exchange.body_done.set(Some(now));
             return Poll::Ready(None);
         };
-        let frame = frame.map_err(|error| {
-            exchange.client_failed.set(true);
-            Box::new(error) as BoxError
-        })?;
+        let frame = frame.inspect_err(|_| exchange.client_failed.set(true))?;
         let piece = match frame.into_data() {
             Ok(data) => {
                 exchange.sent.set(exchange.sent.get() + data.len() as u64);

@@ -3,13 +3,15 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{Request, Response, StatusCode, Version};
+use bytes::Bytes;
+use http::{Response, StatusCode, Version};
 
 use super::Served;
 use super::fault::Fault;
 use super::finish::Finish;
-use super::upgrade::{Far, Pending};
+use super::upgrade::Pending;
 use crate::config::plan::ListenerPlan;
+use crate::listen::Client;
 use crate::stats::Reason;
 use crate::tunnel;
 use crate::worker::Worker;
@@ -17,8 +19,9 @@ use crate::worker::Worker;
 /// Connects, and answers 200.
 pub(super) async fn run(
     worker: &Rc<Worker>,
+    client: &Client,
     plan: &ListenerPlan,
-    parts: &mut http::request::Parts,
+    parts: &http::request::Parts,
     finish: &mut Box<Finish>,
 ) -> Result<Served, Fault> {
     let denied = |status, detail: String| {
@@ -50,9 +53,7 @@ pub(super) async fn run(
     finish.permit = Some(permit);
     let dialled = tunnel::dial(&upstream, finish, None, None).await;
     let (carried, connected) = dialled.map_err(|error| Fault::connect(&error))?;
-    let mut carrier = Request::new(());
-    std::mem::swap(carrier.extensions_mut(), &mut parts.extensions);
-    let client = hyper::upgrade::on(&mut carrier);
     let idle = upstream.shared.plan.tcp_idle;
-    Ok(Served::Upgrade(Response::new(()), Pending::new(client, Far::Stream(connected.stream), carried, idle)))
+    let far = (connected.stream, Bytes::new());
+    Ok(Served::Upgrade(Response::new(()), Pending::new(client.take_over(), far, carried, idle)))
 }

@@ -19,11 +19,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use self::answer::Answer;
+use self::body::Inbound;
 use self::fault::{Fault, Head};
 use self::finish::Finish;
 use crate::access::Record;
@@ -31,14 +32,15 @@ use crate::config::plan::{FaultPlan, ListenerKind, Policy};
 use crate::listen::Client;
 use crate::worker::Worker;
 
-/// Serves a request; errors become answers.
+/// Serves a request; errors become answers. `spelling` is its head as it was written, for the names of its headers.
 ///
 /// # Errors
 /// Never.
 pub async fn handle(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
+    spelling: Bytes,
 ) -> Result<Response<Answer>, Infallible> {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
@@ -56,7 +58,7 @@ pub async fn handle(
         finish.record.captured = format.request(&parts.headers);
     }
     finish.tap = worker.board.tap.head(&parts).map(|head| (head, worker.board.clone()));
-    let result = serve(&worker, &client, &mut parts, body, &mut finish, started, grpc).await;
+    let result = serve(&worker, &client, &mut parts, body, &mut finish, started, grpc, spelling).await;
     let mut response = match result {
         Ok(Served::Relay(response, wrap)) => {
             let (head, body) = response.into_parts();
@@ -98,7 +100,7 @@ pub async fn handle(
 /// What comes of a request that got an answer.
 enum Served {
     /// An answer with a body.
-    Relay(Response<Incoming>, attempt::Wrap),
+    Relay(Response<send::Rest>, attempt::Wrap),
     /// 101: bytes from now on.
     Upgrade(Response<()>, upgrade::Pending),
 }
@@ -150,19 +152,21 @@ fn note(finish: &mut Finish, fault: Fault, status: StatusCode) {
 }
 
 /// Everything up to the head of the answer.
+#[expect(clippy::too_many_arguments, reason = "everything that is known about a request")]
 async fn serve(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     parts: &mut http::request::Parts,
-    body: Incoming,
+    body: Inbound,
     finish: &mut Box<Finish>,
     started: Instant,
     grpc: bool,
+    spelling: Bytes,
 ) -> Result<Served, Fault> {
     check(parts, client)?;
     let plan = client.door.plan();
     if parts.method == Method::CONNECT {
-        return Box::pin(connect::run(worker, &plan, parts, finish)).await;
+        return Box::pin(connect::run(worker, client, &plan, parts, finish)).await;
     }
     let policy = route(&plan.kind, parts)?;
     if let Some(fault) = policy.fault.as_ref().filter(|fault| fastrand::u32(..100) < fault.percent) {
@@ -199,7 +203,8 @@ async fn serve(
     }
     let shadow = policy.shadow.as_ref().filter(|(_, percent)| fastrand::u32(..100) < *percent);
     let shadow = shadow.and_then(|(name, _)| worker.upstream(name));
-    let job = attempt::Job { upstream, policy, client: client.clone(), started, grpc, upgrade, shadow };
+    let job =
+        attempt::Job { upstream, policy, client: client.clone(), started, grpc, upgrade, spelling, shadow };
     job.run(parts, body, finish).await
 }
 

@@ -1,13 +1,17 @@
 //! One try: the request goes out on one connection, and the head of an answer comes back, or not.
 
+use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::attempt::Job;
 use super::body::{Exchange, Outgoing};
 use super::fault::Fault;
+use crate::h1::client::Broken;
+use crate::h1::head::Answered;
 use crate::stats::Reason;
 use crate::upstream::endpoint::LocalEndpoint;
 use crate::upstream::local::Leased;
@@ -16,17 +20,37 @@ use crate::upstream::pool::Wire;
 /// What a try came to.
 pub(super) enum Sent {
     /// The head of an answer.
-    Answer(Response<Incoming>),
+    Answer(Response<Rest>),
     /// The connection was dead before a byte of the request left.
-    Nothing(hyper::Error),
+    Nothing(Error),
     /// It broke afterwards.
     Broken {
-        error: hyper::Error,
+        error: Error,
         /// Whether bytes of an answer had come.
         answered: bool,
     },
     /// No answer in time; says which time.
     Late(String),
+}
+
+/// Where the rest of an answer comes from.
+pub enum Rest {
+    /// From the connection it was asked on; these are the bytes of its head.
+    Line(Bytes),
+    /// From a stream of HTTP/2.
+    H2(Incoming),
+}
+
+/// Why there is no answer.
+pub(super) enum Error {
+    H1(Broken),
+    H2(hyper::Error),
+}
+
+fn response(answered: Answered) -> Response<Rest> {
+    let mut response = Response::new(Rest::Line(answered.spelling));
+    (*response.status_mut(), *response.headers_mut()) = (answered.status, answered.headers);
+    response
 }
 
 /// Sends the request. The connection comes back with the result, because an answer's body still needs it.
@@ -37,16 +61,31 @@ pub(super) async fn send(
     exchange: &Exchange,
     deadline: Option<Instant>,
 ) -> (Sent, Leased) {
-    let meta = leased.wire.meta().clone();
-    let (read, written) = (meta.read(), meta.written());
-    meta.requests.set(meta.requests.get() + 1);
+    let requests = &leased.wire.meta().requests;
+    requests.set(requests.get() + 1);
     let sent_at = Instant::now();
     let streaming = job.grpc || job.upgrade.is_some();
+    // The flag says that nothing of the request was processed.
     let result = {
         let late = late(job, exchange, deadline, streaming, sent_at);
         match &mut leased.wire {
-            Wire::H1(lease) => race(lease.sender.try_send_request(request), late).await,
-            Wire::H2(lease) => race(lease.sender.try_send_request(request), late).await,
+            Wire::H1(lease) => {
+                lease.conn.begin(request, &job.spelling);
+                let head = race(poll_fn(|cx| lease.conn.poll_head(cx)), late).await;
+                head.map(|head| {
+                    head.map(response).map_err(|error| (!lease.conn.has_sent(), Error::H1(error)))
+                })
+            }
+            Wire::H2(lease) => {
+                let response = race(lease.sender.try_send_request(request), late).await;
+                response.map(|response| {
+                    response.map(|response| response.map(Rest::H2)).map_err(|mut error| {
+                        let returned = error.take_message().is_some();
+                        let error = error.into_error();
+                        (returned || refused(&error), Error::H2(error))
+                    })
+                })
+            }
         }
     };
     let sent = match result {
@@ -59,17 +98,10 @@ pub(super) async fn send(
             job.upstream.shared.in_flight.observe(Some(took));
             Sent::Answer(response)
         }
-        Ok(Err(mut error)) => {
-            let returned = error.take_message().is_some();
-            let error = error.into_error();
-            if returned
-                || refused(&error)
-                || (meta.written() == written && matches!(leased.wire, Wire::H1(_)))
-            {
-                Sent::Nothing(error)
-            } else {
-                Sent::Broken { answered: meta.read() != read && matches!(leased.wire, Wire::H1(_)), error }
-            }
+        Ok(Err((true, error))) => Sent::Nothing(error),
+        Ok(Err((false, error))) => {
+            let answered = matches!(&leased.wire, Wire::H1(lease) if lease.conn.has_answered());
+            Sent::Broken { error, answered }
         }
         Err(detail) => Sent::Late(detail),
     };
@@ -135,26 +167,33 @@ fn refused(error: &hyper::Error) -> bool {
 }
 
 /// What to tell the client about a broken connection.
-pub(super) fn fault(error: &hyper::Error, endpoint: &LocalEndpoint) -> Fault {
+pub(super) fn fault(error: &Error, endpoint: &LocalEndpoint) -> Fault {
     let name = &endpoint.name;
-    if error.is_parse_too_large() {
-        let detail = format!("{name} answered with a head over 64 KB or 100 headers");
-        return Fault::upstream(
-            StatusCode::BAD_GATEWAY,
+    let (kind, reason, detail) = match error {
+        Error::H1(Broken::Large) => (
             "http_response_header_section_size",
             Reason::Protocol,
-            detail,
-        );
-    }
-    if error.is_parse() || error.is_parse_status() {
-        let detail = format!("{name} answered something that is no HTTP/1.1: {error}");
-        return Fault::upstream(StatusCode::BAD_GATEWAY, "http_protocol_error", Reason::Protocol, detail);
-    }
-    let detail = if error.is_incomplete_message() {
-        format!("{name} closed the connection without an answer")
-    } else {
-        let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-        format!("the connection to {name} broke ({error}{cause})")
+            format!("{name} answered with a head over 64 KB or 100 headers"),
+        ),
+        Error::H1(Broken::Form(why)) => (
+            "http_protocol_error",
+            Reason::Protocol,
+            format!("{name} answered something that is no HTTP/1.1: {why}"),
+        ),
+        Error::H1(Broken::Closed) => (
+            "connection_terminated",
+            Reason::Reset,
+            format!("{name} closed the connection without an answer"),
+        ),
+        Error::H1(error @ (Broken::Io(_) | Broken::Body(_))) => {
+            ("connection_terminated", Reason::Reset, format!("the connection to {name} broke ({error})"))
+        }
+        Error::H2(error) => {
+            let cause =
+                std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+            let detail = format!("the connection to {name} broke ({error}{cause})");
+            ("connection_terminated", Reason::Reset, detail)
+        }
     };
-    Fault::upstream(StatusCode::BAD_GATEWAY, "connection_terminated", Reason::Reset, detail)
+    Fault::upstream(StatusCode::BAD_GATEWAY, kind, reason, detail)
 }

@@ -1,5 +1,6 @@
 //! Copies of requests for another upstream. Nothing about them reaches the app: neither answers nor errors nor waiting.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::attempt::Job;
 use super::body::{Exchange, Outgoing, Source};
-use super::send::{self, Sent};
+use super::send::{self, Rest, Sent};
 use crate::config::plan::Policy;
 use crate::upstream::local::{Choice, LocalUpstream};
 use crate::upstream::pool::{self, Wire};
@@ -49,6 +50,7 @@ pub(super) fn start(
         started: Instant::now(),
         grpc: job.grpc,
         upgrade: None,
+        spelling: job.spelling.clone(),
         shadow: None,
     };
     tokio::task::spawn_local(async move {
@@ -72,10 +74,24 @@ async fn run(job: Job, mut parts: http::request::Parts, body: Bytes) {
     let class = usize::from(response.status().as_u16() / 100).min(5);
     job.upstream.stats.classes[class].add(1);
     let limit = job.policy.timeouts.idle.unwrap_or(std::time::Duration::from_secs(300));
-    let read = tokio::time::timeout(limit, Limited::new(response.into_body(), ANSWER).collect()).await;
-    if matches!(read, Ok(Ok(_)))
-        && let Wire::H1(lease) = leased.wire
-    {
+    let wire = match response.into_body() {
+        Rest::H2(incoming) => {
+            let _ = tokio::time::timeout(limit, Limited::new(incoming, ANSWER).collect()).await;
+            return;
+        }
+        Rest::Line(_) => leased.wire,
+    };
+    let Wire::H1(mut lease) = wire else { return };
+    let read = async {
+        let mut left = ANSWER;
+        while let Some(Ok(frame)) = poll_fn(|cx| lease.conn.poll_frame(cx)).await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(less) = left.checked_sub(length) else { return };
+            left = less;
+        }
+    };
+    // One that is not at its end is not kept.
+    if tokio::time::timeout(limit, read).await.is_ok() {
         pool::give_back(&leased.carried.0, lease, job.upstream.shared.plan.pool);
     }
 }

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use self::rewind::Watch;
 use podkit::limit::Every;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
 
 use crate::config::plan::{ListenerKind, ListenerPlan};
+use crate::h1::server::Taken;
 use crate::stats::{Board, ListenerStats};
 use crate::tunnel;
 use crate::upstream::connect;
@@ -65,6 +67,10 @@ pub struct Client {
     pub door: Rc<Door>,
     /// What its bytes say.
     pub watch: Arc<Watch>,
+    /// Who takes the connection over after a switch of protocols.
+    pub(crate) taker: Cell<Option<oneshot::Sender<Taken>>>,
+    /// No request is taken any more.
+    pub(crate) closing: Cell<bool>,
     busy: Cell<u32>,
     since: Cell<Instant>,
 }
@@ -80,6 +86,8 @@ impl Client {
             ip: address.map(|address| address.ip()),
             door: door.clone(),
             watch: Arc::default(),
+            taker: Cell::default(),
+            closing: Cell::new(false),
             busy: Cell::new(0),
             since: Cell::new(Instant::now()),
         })
@@ -88,6 +96,13 @@ impl Client {
     /// The listener's name.
     pub fn listener(&self) -> Rc<str> {
         self.door.name.clone()
+    }
+
+    /// Asks for the connection after a switch of protocols, when the answer has gone out.
+    pub(crate) fn take_over(&self) -> oneshot::Receiver<Taken> {
+        let (sender, receiver) = oneshot::channel();
+        self.taker.set(Some(sender));
+        receiver
     }
 
     /// A request begins.
@@ -174,7 +189,7 @@ mod tests {
         size_of::<F>()
     }
 
-    fn request<A, B, F: Future>(_: fn(Rc<Worker>, A, B) -> F) -> usize {
+    fn request<A, B, C, F: Future>(_: fn(Rc<Worker>, A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
@@ -185,7 +200,7 @@ mod tests {
         let (connection, request) = (one(welcome), request(crate::forward::handle));
         println!("connection {connection} bytes, request {request} bytes");
         assert!(
-            connection <= 6 << 10 && request <= 6 << 10,
+            connection <= 2 << 10 && request <= 6 << 10,
             "connection {connection}, request {request} bytes"
         );
     }

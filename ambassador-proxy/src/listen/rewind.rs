@@ -19,7 +19,7 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Stands for a refused request: no client can send it, because `PRI` is refused itself. In this form the refusal waits its turn
 /// behind the answers to requests before it, is logged, and is counted like every other request.
-const REFUSED: &[u8] = b"PRI * HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
+pub(crate) const REFUSED: &[u8] = b"PRI * HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
 /// Read at once where bytes are held back.
 const PIECE: usize = 8 << 10;
@@ -81,6 +81,16 @@ impl Rewind {
     /// The stream and what is left of its first bytes.
     pub fn into_parts(self) -> (Plain, Vec<u8>) {
         (self.inner, self.held.to_vec())
+    }
+
+    /// Whether what the client says is not listened to any more.
+    pub fn is_dead(&self) -> bool {
+        self.dead.is_some()
+    }
+
+    /// The stream below.
+    pub fn plain(&mut self) -> &mut Plain {
+        &mut self.inner
     }
 
     fn count(&self, n: usize) {

@@ -5,15 +5,19 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::{http1, http2};
+use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Client;
 use super::rewind::{Rewind, sniff};
-use crate::forward;
+use crate::forward::{self, body::Inbound};
+use crate::h1::server::{self, Line};
 use crate::proxy_header;
-use crate::upstream::connect::{BUFFER, HEADERS, Local};
+use crate::upstream::connect::{BUFFER, Local};
 use crate::upstream::io::Plain;
 use crate::worker::Worker;
 
@@ -49,11 +53,14 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
         () = tokio::time::sleep(IDLE) => return,
     };
     let io = Rewind::new(stream, head, !h2, client.watch.clone());
-    let service = {
-        let (worker, client) = (worker.clone(), client.clone());
-        service_fn(move |request| forward::handle(worker.clone(), client.clone(), request))
-    };
     if h2 {
+        let service = {
+            let (worker, client) = (worker.clone(), client.clone());
+            service_fn(move |request: Request<Incoming>| {
+                let request = request.map(Inbound::H2);
+                forward::handle(worker.clone(), client.clone(), request, Bytes::new())
+            })
+        };
         let mut builder = http2::Builder::new(Local);
         builder
             .timer(TokioTimer::new())
@@ -68,16 +75,8 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
         let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
         drive(connection, http2::Connection::graceful_shutdown, true, &worker, &client).await;
     } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .half_close(client.door.plan().half_close)
-            .preserve_header_case(true)
-            .max_buf_size(BUFFER)
-            .max_header_size(HEADERS)
-            .auto_date_header(false);
-        // In a box: a future that is passed on by value takes its room once for each hand it goes through.
-        let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-        drive(connection, http1::UpgradeableConnection::graceful_shutdown, false, &worker, &client).await;
+        let connection = Box::pin(server::serve(worker.clone(), client.clone(), Line::new(io)));
+        drive(connection, |_| client.closing.set(true), false, &worker, &client).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
@@ -13,17 +13,16 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::endpoint::LocalEndpoint;
-use super::io::{Metered, Plain, Stream};
+use super::io::{Plain, Stream};
 use super::pool::{self, Lease1, Meta, Wire};
 use super::{Peer, Shared};
 use crate::config::StartTls;
 use crate::config::plan::TlsPlan;
+use crate::h1::client::Conn;
 use crate::stats::Reason;
 
 /// Buffers of a connection, each way. hyper's own default of 400 KB makes 12 MiB of 50 connections.
 pub const BUFFER: usize = 64 << 10;
-/// Largest header block, trailers included.
-pub const HEADERS: usize = 64 << 10;
 
 /// Why there is no connection.
 #[derive(Debug, Clone)]
@@ -216,8 +215,7 @@ pub async fn http(
     if want == Want::Either {
         endpoint.speaks_h2.set(Some(h2));
     }
-    let (io, meter) = Metered::new(stream);
-    let meta = Meta::new(meter, &shared.plan.pool, Instant::now());
+    let meta = Meta::new(&shared.plan.pool, Instant::now());
     let open = Open::new(endpoint);
     if h2 {
         let (sender, connection) = http2::Builder::new(Local)
@@ -228,7 +226,7 @@ pub async fn http(
             .max_header_list_size(64 << 10)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| ConnectError::http(&error, &endpoint.peer))?;
         tokio::task::spawn_local(async move {
@@ -239,24 +237,11 @@ pub async fn http(
         });
         return Ok((Wire::H2(pool::add(endpoint, sender, meta)), timings));
     }
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(true)
-        .max_buf_size(BUFFER)
-        .max_header_size(HEADERS)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| ConnectError::http(&error, &endpoint.peer))?;
-    tokio::task::spawn_local(async move {
-        let _open = open;
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok((Wire::H1(Lease1 { sender, meta }), timings))
+    Ok((Wire::H1(Lease1 { conn: Conn::new(stream), meta, _open: open }), timings))
 }
 
 /// Counts an open connection.
-struct Open(Arc<crate::stats::EndpointStats>);
+pub(crate) struct Open(Arc<crate::stats::EndpointStats>);
 
 impl Open {
     fn new(endpoint: &LocalEndpoint) -> Self {

@@ -1,23 +1,12 @@
-//! The byte streams to an upstream, and how much has passed.
+//! The byte streams to an upstream.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
-
-/// How many bytes have passed; one writer (the connection's task), read by the request.
-#[derive(Debug, Default)]
-pub struct Meter {
-    /// From the upstream.
-    pub read: AtomicU64,
-    /// To the upstream.
-    pub written: AtomicU64,
-}
 
 /// A plain stream.
 #[derive(Debug)]
@@ -35,32 +24,6 @@ pub enum Stream {
     Plain(Plain),
     /// With TLS.
     Tls(Box<TlsStream<Plain>>),
-}
-
-/// A stream that is metered.
-#[derive(Debug)]
-pub struct Metered {
-    stream: Stream,
-    meter: Arc<Meter>,
-}
-
-impl Metered {
-    /// Counts from now on.
-    pub fn new(stream: Stream) -> (Self, Arc<Meter>) {
-        let meter = Arc::new(Meter::default());
-        (Self { stream, meter: meter.clone() }, meter)
-    }
-}
-
-impl Metered {
-    /// The stream, uncounted from now on.
-    pub fn into_stream(self) -> Stream {
-        self.stream
-    }
-}
-
-fn count(counter: &AtomicU64, n: usize) {
-    counter.store(counter.load(Relaxed) + n as u64, Relaxed);
 }
 
 macro_rules! each {
@@ -151,51 +114,5 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self.get_mut(), Self { Plain, Tls }, inner => Pin::new(inner).poll_shutdown(cx))
-    }
-}
-
-impl AsyncRead for Metered {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        count(&this.meter.read, buf.filled().len() - before);
-        result
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        if let Poll::Ready(Ok(n)) = &result {
-            count(&this.meter.written, *n);
-        }
-        result
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        if let Poll::Ready(Ok(n)) = &result {
-            count(&this.meter.written, *n);
-        }
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

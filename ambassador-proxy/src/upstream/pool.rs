@@ -2,16 +2,15 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
+use super::connect::Open;
 use super::endpoint::LocalEndpoint;
-use super::io::Meter;
 use crate::config::plan::PoolPlan;
 use crate::forward::body::Outgoing;
+use crate::h1::client::Conn;
 
 /// Streams on one connection before another one is made: what servers allow at least, by RFC 9113's advice.
 const STREAMS: usize = 100;
@@ -19,8 +18,6 @@ const STREAMS: usize = 100;
 /// What is known about a connection.
 #[derive(Debug)]
 pub struct Meta {
-    /// Bytes both ways.
-    pub meter: Arc<Meter>,
     /// Takes no new request after this.
     expires: Instant,
     /// Requests sent on it.
@@ -31,9 +28,9 @@ pub struct Meta {
 
 impl Meta {
     /// For a connection made now.
-    pub fn new(meter: Arc<Meter>, plan: &PoolPlan, now: Instant) -> Rc<Self> {
+    pub fn new(plan: &PoolPlan, now: Instant) -> Rc<Self> {
         let age = plan.max_age.mul_f64(0.9 + 0.2 * fastrand::f64());
-        Rc::new(Self { meter, expires: now + age, requests: Cell::new(0), idle: Cell::new(plan.idle) })
+        Rc::new(Self { expires: now + age, requests: Cell::new(0), idle: Cell::new(plan.idle) })
     }
 
     /// The upstream said `Keep-Alive: timeout=…`: a second less is what can be relied on.
@@ -45,16 +42,6 @@ impl Meta {
     fn fit(&self, plan: &PoolPlan, now: Instant) -> bool {
         now < self.expires && (plan.max_requests == 0 || self.requests.get() < plan.max_requests)
     }
-
-    /// Bytes read so far.
-    pub fn read(&self) -> u64 {
-        self.meter.read.load(Relaxed)
-    }
-
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        self.meter.written.load(Relaxed)
-    }
 }
 
 /// An unused HTTP/1.1 connection.
@@ -65,10 +52,11 @@ pub struct Idle {
 
 /// An HTTP/1.1 connection in use.
 pub struct Lease1 {
-    /// Sends the request.
-    pub sender: http1::SendRequest<Outgoing>,
+    pub(crate) conn: Box<Conn>,
     /// What is known about it.
     pub meta: Rc<Meta>,
+    /// Counts it.
+    pub(crate) _open: Open,
 }
 
 /// A shared HTTP/2 connection.
@@ -116,7 +104,7 @@ impl Wire {
 pub fn take(endpoint: &LocalEndpoint, plan: &PoolPlan, now: Instant) -> Option<Lease1> {
     let mut idle = endpoint.idle.borrow_mut();
     let mut found = None;
-    while let Some(entry) = idle.pop() {
+    while let Some(mut entry) = idle.pop() {
         if entry.fit(plan, now) {
             found = Some(entry.lease);
             break;
@@ -127,35 +115,19 @@ pub fn take(endpoint: &LocalEndpoint, plan: &PoolPlan, now: Instant) -> Option<L
 }
 
 impl Idle {
-    fn fit(&self, plan: &PoolPlan, now: Instant) -> bool {
-        // One that is not ready yet has still to notice that its last answer ended; it is no worse for that.
-        !self.lease.sender.is_closed()
+    fn fit(&mut self, plan: &PoolPlan, now: Instant) -> bool {
+        !self.lease.conn.is_dead()
             && now.saturating_duration_since(self.since) < self.lease.meta.idle.get()
             && self.lease.meta.fit(plan, now)
     }
 }
 
 /// Keeps a connection whose answer has been read to its end.
-pub fn give_back(endpoint: &Rc<LocalEndpoint>, mut lease: Lease1, plan: PoolPlan) {
+pub fn give_back(endpoint: &LocalEndpoint, lease: Lease1, plan: PoolPlan) {
     let now = Instant::now();
-    if endpoint.retired.get() || lease.sender.is_closed() || !lease.meta.fit(&plan, now) {
+    if endpoint.retired.get() || !lease.conn.is_reusable() || !lease.meta.fit(&plan, now) {
         return;
     }
-    if lease.sender.is_ready() {
-        keep(endpoint, lease, &plan, now);
-        return;
-    }
-    // The connection's own task has to turn once more before it can take a request.
-    let endpoint = endpoint.clone();
-    tokio::task::spawn_local(async move {
-        let ready = tokio::time::timeout(Duration::from_secs(1), lease.sender.ready()).await;
-        if matches!(ready, Ok(Ok(()))) && !endpoint.retired.get() {
-            keep(&endpoint, lease, &plan, Instant::now());
-        }
-    });
-}
-
-fn keep(endpoint: &LocalEndpoint, lease: Lease1, plan: &PoolPlan, now: Instant) {
     let mut idle = endpoint.idle.borrow_mut();
     if idle.len() < plan.max_idle {
         idle.push(Idle { lease, since: now });
@@ -192,7 +164,7 @@ pub fn add(endpoint: &LocalEndpoint, sender: http2::SendRequest<Outgoing>, meta:
 /// Closes what has been unused for too long or is too old. Called every second.
 pub fn sweep(endpoint: &LocalEndpoint, plan: &PoolPlan, now: Instant) {
     let mut idle = endpoint.idle.borrow_mut();
-    idle.retain(|entry| entry.fit(plan, now));
+    idle.retain_mut(|entry| entry.fit(plan, now));
     endpoint.stats.idle.set(i64::try_from(idle.len()).unwrap_or(0));
     endpoint.h2.borrow_mut().retain(|connection| {
         let unused = connection.streams.get() == 0;
