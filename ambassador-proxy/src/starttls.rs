@@ -1,5 +1,6 @@
 //! What is said on a plain connection before TLS begins, for servers that demand it and apps that know nothing of it.
 
+pub mod ldap;
 pub mod mysql;
 pub mod postgres;
 pub mod text;
@@ -23,6 +24,8 @@ pub async fn ask(mut stream: Plain, how: Option<StartTls>) -> Result<(Plain, Vec
         None | Some(StartTls::Mysql) => Ok((stream, Vec::new())),
         Some(StartTls::Smtp) => text::smtp(stream).await,
         Some(StartTls::Imap) => text::imap(stream).await,
+        Some(StartTls::Pop3) => text::pop3(stream).await,
+        Some(StartTls::Ldap) => ldap::ask(stream).await,
         Some(StartTls::Postgres) => {
             stream.write_all(&SSL_REQUEST).await.map_err(|error| format!("broke off: {error}"))?;
             let mut answer = [0];

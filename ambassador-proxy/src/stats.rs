@@ -148,6 +148,8 @@ pub struct UpstreamStats {
     pub tunnels: Counter,
     /// Requests and TCP connections being carried.
     pub in_flight: Level,
+    /// Retries that the budget would allow, as of the last second.
+    pub budget: Level,
 }
 
 /// What one worker knows about one endpoint.

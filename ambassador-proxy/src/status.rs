@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use podkit::admin::Status;
 use serde_json::{Value, json};
 
-use crate::stats::{Board, Counter, EndpointStats, UpstreamStats, sum_latency};
+use crate::stats::{Again, Board, Counter, EndpointStats, UpstreamStats, sum_latency};
 use crate::upstream::Shared;
 
 /// The upstreams in force.
@@ -111,6 +111,8 @@ fn upstream(shared: &Shared, list: &[Arc<UpstreamStats>], answered: u64, errors:
         "waiting": shared.in_flight.waiting(),
         "failures": errors,
         "retries": again,
+        "retries_left": list.iter().map(|stats| stats.budget.get()).sum::<i64>(),
+        "retries_refused": sum(list, |stats| &stats.again[Again::Refused as usize]),
         "connects": sum(list, |stats| &stats.connects),
         "reused": sum(list, |stats| &stats.reused),
         "mean_ms": (mean * 1000.0).round() / 1000.0,

@@ -301,7 +301,7 @@ fn value(what: Value, record: &Record, out: &mut Vec<u8>) {
         Value::Remote => &record.client,
         Value::Listener => &record.listener,
         Value::Method => record.request.as_ref().map_or("", |(method, _)| method.as_str()),
-        Value::Target => target(|uri| uri.path_and_query().map(http::uri::PathAndQuery::as_str)),
+        Value::Target => target(|uri| Some(Record::target(uri))),
         Value::Path => target(|uri| Some(uri.path())),
         Value::Query => target(http::Uri::query),
         Value::Protocol => record.protocol,
@@ -317,7 +317,7 @@ fn value(what: Value, record: &Record, out: &mut Vec<u8>) {
             let Some((method, uri)) = &record.request else { return escape(b"", out) };
             escape(method.as_str().as_bytes(), out);
             out.push(b' ');
-            escape(uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).as_bytes(), out);
+            escape(Record::target(uri).as_bytes(), out);
             out.push(b' ');
             return escape(record.protocol.as_bytes(), out);
         }

@@ -58,6 +58,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// What was asked for: path and query, or the place that CONNECT names.
+    pub fn target(uri: &Uri) -> &str {
+        let path = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+        path.or_else(|| uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default()
+    }
+
     /// The trace's id, out of `traceparent`.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref()?.to_str().ok()?.split('-').nth(1)
@@ -122,7 +128,7 @@ pub fn json(record: &Record, out: &mut Vec<u8>) {
     field("protocol", record.protocol.as_bytes(), out);
     if let Some((method, uri)) = &record.request {
         field("method", method.as_str().as_bytes(), out);
-        field("path", uri.path_and_query().map_or("", |path| path.as_str()).as_bytes(), out);
+        field("path", Record::target(uri).as_bytes(), out);
     }
     if record.request.is_some() || record.status > 0 {
         let _ = write!(out, ",\"status\":{}", record.status);
@@ -170,7 +176,7 @@ pub fn text(record: &Record, out: &mut Vec<u8>) {
     clock(record.at, out);
     match &record.request {
         Some((method, uri)) => {
-            let path = uri.path_and_query().map_or("", |path| path.as_str());
+            let path = Record::target(uri);
             let _ = write!(out, " {} {method} {path} {}", record.protocol, record.status);
         }
         // A refused request: its head was no head.
@@ -239,6 +245,18 @@ pub(super) mod tests {
         assert_eq!(value["connect_ms"], 1.5);
         assert_eq!(value["path"], "/a?b=%22");
         assert_eq!(value["flags"], "stale_connection");
+    }
+
+    #[test]
+    fn connect_names_its_place() {
+        let mut connect = record();
+        connect.request = Some((Method::CONNECT, "api.example.com:443".parse().unwrap()));
+        let (mut out, mut line) = (Vec::new(), Vec::new());
+        json(&connect, &mut out);
+        text(&connect, &mut line);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["path"], "api.example.com:443");
+        assert!(String::from_utf8(line).unwrap().contains(" CONNECT api.example.com:443 200 "));
     }
 
     #[test]

@@ -405,7 +405,7 @@ pub struct Retry {
     /// Retries may be this many percent of the requests of the last 10 s, plus 3 per second. Default: 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_percent: Option<u32>,
-    /// Without an answer for so long, a second try races the first one: idempotent requests without a body, from the same budget. Default: 0 = never.
+    /// Without an answer for so long, a second try races the first one: idempotent requests, with a body of up to 64 KB that is here by then, from the same budget. Default: 0 = never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge_after: Option<Dur>,
 }
@@ -536,6 +536,10 @@ pub enum StartTls {
     Smtp,
     /// IMAP: STARTTLS.
     Imap,
+    /// POP3: STLS.
+    Pop3,
+    /// LDAP: the StartTLS extended operation.
+    Ldap,
 }
 
 /// Who this pod says it is. Exactly one is given.

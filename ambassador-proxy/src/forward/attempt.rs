@@ -131,14 +131,15 @@ impl Job {
             if let Some(signer) = signer.as_deref() {
                 self.sign(signer, parts, source.as_deref(), request.headers_mut())?;
             }
-            let hedge = plan
-                .hedge_after
-                .filter(|_| repeatable && source.is_none() && self.upgrade.is_none() && signer.is_none());
+            let hedge = plan.hedge_after.filter(|_| repeatable && self.upgrade.is_none() && signer.is_none());
             let (sent, leased) = match hedge {
                 None => send::send(&self, request, leased, &exchange, deadline).await,
                 // In a box: few ask for it.
                 Some(after) => {
-                    let work = hedge::send(&self, parts, after, request, leased, &exchange, deadline, finish);
+                    let work = {
+                        let source = source.as_ref();
+                        hedge::send(&self, parts, source, after, request, leased, &exchange, deadline, finish)
+                    };
                     Box::pin(work).await
                 }
             };

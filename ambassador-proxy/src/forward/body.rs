@@ -213,6 +213,12 @@ impl Source {
             .unwrap_or_default()
     }
 
+    /// Whether all of it is here and kept, so that several can send it at once.
+    pub(super) fn is_whole(&self) -> bool {
+        let state = self.state.borrow();
+        state.ended && state.complete && !self.exchange.client_failed.get()
+    }
+
     /// Whether the body can be sent from its start.
     pub fn replayable(&self) -> bool {
         let state = self.state.borrow();

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use http::Request;
 
 use super::attempt::Job;
-use super::body::{Exchange, Outgoing};
+use super::body::{Exchange, Outgoing, Source};
 use super::finish::Finish;
 use super::send::{self, Sent};
 use crate::stats::Again;
 use crate::upstream::local::{Choice, Leased};
 
-/// Sends a request without a body, and once more to another endpoint when no answer came within `after` and the budget allows it.
+/// Sends a request, and once more to another endpoint when no answer came within `after` and the budget allows it. A body has to be
+/// here whole by then, and kept (64 KB).
 #[expect(clippy::too_many_arguments, reason = "everything about one try, and when the second begins")]
 pub(super) async fn send(
     job: &Job,
     parts: &http::request::Parts,
+    source: Option<&Rc<Source>>,
     after: Duration,
     request: Request<Outgoing>,
     leased: Leased,
@@ -32,7 +34,7 @@ pub(super) async fn send(
         done = &mut first => return done,
         () = tokio::time::sleep(after) => {}
     }
-    if !job.granted(finish) {
+    if source.is_some_and(|source| !source.is_whole()) || !job.granted(finish) {
         return first.await;
     }
     job.count(finish, Again::Hedge);
@@ -52,7 +54,7 @@ pub(super) async fn send(
             limit: job.limit(deadline).ok()?,
         };
         let leased = job.upstream.lease(&choice).await.ok()?;
-        let mut request = job.request(parts, &leased.wire, None, deadline);
+        let mut request = job.request(parts, &leased.wire, source, deadline);
         if let Some(span) = span {
             span.goes_out(other, &leased.carried.0.name, leased.reused, request.headers_mut());
         }

@@ -57,17 +57,22 @@ impl Budget {
 
     /// Asks for one retry and counts it.
     pub fn retry(&self, now: Instant, percent: u32) -> bool {
+        if self.left(now, percent) == 0 {
+            return false;
+        }
         let slot = self.slot(now);
-        let mut slots = self.slots.borrow_mut();
+        self.slots.borrow_mut()[slot].1 += 1;
+        true
+    }
+
+    /// How many retries it would allow now.
+    pub fn left(&self, now: Instant, percent: u32) -> u64 {
+        self.slot(now);
+        let slots = self.slots.borrow();
         let (requests, retries) = slots
             .iter()
             .fold((0u64, 0u64), |sum, slot| (sum.0 + u64::from(slot.0), sum.1 + u64::from(slot.1)));
-        let allowed = requests * u64::from(percent) / 100 + 3 * 10;
-        if retries >= allowed {
-            return false;
-        }
-        slots[slot].1 += 1;
-        true
+        (requests * u64::from(percent) / 100 + 3 * 10).saturating_sub(retries)
     }
 }
 

@@ -1,4 +1,4 @@
-//! STARTTLS in protocols of lines: SMTP (RFC 3207) and IMAP (RFC 9051, 6.2.1).
+//! STARTTLS in protocols of lines: SMTP (RFC 3207), IMAP (RFC 9051, 6.2.1) and POP3 (RFC 2595, 4).
 //!
 //! Nothing the server said before TLS is trusted afterwards, except the greeting that the app waits for: RFC 3207, 4.2. Bytes
 //! behind the server's last plain line would be an injection, and end the connection.
@@ -43,6 +43,17 @@ pub(super) async fn imap<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Re
         lines.empty()?;
         return Ok((stream, b"* OK ready\r\n".to_vec()));
     }
+}
+
+/// POP3: greeting, STLS. The app hears the greeting.
+pub(super) async fn pop3<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Result<(S, Vec<u8>), String> {
+    let mut lines = Lines::default();
+    let greeting = lines.line(&mut stream).await?;
+    expect(&greeting, b"+OK", "its greeting")?;
+    say(&mut stream, b"STLS\r\n").await?;
+    expect(&lines.line(&mut stream).await?, b"+OK", "STLS")?;
+    lines.empty()?;
+    Ok((stream, greeting))
 }
 
 async fn say(stream: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> Result<(), String> {
@@ -136,6 +147,19 @@ mod tests {
             server(&["* OK [CAPABILITY STARTTLS LOGINDISABLED] hi\r\n", "* X\r\np1 OK go\r\n"]).await;
         assert_eq!(imap(stream).await.unwrap().1, b"* OK ready\r\n");
         assert_eq!(heard.await.unwrap(), "p1 STARTTLS\r\n");
+    }
+
+    #[tokio::test]
+    async fn pop3_is_asked_after_its_greeting() {
+        let (stream, heard) = server(&["+OK ready <1@mx>\r\n", "+OK go\r\n"]).await;
+        assert_eq!(pop3(stream).await.unwrap().1, b"+OK ready <1@mx>\r\n");
+        assert_eq!(heard.await.unwrap(), "STLS\r\n");
+        for says in
+            [&["-ERR no\r\n"][..], &["+OK\r\n", "-ERR unknown\r\n"], &["+OK\r\n", "+OK\r\n+OK injected\r\n"]]
+        {
+            let (stream, _) = server(says).await;
+            assert!(pop3(stream).await.is_err(), "{says:?}");
+        }
     }
 
     #[tokio::test]

@@ -285,6 +285,8 @@ impl LocalUpstream {
         for endpoint in self.endpoints().iter() {
             pool::sweep(endpoint, &self.shared.plan.pool, now);
         }
+        let left = self.budget.left(now, self.shared.plan.retry.budget_percent);
+        self.stats.budget.set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 
     /// Closes every unused connection: the configuration of this upstream has changed or gone.

@@ -27,6 +27,19 @@ fn a_slow_answer_is_raced_by_a_second_try() {
     let line = proxy.wait_log("it is logged", |line| line["flags"] == "hedged");
     assert_eq!((&line["attempts"], &line["endpoint"]), (&2.into(), &fast.addr().to_string().into()));
     assert!(proxy.metrics().sum_of("ambassador_proxy_retries_total", &[("cause", "hedge")]) > 0.0);
+    // A body goes along, when it is here and short enough to be kept.
+    for (size, hits) in [(30_000, 2), (200_000, 1)] {
+        let put = Request::new("PUT", "/").body(vec![b'x'; size]);
+        if hits == 2 {
+            assert_eq!(http::send(proxy.http(), &put).status, 200);
+        } else {
+            let mut client = Connection::open(proxy.http()).unwrap();
+            client.send(&put).unwrap();
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        let bodies = |fake: &FakeHttp| fake.requests().iter().filter(|one| one.body.len() == size).count();
+        eventually("both have all of it", || (bodies(&slow) + bodies(&fast) == hits).then_some(()));
+    }
     // A POST is never sent twice.
     let addr = proxy.http();
     let post = std::thread::spawn(move || {
@@ -35,7 +48,7 @@ fn a_slow_answer_is_raced_by_a_second_try() {
         std::thread::sleep(Duration::from_millis(400));
     });
     post.join().unwrap();
-    assert_eq!((slow.count(), fast.count()), (2, 1));
+    assert_eq!((slow.count(), fast.count()), (4, 2));
 }
 
 #[test]
