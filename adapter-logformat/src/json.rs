@@ -45,7 +45,7 @@ pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<
     let mut scan = Scan { text: line, at: 0, deepest: MAX_DEPTH };
     scan.space();
     scan.expect(b'{', "no JSON object")?;
-    scan.members(0, &mut |key, value| member(Member { key, value }))?;
+    scan.members(0, |key, value| member(Member { key, value }))?;
     scan.space();
     if scan.at < line.len() { scan.fault("text after the JSON object") } else { Ok(()) }
 }
@@ -54,17 +54,17 @@ pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<
 ///
 /// # Errors
 /// Where it stops being one.
-pub fn array<'a>(text: &'a [u8], mut item: impl FnMut(Token<'a>)) -> Result<(), Fault> {
+pub fn array<'a>(text: &'a [u8], item: impl FnMut(Token<'a>)) -> Result<(), Fault> {
     let mut scan = Scan { text, at: 0, deepest: MAX_DEPTH };
     scan.expect(b'[', "no JSON array")?;
-    scan.items(0, &mut item)?;
+    scan.items(0, item)?;
     Ok(())
 }
 
 /// [`object`] for what the encoder wrote itself: a level or two deeper than what it was made from.
 pub fn written<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) {
     let mut scan = Scan { text: line, at: 1, deepest: MAX_DEPTH + 4 };
-    let scanned = scan.members(0, &mut |key, value| member(Member { key, value }));
+    let scanned = scan.members(0, |key, value| member(Member { key, value }));
     debug_assert!(scanned.is_ok(), "the encoder writes JSON");
 }
 
@@ -91,7 +91,7 @@ fn write_token(token: &Token<'_>, out: &mut Vec<u8>) {
             let mut scan = Scan { text: raw, at: 1, deepest: MAX_DEPTH };
             let mut first = true;
             out.push(b'[');
-            let _ = scan.items(0, &mut |value| {
+            let _ = scan.items(0, |value| {
                 comma(&mut first, out);
                 write_token(&value, out);
             });
@@ -101,7 +101,7 @@ fn write_token(token: &Token<'_>, out: &mut Vec<u8>) {
             let mut scan = Scan { text: raw, at: 1, deepest: MAX_DEPTH };
             let mut members: Vec<(Vec<u8>, Token<'_>)> = Vec::new();
             let mut places = std::collections::HashMap::new();
-            let _ = scan.members(0, &mut |key, value| {
+            let _ = scan.members(0, |key, value| {
                 let mut name = Vec::new();
                 key.resolve(&mut name);
                 match places.get(&name) {
@@ -140,6 +140,10 @@ fn write_text(text: &Str<'_>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// What is inside of a value is only validated; as functions, so that there is one such scan.
+const NO_MEMBER: fn(Str<'_>, Token<'_>) = |_, _| ();
+const NO_ITEM: fn(Token<'_>) = |_| ();
+
 struct Scan<'a> {
     text: &'a [u8],
     at: usize,
@@ -155,7 +159,11 @@ impl<'a> Scan<'a> {
         *self.text.get(self.at).unwrap_or(&0)
     }
 
+    #[inline]
     fn space(&mut self) {
+        if self.text.get(self.at).is_some_and(|byte| *byte > b' ') {
+            return;
+        }
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.at) {
             self.at += 1;
         }
@@ -170,7 +178,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The members after `{` up to and with `}`. True when the object can be copied as it is.
-    fn members(&mut self, depth: usize, member: &mut dyn FnMut(Str<'a>, Token<'a>)) -> Result<bool, Fault> {
+    fn members(&mut self, depth: usize, mut member: impl FnMut(Str<'a>, Token<'a>)) -> Result<bool, Fault> {
         let mut clean = true;
         let mut seen = Seen::default();
         self.space();
@@ -203,7 +211,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn items(&mut self, depth: usize, item: &mut dyn FnMut(Token<'a>)) -> Result<bool, Fault> {
+    fn items(&mut self, depth: usize, mut item: impl FnMut(Token<'a>)) -> Result<bool, Fault> {
         let mut clean = true;
         self.space();
         if self.peek() == b']' {
@@ -237,12 +245,12 @@ impl<'a> Scan<'a> {
             b'{' | b'[' if depth >= self.deepest => self.fault("nested deeper than 64 levels"),
             b'{' => {
                 self.at += 1;
-                let clean = self.members(depth + 1, &mut |_, _| ())?;
+                let clean = self.members(depth + 1, NO_MEMBER)?;
                 Ok(Token::Object { raw: &self.text[start..self.at], clean })
             }
             b'[' => {
                 self.at += 1;
-                let clean = self.items(depth + 1, &mut |_| ())?;
+                let clean = self.items(depth + 1, NO_ITEM)?;
                 Ok(Token::Array { raw: &self.text[start..self.at], clean })
             }
             b'-' if self.text[start..].starts_with(b"-Infinity") => self.word(9, Token::Odd),
@@ -270,6 +278,7 @@ impl<'a> Scan<'a> {
         Ok(make(&self.text[start..self.at]))
     }
 
+    #[inline]
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
         while self.peek().is_ascii_digit() {
@@ -295,7 +304,8 @@ impl<'a> Scan<'a> {
             self.at += 1;
             self.digits()?;
         }
-        if matches!(self.peek(), b'e' | b'E') {
+        let exponent = matches!(self.peek(), b'e' | b'E');
+        if exponent {
             self.at += 1;
             if matches!(self.peek(), b'+' | b'-') {
                 self.at += 1;
@@ -304,13 +314,27 @@ impl<'a> Scan<'a> {
         }
         let raw = &self.text[start..self.at];
         // JSON, but no number to the readers of records: it goes on as text.
-        let huge = (raw.len() > 300 || raw.iter().any(|b| matches!(b, b'e' | b'E')))
+        let huge = (exponent || raw.len() > 300)
             && std::str::from_utf8(raw).ok().and_then(|t| t.parse::<f64>().ok()).is_none_or(f64::is_infinite);
         Ok(if huge { Token::Odd(raw) } else { Token::Number(raw) })
     }
 
     /// The body of a string whose opening quote is behind us.
+    #[inline]
     fn string(&mut self) -> Result<Str<'a>, Fault> {
+        let rest = &self.text[self.at..];
+        match first_special(rest) {
+            Some(length) if rest[length] == b'"' => {
+                self.at += length + 1;
+                Ok(Str::Json(&rest[..length]))
+            }
+            _ => self.escaped(),
+        }
+    }
+
+    /// The same where it is not that simple.
+    #[inline(never)]
+    fn escaped(&mut self) -> Result<Str<'a>, Fault> {
         let start = self.at;
         let mut clean = true;
         loop {

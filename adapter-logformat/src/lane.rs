@@ -151,6 +151,25 @@ pub struct Lane {
     scratch: Vec<u8>,
     /// Records left out, by the filter's place in the configuration.
     filtered: Vec<u64>,
+    known: Known,
+}
+
+/// What is known of the lines that are read, because all of them were looked at together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// They are UTF-8.
+    valid: bool,
+    /// They have no terminal colours.
+    plain: bool,
+}
+
+impl Known {
+    fn of(lines: &[u8]) -> Self {
+        Self {
+            valid: simdutf8::basic::from_utf8(lines).is_ok(),
+            plain: memchr::memchr(0x1b, lines).is_none(),
+        }
+    }
 }
 
 impl Lane {
@@ -172,6 +191,7 @@ impl Lane {
             content: Vec::new(),
             scratch: Vec::new(),
             filtered,
+            known: Known::default(),
         }
     }
 
@@ -243,6 +263,7 @@ impl Lane {
         mut seen: impl FnMut(&Event<'_>, Verdict, &mut Vec<u8>),
     ) -> usize {
         let stream = self.stream.clone();
+        self.known = Known::of(bytes);
         match stream.join.of(bytes) {
             Rule::Off => {
                 let mut from = 0;
@@ -288,6 +309,7 @@ impl Lane {
         counts: &mut Counts,
         out: &mut Vec<u8>,
     ) -> Verdict {
+        self.known = Known::default();
         self.event(&Event { raw: line, text: None, lines: 1 }, part, counts, out)
     }
 
@@ -310,6 +332,8 @@ impl Lane {
             return self.decode(event, part, counts, out);
         }
         let stream = self.stream.clone();
+        // A pattern may have cut a character in two.
+        self.known.valid = false;
         let [mut raw, mut text] = std::mem::take(&mut self.redacted);
         let clean_raw = if stream.redact.apply(event.raw, &mut raw) { &raw[..] } else { event.raw };
         let clean_text = event.text.map(|t| if stream.redact.apply(t, &mut text) { &text[..] } else { t });
@@ -329,8 +353,10 @@ impl Lane {
         let line = event.raw.strip_suffix(b"\r").unwrap_or(event.raw);
         let text = event.text.unwrap_or(line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
+        // What was joined is made anew.
+        let known = if event.text.is_none() { self.known } else { Known::default() };
         let mut clean = std::mem::take(&mut self.clean);
-        let text = if memchr::memchr(0x1b, text).is_some() {
+        let text = if !known.plain && memchr::memchr(0x1b, text).is_some() {
             strip_ansi(text, &mut clean);
             &clean[..]
         } else {
@@ -347,11 +373,10 @@ impl Lane {
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
         let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
-        let first =
-            match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none() && !whole) {
-                Some(end) => &text[..end],
-                None => text,
-            };
+        let first = match event.lines > 1 && event.text.is_none() && !whole {
+            true => &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())],
+            false => text,
+        };
         let opens = self.stream.decoder.as_ref().is_none_or(Decoder::wrapped) && part.is_none();
         let mut content = std::mem::take(&mut self.content);
         let wrapped = if opens { envelope::unwrap(first, &mut content) } else { None };
@@ -403,26 +428,31 @@ impl Lane {
             series.observe(&record, &mut self.scratch);
         }
         let left_out = stream.filters.iter().position(|rule| rule.applies(line, &record, &mut self.scratch));
-        if let Some(rule) = left_out {
-            self.filtered[rule] += 1;
-            verdict.left_out = Some(rule);
-            // The lines that were joined to it go with it.
-            counts.joined -= event.lines - 1;
-            counts.filtered += event.lines;
-            counts.unparsed -= u64::from(record.unparsed.is_some());
-            counts.parts -= u64::from(part.is_some());
-            self.record = Some(record.recycle());
-            self.room = room;
-            self.clean = clean;
-            self.content = content;
-            return verdict;
+        let source = Source {
+            line,
+            text,
+            format: verdict.format,
+            now: self.cx.clock.now,
+            shown: hidden.as_deref(),
+            valid: known.valid,
+        };
+        match left_out {
+            Some(rule) => {
+                self.filtered[rule] += 1;
+                verdict.left_out = Some(rule);
+                // The lines that were joined to it go with it.
+                counts.joined -= event.lines - 1;
+                counts.filtered += event.lines;
+                counts.unparsed -= u64::from(record.unparsed.is_some());
+                counts.parts -= u64::from(part.is_some());
+            }
+            None => {
+                self.encoder.encode(&source, &record, out);
+                counts.records += 1;
+                counts.partial += u64::from(record.partial.is_some());
+                counts.formats[found.index()] += u64::from(record.unparsed.is_none());
+            }
         }
-        counts.records += 1;
-        counts.partial += u64::from(record.partial.is_some());
-        counts.formats[found.index()] += u64::from(record.unparsed.is_none());
-        let source =
-            Source { line, text, format: verdict.format, now: self.cx.clock.now, shown: hidden.as_deref() };
-        self.encoder.encode(&source, &record, out);
         self.record = Some(record.recycle());
         self.room = room;
         self.clean = clean;

@@ -2,7 +2,11 @@
 //!
 //! A decoder pushes what it finds; an encoder writes it once. The vector behind [`Record`] is reused from line to line.
 
-use crate::{severity::Severity, text::Str, time::Time};
+use crate::{
+    severity::Severity,
+    text::{Str, first_of},
+    time::Time,
+};
 
 /// A field that every format shares; each schema has its own name for it (see [`crate::encode::names`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +111,7 @@ pub struct Record<'a> {
     known: u64,
     bloom: u64,
     dotted: bool,
+    escaped: bool,
 }
 
 impl<'a> Record<'a> {
@@ -132,6 +137,11 @@ impl<'a> Record<'a> {
     /// True when an application's key holds a dot, so that keys may collide in a schema that nests.
     pub fn dotted(&self) -> bool {
         self.dotted
+    }
+
+    /// True when an application's key is written with escapes.
+    pub fn escaped(&self) -> bool {
+        self.escaped
     }
 
     pub fn has(&self, field: Field) -> bool {
@@ -160,11 +170,14 @@ impl<'a> Record<'a> {
     pub fn push(&mut self, name: Str<'a>, value: Value<'a>) {
         let bytes = name.bytes();
         let bit = 1u64 << bloom_bit(bytes);
-        if !name.is_plain() {
-            // An escaped spelling of a name can equal any other: compare with all from now on.
-            self.bloom = u64::MAX;
+        if bytes.is_empty() || first_of(bytes, *b".\\\"").is_some() {
+            self.dotted |= bytes.is_empty() || memchr::memchr(b'.', bytes).is_some();
+            if !name.is_plain() {
+                // An escaped spelling of a name can equal any other: compare with all from now on.
+                self.bloom = u64::MAX;
+                self.escaped = true;
+            }
         }
-        self.dotted |= bytes.is_empty() || memchr::memchr(b'.', bytes).is_some();
         if self.bloom & bit != 0 {
             let twin = self.fields.iter_mut().find(|(n, _)| matches!(n, Name::App(s) if same(s, &name)));
             if let Some(entry) = twin {

@@ -3,6 +3,15 @@
 //! Log lines hold anything: quotes, control bytes, terminal colours, bytes that are no UTF-8. Everything here is total:
 //! any input gives a valid JSON string body, and what is not valid UTF-8 shows as `\xHH`, the way nginx writes it.
 
+mod block;
+mod copy;
+mod pen;
+
+pub(crate) use block::short;
+pub use block::{first_of, first_special};
+pub use copy::{copy, copy_plain, escape_valid};
+pub(crate) use pen::Pen;
+
 /// A text as it stands in the line, with what is known about its escapes.
 #[derive(Clone, Copy, Debug)]
 pub enum Str<'a> {
@@ -52,7 +61,9 @@ impl<'a> Str<'a> {
                 undouble(b, scratch);
                 escape_any(out, scratch);
             }
-            Str::Json(b) if valid => out.extend_from_slice(b),
+            Str::Json(b) if valid => copy(out, b),
+            // Nothing to resolve and nothing to escape, as a rule.
+            Str::Escaped(b) if valid && copy_plain(out, b) => {}
             Str::Json(b) | Str::Escaped(b) => {
                 if memchr::memchr(b'\\', b).is_none() {
                     return if valid { escape_valid(out, b) } else { escape_any(out, b) };
@@ -74,59 +85,6 @@ fn undouble(mut from: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(from);
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// The high bit of each byte that a JSON string may not hold as it is: below 0x20, `"`, `\`. Exact for every byte of the word.
-fn specials(word: u64) -> u64 {
-    let low = word & !HIGHS;
-    let quote = low ^ (ONES * u64::from(b'"'));
-    let slash = low ^ (ONES * u64::from(b'\\'));
-    // Per byte, without carries: 0x60 + b reaches 0x80 from 0x20 on, 0x7f + x from 1 on.
-    let plain = (low + ONES * 0x60) & (quote + ONES * 0x7f) & (slash + ONES * 0x7f);
-    !(plain | word) & HIGHS
-}
-
-/// Index of the first byte that a JSON string may not hold as it is.
-pub fn first_special(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        let hit = specials(u64::from_le_bytes(*word));
-        if hit != 0 {
-            return Some(i * 8 + (hit.trailing_zeros() / 8) as usize);
-        }
-    }
-    let done = words.len() * 8;
-    rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\').map(|p| done + p)
-}
-
-/// Appends valid UTF-8 as a JSON string body.
-pub fn escape_valid(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Room for a quote in every fourth byte, as JSON inside of JSON has.
-    out.reserve(bytes.len() + bytes.len() / 4 + 8);
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut start = 0;
-    for (i, word) in words.iter().enumerate() {
-        let mut hits = specials(u64::from_le_bytes(*word));
-        while hits != 0 {
-            let at = i * 8 + (hits.trailing_zeros() / 8) as usize;
-            out.extend_from_slice(&bytes[start..at]);
-            push_escape(out, bytes[at]);
-            start = at + 1;
-            hits &= hits - 1;
-        }
-    }
-    let done = words.len() * 8;
-    for (i, &byte) in rest.iter().enumerate() {
-        if byte < 0x20 || byte == b'"' || byte == b'\\' {
-            out.extend_from_slice(&bytes[start..done + i]);
-            push_escape(out, byte);
-            start = done + i + 1;
-        }
-    }
-    out.extend_from_slice(&bytes[start..]);
-}
-
 /// Appends any bytes as a JSON string body; a byte that is no UTF-8 becomes the four characters `\xHH`.
 pub fn escape_any(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
@@ -139,23 +97,7 @@ pub fn escape_any(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
 const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
-
-fn push_escape(out: &mut Vec<u8>, byte: u8) {
-    match byte {
-        b'"' => out.extend_from_slice(b"\\\""),
-        b'\\' => out.extend_from_slice(b"\\\\"),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        b'\t' => out.extend_from_slice(b"\\t"),
-        _ => {
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-        }
-    }
-}
 
 fn hex(digits: &[u8]) -> Option<u32> {
     let mut value = 0u32;

@@ -5,6 +5,11 @@
 
 use jiff::{civil, tz::TimeZone};
 
+use crate::text::Pen;
+
+/// The years 0001 to 9999.
+const SECONDS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
+
 /// An instant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Time {
@@ -29,39 +34,77 @@ impl Time {
     pub fn from_nanos(total: i128) -> Option<Self> {
         let seconds = i64::try_from(total.div_euclid(1_000_000_000)).ok()?;
         let nanos = u32::try_from(total.rem_euclid(1_000_000_000)).ok()?;
-        (-62_135_596_800..253_402_300_800).contains(&seconds).then_some(Self { seconds, nanos })
+        SECONDS.contains(&seconds).then_some(Self { seconds, nanos })
     }
 
     /// Appends RFC 3339 in UTC with milliseconds, or more digits where the time has them.
     pub fn write(self, out: &mut Vec<u8>) {
-        let days = self.seconds.div_euclid(86_400);
-        let of_day = self.seconds.rem_euclid(86_400);
-        let (year, month, day) = civil_from_days(days);
-        digits(out, year.clamp(0, 9999), 4);
-        for (value, mark) in [(month, b'-'), (day, b'-')] {
-            out.push(mark);
-            digits(out, value, 2);
-        }
-        for (value, mark) in [(of_day / 3600, b'T'), (of_day / 60 % 60, b':'), (of_day % 60, b':')] {
-            out.push(mark);
-            digits(out, value, 2);
-        }
-        out.push(b'.');
-        let nanos = i64::from(self.nanos);
-        if nanos % 1_000_000 == 0 {
-            digits(out, nanos / 1_000_000, 3);
-        } else if nanos % 1000 == 0 {
-            digits(out, nanos / 1000, 6);
-        } else {
-            digits(out, nanos, 9);
-        }
-        out.push(b'Z');
+        Stamp::default().write(self, out);
     }
 }
 
-fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
-    for place in (0..width).rev() {
-        out.push(b'0' + u8::try_from(value / 10i64.pow(place) % 10).unwrap_or(0));
+/// Writes times as RFC 3339 and remembers the last second, because lines come in bursts.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    second: i64,
+    /// `2026-11-21T12:24:10.000Z`
+    text: [u8; 24],
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+    }
+}
+
+impl Stamp {
+    /// Appends RFC 3339 in UTC with milliseconds, or more digits where the time has them.
+    #[inline]
+    pub fn write(&mut self, time: Time, out: &mut Vec<u8>) {
+        if self.second != time.seconds {
+            self.set(time.seconds);
+        }
+        let (millis, rest) = (time.nanos / 1_000_000, time.nanos % 1_000_000);
+        digits(&mut self.text[20..23], u64::from(millis));
+        if rest == 0 {
+            return Pen::new(out).block(&self.text, 24);
+        }
+        let mut more = *b"000000Z";
+        digits(&mut more[..6], u64::from(rest));
+        out.extend_from_slice(&self.text[..23]);
+        if rest.is_multiple_of(1000) {
+            more[3] = b'Z';
+            out.extend_from_slice(&more[..4]);
+        } else {
+            out.extend_from_slice(&more);
+        }
+    }
+
+    #[cold]
+    fn set(&mut self, second: i64) {
+        let days = second.div_euclid(86_400);
+        let of_day = second.rem_euclid(86_400);
+        let (year, month, day) = civil_from_days(days);
+        let text = &mut self.text;
+        for (range, value) in [
+            (0..4, year.clamp(0, 9999)),
+            (5..7, month),
+            (8..10, day),
+            (11..13, of_day / 3600),
+            (14..16, of_day / 60 % 60),
+            (17..19, of_day % 60),
+        ] {
+            digits(&mut text[range], value.unsigned_abs());
+        }
+        self.second = second;
+    }
+}
+
+/// Fills `to` with the last digits of `value`.
+fn digits(to: &mut [u8], mut value: u64) {
+    for digit in to.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
     }
 }
 
@@ -72,12 +115,16 @@ pub struct Clock {
     /// When the line was read.
     pub now: Time,
     clf: ([u8; 26], i64),
+    /// `2026-11-21T12:24:10` and its second in the zone that it does not say.
+    iso: ([u8; 19], i64),
     local: (i64, i64),
+    utc: bool,
 }
 
 impl Clock {
     pub fn new(zone: TimeZone, now: Time) -> Self {
-        Self { zone, now, clf: ([0; 26], 0), local: (i64::MIN, 0) }
+        let utc = zone == TimeZone::UTC;
+        Self { zone, now, clf: ([0; 26], 0), iso: ([0; 19], 0), local: (i64::MIN, 0), utc }
     }
 
     /// `21/Nov/2026:12:24:10 +0000`, the time of nginx and Apache access logs.
@@ -122,9 +169,9 @@ impl Clock {
 
     /// The same for formats whose times are in UTC and do not say so.
     pub fn utc(&mut self, text: &[u8]) -> Option<Time> {
-        let zone = std::mem::replace(&mut self.zone, TimeZone::UTC);
+        let utc = std::mem::replace(&mut self.utc, true);
         let time = self.parse(text);
-        self.zone = zone;
+        self.utc = utc;
         time
     }
 
@@ -148,11 +195,15 @@ impl Clock {
     }
 
     fn iso(&mut self, text: &[u8]) -> Option<(Time, usize)> {
-        let date = (number(text.get(..4)?)?, number(text.get(5..7)?)?, number(text.get(8..10)?)?);
-        if !matches!(text.get(10)?, b'T' | b't' | b' ' | b'_') {
-            return None;
+        let key = text.first_chunk::<19>()?;
+        if *key != self.iso.0 {
+            let date = (number(&key[..4])?, number(&key[5..7])?, number(&key[8..10])?);
+            if !matches!(key[10], b'T' | b't' | b' ' | b'_') {
+                return None;
+            }
+            self.iso = (*key, local(date, clock_time(&key[11..])?)?);
         }
-        let clock = clock_time(text.get(11..19)?)?;
+        let local = self.iso.1;
         let (nanos, mut at) = fraction(text, 19);
         let zone_at = if text.get(at) == Some(&b' ') { at + 1 } else { at };
         let mut zone = None;
@@ -161,7 +212,7 @@ impl Clock {
             zone = Some(offset);
             at = zone_at + length;
         }
-        Some((Time { seconds: self.resolve(date, clock, zone)?, nanos }, at))
+        Some((Time { seconds: self.in_zone(local, zone)?, nanos }, at))
     }
 
     /// `Nov 21 12:24:10`, with a year after it in some daemons (`Nov 21 12:24:10 2026`), or before the time.
@@ -217,29 +268,31 @@ impl Clock {
             .min_by_key(|seconds| (seconds - now).abs())
     }
 
-    /// Local date and second of the day → seconds since 1970. A local time that a clock change skips or repeats is read as
-    /// iCalendar (RFC 5545) reads it.
+    /// Local date and second of the day → seconds since 1970.
     pub fn resolve(&mut self, date: (i64, i64, i64), of_day: i64, offset: Option<i64>) -> Option<i64> {
-        let (year, month, day) = date;
-        if !(1..=9999).contains(&year)
-            || !(1..=12).contains(&month)
-            || day < 1
-            || day > month_days(year, month)
-        {
-            return None;
-        }
-        let local = days_from_civil(year, month, day) * 86_400 + of_day;
+        self.in_zone(local(date, of_day)?, offset)
+    }
+
+    /// Seconds since 1970 by the clock on the wall → by UTC. A local time that a clock change skips or repeats is read as iCalendar (RFC 5545) reads
+    /// it.
+    #[inline]
+    fn in_zone(&mut self, local: i64, offset: Option<i64>) -> Option<i64> {
         if let Some(offset) = offset {
             return Some(local - offset);
         }
-        if self.zone == TimeZone::UTC {
+        if self.utc {
             return Some(local);
         }
         if self.local.0 == local {
             return Some(self.local.1);
         }
+        self.in_own_zone(local)
+    }
+
+    fn in_own_zone(&mut self, local: i64) -> Option<i64> {
+        let (year, month, day) = civil_from_days(local.div_euclid(86_400));
+        let second = local.rem_euclid(86_400);
         let narrow = |v: i64| i8::try_from(v).ok();
-        let second = of_day.min(86_399);
         let civil = civil::DateTime::new(
             i16::try_from(year).ok()?,
             narrow(month)?,
@@ -253,6 +306,14 @@ impl Clock {
         self.local = (local, seconds);
         Some(seconds)
     }
+}
+
+/// Date and second of the day → seconds since 1970 by the clock on the wall.
+fn local((year, month, day): (i64, i64, i64), of_day: i64) -> Option<i64> {
+    if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || day < 1 || day > month_days(year, month) {
+        return None;
+    }
+    Some(days_from_civil(year, month, day) * 86_400 + of_day)
 }
 
 /// A Unix time written as a number: seconds, milliseconds, microseconds or nanoseconds by its size, with a fraction.
@@ -270,25 +331,23 @@ fn epoch_prefix(text: &[u8]) -> Option<(Time, usize)> {
     if whole == 0 || whole > 19 {
         return None;
     }
-    let mut value: i128 = 0;
-    for &d in &body[..whole] {
-        value = value * 10 + i128::from(d - b'0');
-    }
+    // Nineteen digits are below 2^64.
+    let value = body[..whole].iter().fold(0u64, |value, digit| value * 10 + u64::from(digit - b'0'));
     // 1e11 s is the year 5138, 1e11 ms is 1973: no two units overlap in the times that logs are about.
-    let unit: i128 = match value {
-        0..100_000_000_000 => 1_000_000_000,
-        100_000_000_000..100_000_000_000_000 => 1_000_000,
-        100_000_000_000_000..100_000_000_000_000_000 => 1000,
-        _ => 1,
+    let (per_second, unit) = match value {
+        0..100_000_000_000 => (1, 1_000_000_000),
+        100_000_000_000..100_000_000_000_000 => (1000, 1_000_000),
+        100_000_000_000_000..100_000_000_000_000_000 => (1_000_000, 1000),
+        _ => (1_000_000_000, 1),
     };
     let mut at = whole;
-    let mut total = value * unit;
+    let mut nanos = value % per_second * unit;
     if body.get(at) == Some(&b'.') {
         let mut place = unit;
         at += 1;
         while let Some(d @ b'0'..=b'9') = body.get(at) {
             place /= 10;
-            total += place * i128::from(d - b'0');
+            nanos += place * u64::from(d - b'0');
             at += 1;
         }
     }
@@ -302,8 +361,14 @@ fn epoch_prefix(text: &[u8]) -> Option<(Time, usize)> {
         let micros = (number * 1e6) as i128;
         return Some((Time::from_nanos(micros * 1000)?, text.len()));
     }
-    let total = if negative { -total } else { total };
-    Some((Time::from_nanos(total)?, at + usize::from(negative)))
+    let seconds = i64::try_from(value / per_second).ok()?;
+    let nanos = u32::try_from(nanos).ok()?;
+    let time = match (negative, nanos) {
+        (false, _) => Time { seconds, nanos },
+        (true, 0) => Time { seconds: -seconds, nanos },
+        (true, _) => Time { seconds: -seconds - 1, nanos: 1_000_000_000 - nanos },
+    };
+    SECONDS.contains(&time.seconds).then_some((time, at + usize::from(negative)))
 }
 
 /// `12:24:10` → seconds of the day; a leap second counts as the next one.
@@ -458,6 +523,8 @@ mod tests {
             ("Sat, 21 Nov 2026 12:24:10 GMT", "2026-11-21T12:24:10.000Z"),
             ("1795263850", "2026-11-21T12:24:10.000Z"),
             ("1795263850.25", "2026-11-21T12:24:10.250Z"),
+            ("-1.25", "1969-12-31T23:59:58.750Z"),
+            ("-1", "1969-12-31T23:59:59.000Z"),
             ("1795263850123", "2026-11-21T12:24:10.123Z"),
             ("1795263850123456", "2026-11-21T12:24:10.123456Z"),
             ("1795263850123456789", "2026-11-21T12:24:10.123456789Z"),

@@ -7,6 +7,7 @@
 use super::{
     Context,
     dialect_servers::{self, Kind},
+    shape::{Hint, Told},
 };
 use crate::{
     json::{Member, Token, object},
@@ -40,16 +41,16 @@ pub(super) enum Meaning {
     Custom(for<'a> fn(&Token<'a>, &mut Record<'a>) -> bool),
 }
 
-#[derive(Default)]
-struct Hints {
-    ecs: bool,
-    mongo: bool,
-    journald: bool,
+/// What a line as a whole says about its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hints {
+    pub(super) ecs: bool,
+    pub(super) mongo: bool,
     /// `name` is the logger's name (bunyan, pino, python), not a field of the application.
-    named: bool,
+    pub(super) named: bool,
     /// Serilog leaves the level out where it is Information.
-    clef: bool,
-    kind: Kind,
+    pub(super) clef: bool,
+    pub(super) kind: Kind,
 }
 
 /// Takes over what the keys mean; the rest goes into the record under its own names.
@@ -83,26 +84,17 @@ fn map_as<'a, 'm>(
     'a: 'm,
 {
     let mut hints = Hints { kind, ..Hints::default() };
-    for member in members.clone() {
-        if let Some(kind) = dialect_servers::kind(member.key.bytes(), &member.value) {
-            hints.kind = kind;
-        }
-        match member.key.bytes() {
-            b"@mt" | b"@m" => hints.clef = true,
-            b"ecs.version" | b"ecs" => hints.ecs = true,
-            b"t" => hints.mongo = matches!(member.value, Token::Object { .. }),
-            b"__REALTIME_TIMESTAMP" => hints.journald = true,
-            b"v" | b"levelname" | b"pid" => hints.named = true,
-            _ => {}
-        }
+    let mut shape = std::mem::take(&mut cx.shape);
+    for (place, member) in members.clone().enumerate() {
+        hints.take(shape.told(place, member));
     }
     record.ecs = hints.ecs;
     // A later, repeated key replaces: the message and the rest are remembered by the key that set them.
     let (mut time_key, mut level_key, mut message_key) = (&b""[..], &b""[..], &b""[..]);
-    for member in members {
+    for (place, member) in members.enumerate() {
         let key = member.key.bytes();
         let value = &member.value;
-        let taken = match meaning(key, value, &hints) {
+        let taken = match shape.meaning(place, member, &hints) {
             Some(Meaning::Time) if record.time.is_none() || time_key == key => {
                 let time = time(value, cx);
                 time_key = key;
@@ -155,12 +147,40 @@ fn map_as<'a, 'm>(
             record.push(member.key, self::value(value));
         }
     }
+    cx.shape = shape;
     if hints.clef && level_key.is_empty() {
         record.severity = record.severity.or(Some(Severity::INFO));
     }
 }
 
-fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
+impl Hints {
+    #[inline]
+    fn take(&mut self, told: Told) {
+        self.kind = told.kind.unwrap_or(self.kind);
+        match told.hint {
+            Hint::None => {}
+            Hint::Clef => self.clef = true,
+            Hint::Ecs => self.ecs = true,
+            Hint::Mongo(mongo) => self.mongo = mongo,
+            Hint::Named => self.named = true,
+        }
+    }
+}
+
+/// What a key says about the line; by the key and by what kind of value it has, nothing else.
+pub(super) fn tell(key: &[u8], value: &Token<'_>) -> Told {
+    let hint = match key {
+        b"@mt" | b"@m" => Hint::Clef,
+        b"ecs.version" | b"ecs" => Hint::Ecs,
+        b"t" => Hint::Mongo(matches!(value, Token::Object { .. })),
+        b"v" | b"levelname" | b"pid" => Hint::Named,
+        _ => Hint::None,
+    };
+    Told { kind: dialect_servers::kind(key, value), hint }
+}
+
+/// What a key means; by the key, by what kind of value it has and by the hints, but for those of [`by_value`].
+pub(super) fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
     use Meaning::{Error, Is, Level, Message, Nothing, Origin, Time};
     if hints.kind != Kind::Plain
         && let Some(meaning) = dialect_servers::meaning(hints.kind, key, value)
@@ -233,6 +253,11 @@ fn meaning(key: &[u8], value: &Token<'_>, hints: &Hints) -> Option<Meaning> {
         b"@version" => Nothing,
         _ => return None,
     })
+}
+
+/// Keys whose meaning depends on the value itself.
+pub(super) fn by_value(key: &[u8], hints: &Hints) -> bool {
+    hints.kind != Kind::Plain && matches!(key, b"host" | b"remote_host")
 }
 
 /// A value as it goes out.

@@ -25,10 +25,10 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
 }
 
 /// Members whose meaning is looked for.
-const WIDE: usize = 64;
+pub(super) const WIDE: usize = 64;
 
 /// The same memory for another line.
-fn recycle<'b>(mut members: Vec<Member<'_>>) -> Vec<Member<'b>> {
+pub(super) fn recycle<'b>(mut members: Vec<Member<'_>>) -> Vec<Member<'b>> {
     members.clear();
     members.into_iter().map(|_| Member { key: Str::Raw(b""), value: Token::Word(b"null") }).collect()
 }

@@ -2,24 +2,26 @@
 //!
 //! Text is full of `=`, so the decoder is strict: at least two pairs, and pairs must make up most of the line.
 
-use super::{Context, Decoded, closing_quote, dialect, refuse};
+use super::{
+    Context, Decoded, closing_quote, dialect,
+    json::{WIDE, recycle},
+    refuse,
+};
 use crate::{
     json::{Member, Token},
     record::Record,
-    text::Str,
+    text::{Str, first_of},
 };
 
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
     if line.first() == Some(&b'{') {
         return refuse(0, "an object, not pairs");
     }
-    let mut members: [Option<Member<'a>>; 64] = [None; 64];
-    let mut count = 0;
+    let mut members: Vec<Member<'a>> = recycle(std::mem::take(&mut cx.members));
     let mut loose = 0;
-    pairs(line, |at, member| match member {
-        Some(member) if count < members.len() => {
-            members[count] = Some(member);
-            count += 1;
+    let read = pairs(line, |at, member| match member {
+        Some(member) if members.len() < WIDE => {
+            members.push(member);
             Ok(())
         }
         Some(member) => {
@@ -29,14 +31,19 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         }
         None => {
             loose += 1;
-            if loose > 8 + count { refuse(at, "more words than pairs") } else { Ok(()) }
+            if loose > 8 + members.len() { refuse(at, "more words than pairs") } else { Ok(()) }
         }
-    })?;
-    if count < 2 || loose > count {
-        return refuse(0, "fewer than two pairs, or more words than pairs");
+    });
+    let few = members.len() < 2 || loose > members.len();
+    let read = match read {
+        Ok(()) if few => refuse(0, "fewer than two pairs, or more words than pairs"),
+        read => read,
+    };
+    if read.is_ok() {
+        dialect::map(members.iter(), cx, record);
     }
-    dialect::map(members[..count].iter().flatten(), cx, record);
-    Ok(())
+    cx.members = recycle(members);
+    read
 }
 
 /// Calls `each` with every pair, or with `None` for a word that is none.
@@ -48,9 +55,7 @@ pub fn pairs<'a>(line: &'a [u8], mut each: impl FnMut(usize, Option<Member<'a>>)
             continue;
         }
         let start = at;
-        while at < line.len() && !matches!(line[at], b' ' | b'\t' | b'=' | b'"') {
-            at += 1;
-        }
+        at += first_of(&line[at..], *b"= \"\t").unwrap_or(line.len() - at);
         let key = &line[start..at];
         if line.get(at) != Some(&b'=') || key.is_empty() {
             at = at.max(start + 1);
@@ -68,8 +73,7 @@ pub fn pairs<'a>(line: &'a [u8], mut each: impl FnMut(usize, Option<Member<'a>>)
                 Token::Text(Str::Escaped(body))
             }
             _ => {
-                let length =
-                    line[at..].iter().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(line.len() - at);
+                let length = first_of(&line[at..], *b" \t").unwrap_or(line.len() - at);
                 let word = &line[at..at + length];
                 at += length;
                 bare(word)
@@ -91,11 +95,15 @@ pub fn bare(word: &[u8]) -> Token<'_> {
 
 /// A JSON number that reads back as it was written: no leading zeros, no exponent (`1e5` may be a git hash).
 pub fn is_number(word: &[u8]) -> bool {
+    if !word.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
+        return false;
+    }
     let body = word.strip_prefix(b"-").unwrap_or(word);
-    let (whole, fraction) = match memchr::memchr(b'.', body) {
-        Some(dot) => (&body[..dot], Some(&body[dot + 1..])),
-        None => (body, None),
-    };
+    let (whole, fraction) =
+        match body.iter().position(|byte| !byte.is_ascii_digit()).filter(|at| body[*at] == b'.') {
+            Some(dot) => (&body[..dot], Some(&body[dot + 1..])),
+            None => (body, None),
+        };
     let all = |d: &[u8]| !d.is_empty() && d.iter().all(u8::is_ascii_digit);
     all(whole) && (whole.len() == 1 || whole[0] != b'0') && word.len() < 40 && fraction.is_none_or(all)
 }

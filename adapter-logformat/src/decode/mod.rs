@@ -41,6 +41,7 @@ pub mod rails;
 pub mod regex;
 pub mod registry;
 pub mod servers;
+mod shape;
 pub mod syslog;
 pub mod table;
 pub mod template;
@@ -50,7 +51,7 @@ pub mod w3c;
 pub use registry::{Compile, Entry, Format, Join};
 pub use table::FORMATS;
 
-use crate::{json::Member, record::Record, time::Clock};
+use crate::{json::Member, record::Record, text::first_of, time::Clock};
 
 /// Why and where a line is not of a format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,11 +77,19 @@ pub struct Context {
     captures: Option<::regex::bytes::CaptureLocations>,
     /// Memory of the JSON decoder.
     members: Vec<Member<'static>>,
+    /// What the keys of the last lines meant.
+    shape: shape::Shape,
 }
 
 impl Context {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, header: header::Header::default(), captures: None, members: Vec::new() }
+        Self {
+            clock,
+            header: header::Header::default(),
+            captures: None,
+            members: Vec::new(),
+            shape: shape::Shape::default(),
+        }
     }
 }
 
@@ -183,6 +192,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes `literal` when it comes next.
+    #[inline]
     pub fn literal(&mut self, literal: &[u8]) -> bool {
         let found = self.rest().starts_with(literal);
         if found {
@@ -193,13 +203,14 @@ impl<'a> Cursor<'a> {
 
     /// The bytes before the next `end`, which is taken too.
     pub fn until(&mut self, end: u8) -> Option<&'a [u8]> {
-        let length = memchr::memchr(end, self.rest())?;
+        let length = first_of(self.rest(), [end])?;
         let field = &self.line[self.at..self.at + length];
         self.at += length + 1;
         Some(field)
     }
 
     /// The inside of a string whose opening quote is behind us, up to the closing quote that no backslash escapes.
+    #[inline]
     pub fn quoted(&mut self) -> Option<&'a [u8]> {
         let end = closing_quote(self.rest())?;
         let field = &self.line[self.at..self.at + end];
@@ -209,10 +220,11 @@ impl<'a> Cursor<'a> {
 }
 
 /// Index of the first `"` that no backslash escapes.
+#[inline]
 pub fn closing_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let at = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        let at = from + first_of(text.get(from..)?, *b"\"\\")?;
         if text[at] == b'"' {
             return Some(at);
         }
@@ -222,13 +234,28 @@ pub fn closing_quote(text: &[u8]) -> Option<usize> {
 
 /// An address that is an IP: usable where a schema wants one.
 pub fn is_ip(text: &[u8]) -> bool {
-    let four = text.len() <= 15 && {
-        let mut parts = 0;
-        text.split(|&b| b == b'.').all(|p| {
-            parts += 1;
-            (1..=3).contains(&p.len()) && crate::time::number(p).is_some_and(|n| n < 256)
-        }) && parts == 4
-    };
-    four || (memchr::memchr(b':', text).is_some()
-        && std::str::from_utf8(text).is_ok_and(|t| t.parse::<std::net::Ipv6Addr>().is_ok()))
+    is_ipv4(text)
+        || (memchr::memchr(b':', text).is_some()
+            && std::str::from_utf8(text).is_ok_and(|t| t.parse::<std::net::Ipv6Addr>().is_ok()))
+}
+
+fn is_ipv4(text: &[u8]) -> bool {
+    if text.len() > 15 {
+        return false;
+    }
+    let (mut dots, mut digits, mut value) = (0, 0, 0u32);
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                value = value * 10 + u32::from(byte - b'0');
+                digits += 1;
+                if digits > 3 || value > 255 {
+                    return false;
+                }
+            }
+            b'.' if digits > 0 => (dots, digits, value) = (dots + 1, 0, 0),
+            _ => return false,
+        }
+    }
+    dots == 3 && digits > 0
 }

@@ -8,13 +8,13 @@
 use super::{Context, Cursor, Decoded, is_ip, refuse};
 use crate::{
     record::{Field, Record, Value},
-    text::Str,
+    text::{Str, first_of},
     time::number,
 };
 
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
     let mut cursor = Cursor::new(line);
-    let Some(open) = memchr::memmem::find(line, b" [").filter(|p| *p <= 4096) else {
+    let Some(open) = blank_bracket(line).filter(|p| *p <= 4096) else {
         return refuse(0, "no time in brackets");
     };
     let head = &line[..open];
@@ -79,16 +79,40 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     Ok(())
 }
 
+/// Where ` [` is.
+fn blank_bracket(line: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + first_of(line.get(from..)?, *b"[")?;
+        if at > 0 && line[at - 1] == b' ' {
+            return Some(at - 1);
+        }
+        from = at + 1;
+    }
+}
+
+/// Where ` - ` is.
+fn blank_dash(head: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + first_of(head.get(from..)?, *b" ")?;
+        if head[at..].starts_with(b" - ") {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
 fn word<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
     let rest = cursor.rest();
-    let length = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let length = first_of(rest, *b" ").unwrap_or(rest.len());
     cursor.at += length;
     &rest[..length]
 }
 
 /// `[host[:port] ]address[, address…] - user`
 fn addresses<'a>(head: &'a [u8], record: &mut Record<'a>) -> Decoded {
-    let Some(dash) = memchr::memmem::find(head, b" - ") else {
+    let Some(dash) = blank_dash(head) else {
         return refuse(0, "no ' - ' between address and user");
     };
     let user = &head[dash + 3..];
@@ -103,7 +127,7 @@ fn addresses<'a>(head: &'a [u8], record: &mut Record<'a>) -> Decoded {
         };
         list = &list[1..=end];
     }
-    let first_end = memchr::memchr(b' ', list).unwrap_or(list.len());
+    let first_end = first_of(list, *b" ").unwrap_or(list.len());
     let first = &list[..first_end];
     let mut client = first.strip_suffix(b",").unwrap_or(first);
     if first_end < list.len() && !first.ends_with(b",") {
@@ -159,7 +183,11 @@ pub fn request<'a>(request: &'a [u8], record: &mut Record<'a>) {
     if matches!(request, b"" | b"-") {
         return;
     }
-    let parts = memchr::memchr(b' ', request).zip(memchr::memrchr(b' ', request)).filter(|(a, b)| a < b);
+    let last = match request.iter().rev().take(12).position(|byte| *byte == b' ') {
+        Some(back) => Some(request.len() - 1 - back),
+        None => memchr::memrchr(b' ', request),
+    };
+    let parts = first_of(request, *b" ").zip(last).filter(|(a, b)| a < b);
     if let Some((first, last)) = parts {
         let (method, url, version) = (&request[..first], &request[first + 1..last], &request[last + 1..]);
         if let Some(version) = version.strip_prefix(b"HTTP/")

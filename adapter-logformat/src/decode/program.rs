@@ -8,6 +8,7 @@ use super::{Context, Cursor, Decoded, Refusal, meaning, refuse, time_pattern::Ti
 use crate::{
     record::{Field, Record},
     severity::Severity,
+    text::first_of,
 };
 
 pub use meaning::Meaning;
@@ -330,9 +331,22 @@ fn length(end: End, rest: &[u8], next: Option<&[u8]>, may_end: bool) -> Option<u
         }
         End::LastLiteral => memchr::memmem::rfind(rest, next.unwrap_or_default()),
         End::Literal | End::Time => match next {
-            Some(text) => memchr::memmem::find(rest, text).or_else(|| may_end.then_some(rest.len())),
+            Some(text) => find(rest, text).or_else(|| may_end.then_some(rest.len())),
             None => Some(rest.len()),
         },
+    }
+}
+
+/// Literals are short and near: to prepare a search costs more than to do it.
+fn find(rest: &[u8], literal: &[u8]) -> Option<usize> {
+    let first = *literal.first()?;
+    let mut from = 0;
+    loop {
+        let at = from + first_of(rest.get(from..)?, [first])?;
+        if rest[at..].starts_with(literal) {
+            return Some(at);
+        }
+        from = at + 1;
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Context, Cursor, Decoded, refuse};
 use crate::{
     record::{Field, Record, Value},
     severity::Severity,
-    text::Str,
+    text::{Str, first_of},
     time::number,
 };
 
@@ -68,7 +68,7 @@ fn priority(cursor: &mut Cursor<'_>) -> Option<i64> {
 /// A header field; `-` is the nil value.
 fn header<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     let rest = cursor.rest();
-    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let end = first_of(rest, *b" ").unwrap_or(rest.len());
     if end == 0 {
         return None;
     }
@@ -119,7 +119,7 @@ fn structured_data<'a>(cursor: &mut Cursor<'a>, record: &mut Record<'a>) {
     while cursor.literal(b"[") {
         let start = cursor.at - 1;
         let rest = cursor.rest();
-        let end = rest.iter().position(|b| matches!(b, b' ' | b']')).unwrap_or(rest.len());
+        let end = first_of(rest, *b" ]").unwrap_or(rest.len());
         let id = &rest[..end];
         cursor.at += end;
         while cursor.literal(b" ") {
@@ -141,6 +141,9 @@ fn structured_data<'a>(cursor: &mut Cursor<'a>, record: &mut Record<'a>) {
 
 /// In a value only `\"`, `\\` and `\]` are escapes; other backslashes are text.
 fn sd_value(value: &[u8]) -> Str<'_> {
+    if memchr::memchr(b'\\', value).is_none() {
+        return Str::Raw(value);
+    }
     let mut escaped = false;
     for pair in value.windows(2) {
         if pair[0] == b'\\' {

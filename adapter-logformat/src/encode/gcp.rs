@@ -2,7 +2,11 @@
 //!
 //! Names: "Structured logging" and `LogEntry` / `HttpRequest` of the Cloud Logging API.
 
-use super::{Source, object::Object, raw_needed, write_raw};
+use super::{
+    Source,
+    object::Object,
+    raw::{raw_needed, write_raw},
+};
 use crate::{
     record::{Field, Name, Value},
     severity::Severity,
@@ -26,9 +30,7 @@ const LOCATION: &[(Field, &str)] =
 impl Object<'_, '_, '_> {
     pub(super) fn gcp(&mut self, source: &Source<'_>) {
         let record = self.record;
-        self.out.extend_from_slice(self.encoder.head.as_bytes());
-        self.encoder.time(record.time.unwrap_or(source.now), self.out);
-        self.out.push(b'"');
+        self.time(source);
         if let Some(severity) = record.severity {
             self.key(b"severity");
             self.quoted(name(severity).as_bytes());
@@ -48,7 +50,7 @@ impl Object<'_, '_, '_> {
         self.fields(apart);
         self.out.extend_from_slice(&self.encoder.fixed);
         self.marks(source);
-        write_raw(raw, source, self.encoder.layout, self.out, true);
+        write_raw(raw, source, self.encoder, self.out);
         self.out.push(b'}');
     }
 

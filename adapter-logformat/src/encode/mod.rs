@@ -5,20 +5,24 @@
 
 mod gcp;
 mod gelf;
+mod key;
 mod logfmt;
 pub mod names;
 mod object;
 mod otlp;
+mod raw;
+mod value;
 
 use std::collections::HashMap;
 
 use crate::{
-    json,
     record::{Field, Name, Record, Value},
-    text::{base64, escape_any, escape_valid},
-    time::Time,
+    text::{escape_any, escape_valid},
+    time::{Stamp, Time},
 };
+use key::Key;
 use names::{FIELDS, Layout};
+use raw::Raw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +110,8 @@ pub struct Source<'a> {
     pub now: Time,
     /// What is shown instead of the line where a rule has hidden something in it.
     pub shown: Option<&'a [u8]>,
+    /// Line and text are known to be UTF-8.
+    pub valid: bool,
 }
 
 impl<'a> Source<'a> {
@@ -121,10 +127,12 @@ pub struct Encoder {
     schema: Schema,
     original: Original,
     layout: &'static Layout,
-    /// What the shared fields are called; empty: left out.
-    labels: [&'static str; Field::COUNT],
-    /// The shared fields' keys as they are written: `,"name":`.
-    keys: Vec<String>,
+    /// The shared fields' keys as they are written.
+    keys: [Key; Field::COUNT],
+    level: Key,
+    message: Key,
+    original_text: Key,
+    severity: Key,
     /// How a record begins, up to its time.
     head: String,
     /// What stands behind the message in every record.
@@ -138,13 +146,15 @@ pub struct Encoder {
     fixed: Vec<u8>,
     /// Shared fields that `fixed` sets instead.
     fixed_known: u64,
+    /// These, and those that the schema has no name for.
+    absent: u64,
     /// `fixed` has names where the application's go.
     fixed_app: bool,
     reserved: HashMap<Vec<u8>, Option<Field>>,
     bloom: [u64; 4],
     scratch: Vec<u8>,
     names: Vec<u8>,
-    second: (i64, Vec<u8>),
+    stamp: Stamp,
 }
 
 impl Encoder {
@@ -156,8 +166,11 @@ impl Encoder {
             schema,
             original,
             layout,
-            labels,
-            keys: labels.iter().map(|name| format!(",\"{name}\":")).collect(),
+            keys: labels.map(Key::new),
+            level: Key::new(layout.level),
+            message: Key::new(layout.message),
+            original_text: Key::new(layout.original),
+            severity: Key::new("event.severity"),
             head: format!("{{\"{}\":\"", layout.time),
             version: match schema {
                 Schema::Ecs => ",\"ecs.version\":\"9.0.0\"",
@@ -170,12 +183,13 @@ impl Encoder {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             fixed: Vec::new(),
             fixed_known: 0,
+            absent: 0,
             fixed_app: fixed.iter().any(|(name, _)| name.starts_with(layout.app)),
             reserved: HashMap::new(),
             bloom: [0; 4],
             scratch: Vec::new(),
             names: Vec::new(),
-            second: (i64::MIN, Vec::new()),
+            stamp: Stamp::default(),
         };
         for (field, name) in FIELDS.iter().map(|(field, _)| *field).zip(labels) {
             encoder.reserve(name, Some(field));
@@ -193,6 +207,8 @@ impl Encoder {
             }
             encoder.reserve(name, None);
         }
+        let nameless = labels.iter().enumerate().filter(|(_, label)| label.is_empty());
+        encoder.absent = nameless.fold(encoder.fixed_known, |mask, (place, _)| mask | 1 << place);
         if let Some(path) = path.filter(|_| !fixed.iter().any(|(n, _)| n == layout.path)) {
             encoder.fixed.extend_from_slice(b",\"");
             encoder.fixed.extend_from_slice(layout.path.as_bytes());
@@ -273,7 +289,7 @@ impl Encoder {
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut object::Object<'_, '_, '_>),
     ) {
-        let valid = simdutf8::basic::from_utf8(source.text).is_ok();
+        let valid = source.valid || simdutf8::basic::from_utf8(source.text).is_ok();
         let scratch = std::mem::take(&mut self.scratch);
         let mut object = object::Object { encoder: self, record, valid, out, scratch, moved: Vec::new() };
         write(&mut object);
@@ -300,19 +316,6 @@ impl Encoder {
         out.extend_from_slice(b",\"sourcetype\":\"");
         escape_any(out, source.format.as_bytes());
         out.extend_from_slice(b"\",\"event\":");
-    }
-
-    fn time(&mut self, time: Time, out: &mut Vec<u8>) {
-        if self.second.0 != time.seconds {
-            self.second.1.clear();
-            Time { nanos: 0, ..time }.write(&mut self.second.1);
-            self.second.0 = time.seconds;
-        }
-        if time.nanos == 0 {
-            out.extend_from_slice(&self.second.1);
-        } else {
-            time.write(out);
-        }
     }
 }
 
@@ -399,80 +402,4 @@ fn hash(name: &[u8]) -> u8 {
         .wrapping_add(edge(name.last()).wrapping_mul(7))
         .wrapping_add(edge(name.get(name.len() / 2)).wrapping_mul(3))
         .wrapping_add((name.len() & 0xff) as u8)
-}
-
-/// Writes one value. `seconds`: durations as seconds, nanoseconds otherwise.
-fn write_value(value: &Value<'_>, valid: bool, seconds: bool, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
-    match value {
-        Value::Text(text) => {
-            out.push(b'"');
-            text.write(out, valid, scratch);
-            out.push(b'"');
-        }
-        Value::Json(raw) if valid => out.extend_from_slice(raw),
-        Value::Json(raw) | Value::Repair(raw) => json::rewrite(raw, out),
-        Value::Int(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-        Value::Duration(nanos) if seconds => {
-            let mut buffer = itoa::Buffer::new();
-            out.extend_from_slice(buffer.format(nanos / 1_000_000_000).as_bytes());
-            out.push(b'.');
-            let fraction = format!("{:09}", (nanos % 1_000_000_000).abs());
-            let fraction = fraction.trim_end_matches('0');
-            out.extend_from_slice(if fraction.is_empty() { b"0" } else { fraction.as_bytes() });
-        }
-        Value::Duration(nanos) => out.extend_from_slice(itoa::Buffer::new().format(*nanos).as_bytes()),
-    }
-}
-
-/// Whether the raw line must go along, and how.
-fn raw_needed(source: &Source<'_>, record: &Record<'_>, original: Original, valid: bool) -> Raw {
-    let same = std::ptr::eq(source.line, source.text);
-    if !valid || (!same && simdutf8::basic::from_utf8(source.line).is_err()) {
-        // A hidden value may have been what was no UTF-8; base64 is right for the rest, too.
-        return Raw::Base64;
-    }
-    let whole = match record.message {
-        None => true,
-        Some(Value::Text(crate::text::Str::Raw(text))) => text.len() == source.line.len(),
-        _ => false,
-    };
-    if whole && same {
-        return Raw::InMessage;
-    }
-    match original {
-        Original::Always => Raw::Text,
-        Original::Failed if record.unparsed.is_some() || record.partial.is_some() || !same => Raw::Text,
-        Original::Failed => Raw::Left,
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Raw {
-    /// The message is the line.
-    InMessage,
-    Text,
-    Base64,
-    Left,
-}
-
-fn write_raw(raw: Raw, source: &Source<'_>, layout: &Layout, out: &mut Vec<u8>, comma: bool) {
-    let (name, coded) = match raw {
-        Raw::Text => (layout.original, false),
-        Raw::Base64 => (layout.base64, true),
-        Raw::InMessage | Raw::Left => return,
-    };
-    if comma {
-        out.push(b',');
-    }
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
-    if coded {
-        base64(out, source.raw());
-    } else if let Some(shown) = source.shown {
-        escape_any(out, shown);
-    } else {
-        escape_valid(out, source.line);
-    }
-    out.push(b'"');
 }

@@ -1,10 +1,15 @@
 //! The two shapes of a record: one object with dotted names (ECS, flat), and the OpenTelemetry log data model.
 
-use super::{Encoder, Original, Raw, Schema, Source, raw_needed, write_raw, write_value};
+use super::{
+    Encoder, Original, Raw, Schema, Source,
+    key::Key,
+    raw::{raw_needed, write_raw},
+    value::{int, nanos, rest_of_text, write_value},
+};
 use crate::{
     json,
     record::{Field, Name, Record, Value},
-    text::{Str, escape_any},
+    text::{Pen, Str, copy, escape_any},
 };
 
 pub(super) struct Object<'e, 'r, 'o> {
@@ -19,22 +24,21 @@ pub(super) struct Object<'e, 'r, 'o> {
 
 impl Object<'_, '_, '_> {
     pub(super) fn dotted(&mut self, source: &Source<'_>) {
-        let layout = self.encoder.layout;
         let record = self.record;
-        self.out.extend_from_slice(self.encoder.head.as_bytes());
-        self.encoder.time(record.time.unwrap_or(source.now), self.out);
-        self.out.push(b'"');
+        self.time(source);
         if let Some(severity) = record.severity {
-            self.key(layout.level.as_bytes());
-            self.quoted(severity.name().as_bytes());
+            let mut pen = Pen::new(self.out);
+            self.encoder.level.text(&mut pen);
+            pen.bytes(severity.name().as_bytes());
+            pen.byte(b'"');
         }
         let raw = raw_needed(source, record, self.encoder.original, self.valid);
         self.message(source, raw);
         if self.encoder.schema.is_ecs() {
-            self.out.extend_from_slice(self.encoder.version.as_bytes());
+            copy(self.out, self.encoder.version.as_bytes());
             if let Some(severity) = record.severity {
-                self.key(b"event.severity");
-                self.value(&Value::Int(i64::from(severity.number())));
+                self.encoder.severity.write(&mut Pen::new(self.out));
+                int(i64::from(severity.number()), self.out);
             }
         }
         if self.encoder.schema == Schema::Datadog {
@@ -44,21 +48,20 @@ impl Object<'_, '_, '_> {
         self.fields(0);
         self.out.extend_from_slice(&self.encoder.fixed);
         self.marks(source);
-        write_raw(raw, source, layout, self.out, true);
+        write_raw(raw, source, self.encoder, self.out);
         self.out.push(b'}');
     }
 
     pub(super) fn otel(&mut self, source: &Source<'_>) {
-        let layout = self.encoder.layout;
         let record = self.record;
         match record.time {
             Some(time) => {
                 self.out.extend_from_slice(b"{\"Timestamp\":\"");
-                self.out.extend_from_slice(itoa::Buffer::new().format(time.total_nanos()).as_bytes());
+                nanos(time, self.out);
             }
             None => {
                 self.out.extend_from_slice(b"{\"ObservedTimestamp\":\"");
-                self.out.extend_from_slice(itoa::Buffer::new().format(source.now.total_nanos()).as_bytes());
+                nanos(source.now, self.out);
             }
         }
         self.out.push(b'"');
@@ -69,6 +72,9 @@ impl Object<'_, '_, '_> {
             self.value(&Value::Int(i64::from(severity.number())));
         }
         for (name, field) in [("TraceId", Field::TraceId), ("SpanId", Field::SpanId)] {
+            if !record.has(field) {
+                continue;
+            }
             let found = record.fields().iter().find(|(n, _)| matches!(n, Name::Known(f) if *f == field));
             if let Some((_, value)) = found {
                 self.key(name.as_bytes());
@@ -86,7 +92,7 @@ impl Object<'_, '_, '_> {
         let start = self.out.len();
         self.fields(0);
         self.marks(source);
-        write_raw(raw, source, layout, self.out, true);
+        write_raw(raw, source, self.encoder, self.out);
         if self.out.len() > start {
             // The first attribute came with a comma.
             self.out.remove(start);
@@ -109,32 +115,52 @@ impl Object<'_, '_, '_> {
             }
             None => Value::Text(Str::Raw(source.shown.unwrap_or(source.text))),
         };
-        self.key(self.encoder.layout.message.as_bytes());
-        self.value(&message);
+        let seconds = !self.encoder.schema.in_nanos();
+        member(&self.encoder.message, &message, self.valid, seconds, self.out, &mut self.scratch);
+    }
+
+    /// How a record begins: its time, or the time of reading.
+    pub(super) fn time(&mut self, source: &Source<'_>) {
+        copy(self.out, self.encoder.head.as_bytes());
+        self.encoder.stamp.write(self.record.time.unwrap_or(source.now), self.out);
+        self.out.push(b'"');
     }
 
     /// `apart`: shared fields (a bit each) that stand elsewhere in the record.
     pub(super) fn fields(&mut self, apart: u64) {
         let record = self.record;
         let otel = self.encoder.schema.is_otel();
-        let apart = apart | self.encoder.fixed_known;
+        // … or that the configuration sets, or that the schema has no name for.
+        let apart = apart | self.encoder.absent;
+        let seconds = !self.encoder.schema.in_nanos();
+        let prefix = if record.ecs { &b""[..] } else { self.encoder.layout.app.as_bytes() };
+        // Names with a prefix of their own collide with none of the schema's.
+        let plain_apps = self.valid
+            && !record.escaped()
+            && !prefix.is_empty()
+            && !self.encoder.fixed_app
+            && !(record.dotted() && self.encoder.schema.nests());
         for (name, value) in record.fields() {
             match name {
                 Name::Known(Field::Tags) => {}
                 Name::Known(Field::TraceId | Field::SpanId) if otel => {}
                 Name::Known(field) => {
-                    if !self.encoder.labels[*field as usize].is_empty() && apart & (1 << *field as u64) == 0 {
-                        self.out.extend_from_slice(self.encoder.keys[*field as usize].as_bytes());
-                        self.value(value);
+                    if apart & (1 << *field as u64) == 0 {
+                        let key = &self.encoder.keys[*field as usize];
+                        member(key, value, self.valid, seconds, self.out, &mut self.scratch);
                     }
                 }
                 Name::App(name) => {
-                    self.app(name, value);
-                    self.value(value);
+                    if plain_apps {
+                        app(prefix, name, value, seconds, self.out, &mut self.scratch);
+                    } else {
+                        self.app(name, value);
+                        self.value(value);
+                    }
                 }
                 Name::Sub(space, name) => {
                     self.out.extend_from_slice(b",\"");
-                    self.out.extend_from_slice(space.as_bytes());
+                    copy(self.out, space.as_bytes());
                     self.out.push(b'.');
                     name.write(self.out, self.valid, &mut self.scratch);
                     self.out.extend_from_slice(b"\":");
@@ -146,10 +172,10 @@ impl Object<'_, '_, '_> {
                 }
                 Name::Sd(id, param) => {
                     self.out.extend_from_slice(b",\"");
-                    self.out.extend_from_slice(self.encoder.layout.structured.as_bytes());
-                    escape_any(self.out, id);
+                    copy(self.out, self.encoder.layout.structured.as_bytes());
+                    Str::Raw(id).write(self.out, self.valid, &mut self.scratch);
                     self.out.push(b'.');
-                    escape_any(self.out, param);
+                    Str::Raw(param).write(self.out, self.valid, &mut self.scratch);
                     self.out.extend_from_slice(b"\":");
                     self.value(value);
                 }
@@ -178,12 +204,12 @@ impl Object<'_, '_, '_> {
     fn app(&mut self, name: &Str<'_>, value: &Value<'_>) {
         let prefix = if self.record.ecs { "" } else { self.encoder.layout.app };
         let nests = self.encoder.schema.nests();
-        let simple = name.is_plain()
+        let simple = !self.record.escaped()
             && !(nests && self.record.dotted())
             && (!prefix.is_empty() && !self.encoder.fixed_app
                 || !self.encoder.taken(name.bytes(), self.record));
         self.out.extend_from_slice(b",\"");
-        self.out.extend_from_slice(prefix.as_bytes());
+        copy(self.out, prefix.as_bytes());
         if simple {
             name.write(self.out, self.valid, &mut self.scratch);
             self.out.extend_from_slice(b"\":");
@@ -254,8 +280,11 @@ impl Object<'_, '_, '_> {
             record.partial.map(|_| "partial"),
             record.part.map(|_| "part"),
         ];
-        let theirs =
-            record.fields().iter().find(|(n, _)| matches!(n, Name::Known(Field::Tags))).map(|(_, v)| v);
+        let is_tags = |name: &Name<'_>| matches!(name, Name::Known(Field::Tags));
+        let theirs = match record.has(Field::Tags) {
+            true => record.fields().iter().find(|(name, _)| is_tags(name)).map(|(_, value)| value),
+            false => None,
+        };
         if theirs.is_some() || ours.iter().any(Option::is_some) {
             self.key(b"tags");
             self.out.push(b'[');
@@ -304,5 +333,73 @@ impl Object<'_, '_, '_> {
     pub(super) fn value(&mut self, value: &Value<'_>) {
         let seconds = !self.encoder.schema.in_nanos();
         write_value(value, self.valid, seconds, self.out, &mut self.scratch);
+    }
+}
+
+/// A name of the schema with its value.
+#[inline]
+fn member(
+    key: &Key,
+    value: &Value<'_>,
+    valid: bool,
+    seconds: bool,
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+) {
+    let mut pen = Pen::new(out);
+    match value {
+        Value::Text(text) => {
+            key.text(&mut pen);
+            if valid && pen.text(text) {
+                return pen.byte(b'"');
+            }
+            drop(pen);
+            rest_of_text(text, valid, out, scratch);
+        }
+        Value::Json(raw) if valid => {
+            key.write(&mut pen);
+            pen.bytes(raw);
+        }
+        value => {
+            key.write(&mut pen);
+            drop(pen);
+            write_value(value, valid, seconds, out, scratch);
+        }
+    }
+}
+
+/// A field of the application whose name needs no second look, of a line that is valid UTF-8.
+#[inline]
+fn app(
+    prefix: &[u8],
+    name: &Str<'_>,
+    value: &Value<'_>,
+    seconds: bool,
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+) {
+    let mut pen = Pen::new(out);
+    pen.block(b",\"", 2);
+    pen.bytes(prefix);
+    if !pen.text(name) {
+        drop(pen);
+        name.write(out, true, scratch);
+        pen = Pen::new(out);
+    }
+    pen.block(b"\":", 2);
+    match value {
+        Value::Text(text) => {
+            pen.byte(b'"');
+            if pen.text(text) {
+                return pen.byte(b'"');
+            }
+            drop(pen);
+            rest_of_text(text, true, out, scratch);
+        }
+        Value::Json(raw) => pen.bytes(raw),
+        value => {
+            drop(pen);
+            write_value(value, true, seconds, out, scratch);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A line is open as long as the records of one run come behind one another: the next one is put in front of its end. Lines have at most 512
 //! records and about 1 MiB.
 
+use super::value::nanos;
 use crate::{
     json::{self, Token},
     text::{Str, escape_any},
@@ -86,7 +87,7 @@ fn log_record(record: &[u8], observed: Option<Time>, out: &mut Vec<u8>) {
     });
     if let Some(observed) = observed {
         out.extend_from_slice(b",\"observedTimeUnixNano\":\"");
-        out.extend_from_slice(itoa::Buffer::new().format(observed.total_nanos()).as_bytes());
+        nanos(observed, out);
         out.push(b'"');
     }
     out.push(b'}');
