@@ -1,17 +1,23 @@
-//! The adapter, one thread, file → file: nginx combined, JSON, logfmt and RFC 5424, beside a scan for line ends, `cp`, and jq where it can read the
-//! lines at all.
+//! The adapter, one thread, file → file: nginx combined, JSON, logfmt and RFC 5424, beside a scan for line ends, a copy, and jq
+//! where it can read the lines at all; and the memory of a long run.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
 
 use super::Bench;
+use super::adapter_lines::{json, logfmt, nginx, syslog};
 use super::measure::{Cost, Measured};
 use super::table::{self, Figure, Row};
+use crate::sh;
 
 const LIMIT: Duration = Duration::from_secs(600);
+/// An output that has not grown for so long is whole.
+const SETTLED: Duration = Duration::from_millis(500);
 const FIGURE: Figure = Figure { name: "MB of input/CPU-second", digits: 0 };
 const COLUMNS: [&str; 4] = ["ns/line", "wall s", "peak MB", "out MB"];
 
@@ -35,17 +41,59 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         let mut rows = vec![
             ours(bench, &input, "ecs", &["--from", from])?,
             ours(bench, &input, "ecs, compact", &["--from", from, "--original", "failed"])?,
+            ours(
+                bench,
+                &input,
+                "flat, compact",
+                &["--from", from, "--schema", "flat", "--original", "failed"],
+            )?,
             ours(bench, &input, "auto, otlp", &["--schema", "otlp"])?,
+            followed(bench, &input, "ecs, exactly once", from)?,
         ];
         rows.push(floor(bench, &input, "wc -l", "wc", &["-l"])?);
         rows.push(floor(bench, &input, "cat", "cat", &[])?);
-        if *case == "json" && Command::new("jq").arg("--version").stdout(Stdio::null()).status().is_ok() {
+        if *case == "json" && sh::succeeds("jq", &["--version"]) {
             rows.push(floor(bench, &input, "jq -c", "jq", &["-c", "."])?);
         }
         let head = format!("{case}: {} lines, {:.0} MB", input.lines, megabytes(input.bytes));
         table::show(&head, &FIGURE, &COLUMNS, &rows, "cat");
+        if *case == "nginx" {
+            memory(bench, &input)?;
+        }
         let _ = fs::remove_file(&input.path);
     }
+    Ok(())
+}
+
+/// Resident memory: while it follows an idle file, and how it grows with ten times the lines.
+fn memory(bench: &Bench, input: &Input) -> anyhow::Result<()> {
+    let (folder, out) = (bench.path("adapter-idle"), bench.path("adapter-idle.out"));
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("access.log"), "")?;
+    let mut command = Command::new(bench.ours("adapter-logformat"));
+    command.args(["--from", "nginx", "--admin", "127.0.0.1:0", "--in"]).arg(folder.join("*.log"));
+    command.arg("--out").arg(&out).stderr(Stdio::null());
+    let idle = Measured::start(command)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let idle = idle.resident();
+    let mut command = Command::new(bench.ours("adapter-logformat"));
+    command.args(["--from", "nginx"]).stdin(Stdio::piped()).stdout(File::create("/dev/null")?);
+    let mut child = command.spawn()?;
+    let mut pipe = child.stdin.take().context("the pipe is there")?;
+    let mut running = Measured::adopt(child, "adapter-logformat");
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        std::io::copy(&mut File::open(&input.path)?, &mut pipe)?;
+        seen.push(running.cost().peak);
+    }
+    drop(pipe);
+    running.finish(LIMIT)?;
+    let (first, last) = (seen.first().copied().unwrap_or_default(), seen.last().copied().unwrap_or_default());
+    table::say(&format!(
+        "\nmemory: {idle:.1} MB while it follows an idle file; at most {first:.1} MB after {} lines, {last:.1} MB after {}",
+        input.lines,
+        10 * input.lines
+    ));
     Ok(())
 }
 
@@ -98,6 +146,26 @@ fn ours(bench: &Bench, input: &Input, who: &'static str, args: &[&str]) -> anyho
     floor(bench, input, who, &bench.ours("adapter-logformat"), args)
 }
 
+/// As in a pod: the file is followed, positions are kept, the output is a file written exactly once.
+fn followed(bench: &Bench, input: &Input, who: &'static str, from: &str) -> anyhow::Result<Row> {
+    let (out, state) = (bench.path("adapter-followed.out"), bench.path("adapter-state"));
+    let mut command = Command::new(bench.ours("adapter-logformat"));
+    command.args(["--from", from, "--admin", "off", "--out-max-size", "0", "--in"]).arg(&input.path);
+    command.arg("--out").arg(&out).arg("--state").arg(&state).stderr(Stdio::null());
+    let mut written = (0, Instant::now());
+    let done = || {
+        let length = fs::metadata(&out).map(|about| about.len()).unwrap_or_default();
+        if length != written.0 {
+            written = (length, Instant::now());
+        }
+        length > 0 && written.1.elapsed() > SETTLED
+    };
+    let mut cost = Measured::start(command)?.until(LIMIT, done)?;
+    cost.wall -= SETTLED.as_secs_f64();
+    let _ = fs::remove_dir_all(&state);
+    Ok(input.row(who, cost, &out))
+}
+
 fn floor(
     bench: &Bench,
     input: &Input,
@@ -111,59 +179,4 @@ fn floor(
     let child = command.spawn()?;
     let cost = Measured::adopt(child, program).finish(LIMIT)?;
     Ok(input.row(who, cost, &out))
-}
-
-fn nginx(file: &mut dyn Write, number: u64, random: u64) -> std::io::Result<()> {
-    let (a, b, size) = (random & 0xff, random >> 8 & 0xff, random >> 16 & 0xffff);
-    let status = [200, 200, 200, 204, 304, 404, 502][(random >> 32) as usize % 7];
-    writeln!(
-        file,
-        "10.0.{a}.{b} - - [21/Nov/2026:13:{:02}:{:02} +0000] \"GET /api/v1/items/{number}?page={a} HTTP/1.1\" {status} {size} \"https://shop.example/\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\"",
-        number / 60_000 % 60,
-        number / 1000 % 60,
-    )
-}
-
-fn json(file: &mut dyn Write, number: u64, random: u64) -> std::io::Result<()> {
-    writeln!(
-        file,
-        "{{\"level\":\"info\",\"ts\":{}.{:03},\"logger\":\"shop.orders\",\"caller\":\"orders/handler.go:{}\",\"msg\":\"order accepted\",\"order_id\":\"o-{number}\",\"customer\":{},\"amount\":{}.{:02},\"currency\":\"EUR\",\"trace_id\":\"{random:032x}\",\"span_id\":\"{number:016x}\",\"labels\":{{\"zone\":\"a\",\"tier\":{}}},\"retries\":[1,2]}}",
-        1_795_263_850 + number / 1000,
-        number % 1000,
-        random & 0xff,
-        random >> 8 & 0xffff,
-        random >> 24 & 0xfff,
-        random >> 36 & 63,
-        random & 3,
-    )
-}
-
-fn logfmt(file: &mut dyn Write, number: u64, random: u64) -> std::io::Result<()> {
-    writeln!(
-        file,
-        "ts=2026-11-21T13:{:02}:{:02}.{:03}Z level=info caller=orders/handler.go:{} msg=\"order accepted\" order_id=o-{number} customer={} amount={}.{:02} currency=EUR trace_id={random:032x} took={}ms",
-        number / 60_000 % 60,
-        number / 1000 % 60,
-        number % 1000,
-        random & 0xff,
-        random >> 8 & 0xffff,
-        random >> 24 & 0xfff,
-        random >> 36 & 63,
-        random >> 42 & 0xff,
-    )
-}
-
-fn syslog(file: &mut dyn Write, number: u64, random: u64) -> std::io::Result<()> {
-    writeln!(
-        file,
-        "<{}>1 2026-11-21T13:{:02}:{:02}.{:03}Z web{} shop {} ID{} [meta@32473 seq=\"{number}\" zone=\"a\"] order o-{number} accepted for customer {}",
-        8 + random % 180,
-        number / 60_000 % 60,
-        number / 1000 % 60,
-        number % 1000,
-        random & 7,
-        random >> 8 & 0xffff,
-        random >> 24 & 0xff,
-        random >> 32 & 0xffff,
-    )
 }

@@ -86,7 +86,7 @@ impl Measured {
     ///
     /// # Errors
     /// When that takes longer than `limit` or it ends before.
-    pub(crate) fn until(mut self, limit: Duration, done: impl Fn() -> bool) -> anyhow::Result<Cost> {
+    pub(crate) fn until(mut self, limit: Duration, mut done: impl FnMut() -> bool) -> anyhow::Result<Cost> {
         while !done() {
             let _ = self.cost();
             if let Some(status) = self.child.try_wait()? {

@@ -4,6 +4,7 @@
 //! guests. Nothing here passes or fails: what is measured is printed.
 
 mod adapter;
+mod adapter_lines;
 mod measure;
 mod peers;
 mod proxy;
