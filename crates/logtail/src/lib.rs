@@ -62,5 +62,5 @@ pub use checkpoint::{Loaded, Position, Positions, SaveError, Store};
 pub use error::Error;
 pub use follow::{FileId, FileKey, FileStatus, Tail, Totals, Turn};
 pub use frame::{Block, Line, Lines, Piece, Units};
-pub use options::{Options, check_globs};
+pub use options::{Options, check_globs, would_read};
 pub use wakeup::Wakeup;

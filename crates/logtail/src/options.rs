@@ -46,6 +46,13 @@ impl Options {
     }
 }
 
+/// Whether these globs name this path. False when one is not a glob. Touches no file.
+pub fn would_read(read: &[String], exclude: &[String], path: &std::path::Path) -> bool {
+    let absolute = std::path::absolute(path);
+    let patterns = crate::discover::Patterns::new(read, exclude);
+    patterns.is_ok_and(|patterns| absolute.is_ok_and(|path| patterns.matches(&path)))
+}
+
 /// Whether these globs can be read. Touches no file.
 ///
 /// # Errors

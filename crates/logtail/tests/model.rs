@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Reader, append, copytruncate, numbered, rename};
+use common::{Reader, append, cases, copytruncate, numbered, rename};
 use logtail::Options;
 use proptest::prelude::*;
 
@@ -186,7 +186,7 @@ fn run(glob: bool, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(150), max_shrink_iters: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn renamed_by_exact_path(steps in prop::collection::vec(step(Rotation::Rename), 1..60)) {

@@ -26,7 +26,7 @@ use crate::{Error, Options, Wakeup};
 use poll::Ending;
 use prefix::hash;
 pub use report::{FileStatus, Totals};
-use tracked::{Place, Tracked};
+use tracked::{Place, Recorded, Tracked};
 
 /// A file, or one generation of a file that was truncated, within this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,6 +161,19 @@ impl Tail {
     /// What [`Self::positions`] gave last was not saved: they count as moved.
     pub fn keep_moved(&mut self) {
         self.moved = true;
+    }
+
+    /// What [`Self::positions`] gave last is saved.
+    pub fn saved(&mut self) {
+        for file in self.files.values_mut().filter(|file| file.recorded == Recorded::Asked) {
+            file.recorded = Recorded::Saved;
+        }
+    }
+
+    /// The next process will know this file again and give it the same [`FileId`], even if it is copied and cut or its inode is used again
+    /// before. False for a new one whose positions were not saved since it was read first.
+    pub fn is_recorded(&self, file: FileKey) -> bool {
+        self.files.get(&file).is_none_or(|file| file.recorded == Recorded::Saved)
     }
 
     /// What is saved together with the positions, `Null` unless [`Self::set_note`] or a saved one said otherwise.

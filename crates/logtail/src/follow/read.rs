@@ -245,13 +245,9 @@ impl Tail {
                 return;
             }
             let Some(key) = self.open.pop_front() else { return };
+            let crowded = self.open.len() > 2 * self.options.max_open;
             match self.files.get_mut(&key) {
-                Some(file)
-                    if matches!(file.place, Place::Matched | Place::Rotated | Place::Ignored)
-                        && (file.is_caught_up() || self.open.len() > 2 * self.options.max_open) =>
-                {
-                    file.file = None;
-                }
+                Some(file) if file.may_close(crowded) => file.file = None,
                 Some(_) => self.open.push_back(key),
                 None => {}
             }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::packed::Retired;
 use super::prefix::Prefix;
-use super::tracked::Tracked;
+use super::tracked::{Recorded, Tracked};
 use super::{FileId, Place, Tail};
 use crate::checkpoint::{Ledger, Position, Positions};
 use crate::discover::{Identity, Stat};
@@ -11,6 +11,15 @@ impl Tail {
     /// What to save: the acknowledged prefix of every file that is still there, and the note.
     pub fn positions(&mut self) -> Positions {
         self.moved = false;
+        for file in self.files.values_mut() {
+            if file.recorded == Recorded::No && file.read > 0 {
+                // Time stamps are coarse: it may have been read without having changed by them.
+                if let (0, Some(body)) = (file.prefix.len, &file.file) {
+                    let _ = file.prefix.holds(body);
+                }
+                file.recorded = Recorded::Asked;
+            }
+        }
         let mut files: Vec<(u64, Position)> = self
             .files
             .iter()
@@ -66,6 +75,9 @@ impl Tail {
             file.origin = position.origin;
             file.part = position.part;
             file.prefix = Prefix { len: position.prefix.0, hash: position.prefix.1 };
+            if file.prefix.len > 0 {
+                file.recorded = Recorded::Saved;
+            }
             file.ledger = Ledger::new(position.offset, position.part, position.anchor);
             file.unverified = place != Place::Ignored;
             let key = self.new_key();

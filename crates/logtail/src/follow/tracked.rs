@@ -63,6 +63,17 @@ pub(super) struct Tracked {
     pub(super) troubled: bool,
     /// For an ignored file: of which it is a copy.
     pub(super) copy_of: Option<FileKey>,
+    pub(super) recorded: Recorded,
+}
+
+/// Whether the next process will know this file again, by saved positions that say how it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Recorded {
+    #[default]
+    No,
+    /// In the positions that were asked for last.
+    Asked,
+    Saved,
 }
 
 impl Tracked {
@@ -90,6 +101,7 @@ impl Tracked {
             unverified: false,
             troubled: false,
             copy_of: None,
+            recorded: Recorded::No,
         }
     }
 
@@ -103,6 +115,18 @@ impl Tracked {
     /// Nothing is left to read for now.
     pub(super) fn is_caught_up(&self) -> bool {
         !self.queued && self.size <= self.read
+    }
+
+    /// It can be opened again by its name, and nothing waits longer by that. What was written, renamed, deleted or switched since the last
+    /// look counts.
+    pub(super) fn may_close(&self, crowded: bool) -> bool {
+        if !matches!(self.place, Place::Matched | Place::Rotated | Place::Ignored) {
+            return false;
+        }
+        let Ok(now) = Stat::of_path(&self.path) else { return false };
+        let plain = self.file.as_ref().is_some_and(|file| file.plain().is_some());
+        let unread = plain && self.place != Place::Ignored && now.size > self.read;
+        now.identity.inode() == self.identity.inode() && (crowded || (self.is_caught_up() && !unread))
     }
 
     pub(super) fn lag(&self) -> u64 {

@@ -93,6 +93,11 @@ impl Reader {
     }
 }
 
+/// How many random histories: a few in every run, or as `PROPTEST_CASES` says.
+pub fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}
+
 pub fn append(path: &Path, text: impl AsRef<[u8]>) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).expect("opens");
     file.write_all(text.as_ref()).expect("writes");
