@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, Item};
+use crate::sink::end_line;
 
 /// A file that is appended to, or the own log where there is none.
 #[derive(Debug)]
@@ -42,8 +43,10 @@ impl DeadLetters {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
-        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let before = file.metadata()?.len();
+        // A letter that a kill cut short swallows no other.
+        end_line(&mut file)?;
         write_whole(&mut file, &text).inspect_err(|_| {
             // Half a letter would be written again as a whole.
             let _ = file.set_len(before);

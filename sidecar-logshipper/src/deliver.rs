@@ -1,5 +1,6 @@
 //! From a batch to "all of it is settled": repeat, split, bury. The sink's part is one attempt.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use podkit::backoff::Backoff;
@@ -34,6 +35,8 @@ pub struct Courier {
     /// Ends long pauses: the sink has just taken something, so it is well again.
     well: Notify,
     warn: Every,
+    /// Why the last attempt did not succeed; `None` when it did.
+    trouble: RefCell<Option<String>>,
 }
 
 /// How a batch ended.
@@ -51,7 +54,13 @@ pub enum Settled {
 impl Courier {
     pub fn new(sink: Sink, dead: DeadLetters, metrics: SinkMetrics, shutdown: Shutdown) -> Self {
         let warn = Every::new(Duration::from_secs(10));
-        Self { sink, dead, metrics, shutdown, hurry: Notify::new(), well: Notify::new(), warn }
+        let (hurry, well, trouble) = (Notify::new(), Notify::new(), RefCell::default());
+        Self { sink, dead, metrics, shutdown, hurry, well, warn, trouble }
+    }
+
+    /// What the sink said last, if it did not take what it was given.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Delivers a batch, however long it takes.
@@ -72,6 +81,7 @@ impl Courier {
             match outcome {
                 Outcome::Settled => {
                     self.metrics.delivered.inc_by(sent.lines as u64);
+                    self.trouble.take();
                     self.well.notify_waiters();
                 }
                 Outcome::Closed => return Settled::Closed,
@@ -108,6 +118,9 @@ impl Courier {
                         .filter_map(|(at, why)| Some((originals.get(at)?.clone(), why)))
                         .collect();
                     self.bury(batch, &refused, refused.len() as u64, &mut backoff).await;
+                    if taken + known > 0 {
+                        self.trouble.take();
+                    }
                     if let Some((_, why)) = later.first() {
                         retried = true;
                         self.metrics.retries.inc();
@@ -157,6 +170,9 @@ impl Courier {
     }
 
     fn complain(&self, why: &str, then: &'static str) {
+        /// Bytes of it that are shown: a server may answer with a page.
+        const SHOWN: usize = 300;
+        self.trouble.replace(Some(why.chars().take(SHOWN).collect()));
         if let Some(suppressed) = self.warn.allow() {
             warn!(sink = self.metrics.name, why, suppressed, "{then}");
         }

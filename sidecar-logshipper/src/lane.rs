@@ -27,6 +27,8 @@ const BREATHE: Duration = Duration::from_millis(2);
 /// Between looks while there is no room: files come and go although nobody reads.
 const LOOK: Duration = Duration::from_millis(50);
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// For a server that reads slowly what was written last.
+const LAST_READ: Duration = Duration::from_secs(2);
 /// Kept of the grace for the last save and a word about what is left.
 const LAST_SAVE: Duration = Duration::from_millis(300);
 
@@ -70,6 +72,8 @@ struct Running {
     oldest: VecDeque<std::time::Instant>,
     last_sent: Instant,
     saving: JoinSet<bool>,
+    /// The disk did not take the positions the last time.
+    unsaved: bool,
     save_at: Instant,
     published: Instant,
     draining: bool,
@@ -93,6 +97,7 @@ impl Lane {
             oldest: VecDeque::new(),
             last_sent: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
             saving: JoinSet::new(),
+            unsaved: false,
             save_at: now,
             published: now,
             finished: false,
@@ -101,6 +106,9 @@ impl Lane {
             closed: false,
         };
         if running.draining {
+            if running.lane.tail.files().is_empty() {
+                warn!(sink = running.lane.plan.name, "no file matches --read");
+            }
             running.lane.tail.finish();
         }
         running.publish("following");
@@ -208,9 +216,8 @@ impl Running {
             self.in_flight += batch.body.len();
             self.waiting.push_back(batch);
         }
-        while self.under_way.len() < self.allowed
-            && let Some(batch) = self.waiting.pop_front()
-        {
+        while self.under_way.len() < self.allowed && self.may_go() {
+            let Some(batch) = self.waiting.pop_front() else { break };
             self.last_sent = Instant::now();
             self.oldest.extend(batch.since);
             let courier = Rc::clone(&self.lane.courier);
@@ -219,6 +226,21 @@ impl Running {
                 (batch, settled)
             });
         }
+    }
+
+    /// Ids are made of the file's own id. Before the first line of a file goes, that is on disk: whatever is killed and rotated then, the line
+    /// has the same id the next time. A disk that takes nothing holds back no line.
+    fn may_go(&mut self) -> bool {
+        if self.lane.store.is_none() || !self.lane.plan.target.has_ids() || self.unsaved {
+            return true;
+        }
+        let Some(batch) = self.waiting.front() else { return true };
+        let known = batch.ranges.iter().all(|(file, _)| self.lane.tail.is_recorded(*file));
+        if !known && self.saving.is_empty() {
+            self.lane.tail.keep_moved();
+            self.start_save();
+        }
+        known
     }
 
     fn joined(&mut self, done: Result<(Batch, Settled), JoinError>) {
@@ -285,7 +307,10 @@ impl Running {
     }
 
     fn saved(&mut self, saved: bool) {
-        if !saved {
+        self.unsaved = !saved;
+        if saved {
+            self.lane.tail.saved();
+        } else {
             self.lane.tail.keep_moved();
             self.save_at = Instant::now() + SAVE_AGAIN;
         }
@@ -300,7 +325,9 @@ impl Running {
         tokio::task::yield_now().await;
         let now = Instant::now();
         let mut until = next_poll;
-        if self.under_way.len() < self.allowed
+        // While a batch waits for the disk, that is what ends the wait.
+        if self.waiting.is_empty()
+            && self.under_way.len() < self.allowed
             && let Some(at) = self.seal_at()
         {
             until = until.min(at);
@@ -346,14 +373,12 @@ impl Running {
         metrics
             .lag_seconds
             .set(whole(self.oldest.iter().map(|since| since.elapsed().as_secs()).max().unwrap_or(0)));
-        let state = if self.allowed == 1 && self.lane.plan.requests > 1 && self.in_flight > 0 {
-            "retrying"
-        } else {
-            state
-        };
+        let trouble = self.lane.courier.trouble().filter(|_| self.in_flight > 0);
+        let state = if trouble.is_some() { "retrying" } else { state };
         self.lane.board.publish(LaneStatus {
             sink: metrics.clone(),
             state,
+            trouble,
             in_flight: self.in_flight,
             lag,
             files,
@@ -372,6 +397,9 @@ impl Running {
             self.start_save();
             let _ = self.saving.join_next().await;
         }
+        let shutdown = &self.lane.shutdown;
+        let left = if shutdown.is_started() { shutdown.remaining() } else { LAST_READ };
+        self.lane.courier.sink.close(left.min(LAST_READ)).await;
         self.publish("ended");
         let sink = self.lane.plan.name.clone();
         let left = self.lane.tail.lag();

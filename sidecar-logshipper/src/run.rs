@@ -109,6 +109,13 @@ async fn ship(pod: Pod, cli: Cli, mut config: Config) -> Result<(), Exit> {
             },
             () = hurry.changed() => ship.couriers.iter().for_each(|courier| courier.hurry.notify_waiters()),
             new = reloader.next(), if !ship.pod.shutdown.is_started() => {
+                let plan = Plan::new(&new);
+                let origin = Origin::of_process(&plan.fields);
+                // Such as a file that cannot be written, or certificates that are not there.
+                if let Some(why) = plan.sinks.iter().find_map(|sink| Sink::open(sink, &origin).err()) {
+                    reloader.refuse(&why);
+                    continue;
+                }
                 if new.state != config.state {
                     warn!("state cannot change while running; the old directory stays in use");
                 }

@@ -17,6 +17,8 @@ const SHOWN: usize = 100;
 pub struct LaneStatus {
     pub sink: SinkMetrics,
     pub state: &'static str,
+    /// Why the sink did not take what it was given last.
+    pub trouble: Option<String>,
     pub in_flight: usize,
     pub lag: u64,
     pub files: Vec<logtail::FileStatus>,
@@ -90,7 +92,7 @@ impl Board {
 }
 
 fn sink(lane: &LaneStatus) -> Value {
-    json!({
+    let mut shown = json!({
         "name": lane.sink.name,
         "state": lane.state,
         "lag_bytes": lane.lag,
@@ -99,7 +101,11 @@ fn sink(lane: &LaneStatus) -> Value {
         "retries": lane.sink.retries.get(),
         "dead_letters": lane.sink.dead_letters.get(),
         "lost_bytes": lane.sink.lost_bytes.get(),
-    })
+    });
+    if let Some(trouble) = &lane.trouble {
+        shown["problem"] = trouble.as_str().into();
+    }
+    shown
 }
 
 fn files(lane: &LaneStatus) -> impl Iterator<Item = Value> + '_ {
@@ -137,6 +143,7 @@ mod tests {
             board.publish(LaneStatus {
                 sink: sink.clone(),
                 state: "following",
+                trouble: None,
                 in_flight: 0,
                 lag: 0,
                 files: vec![file],

@@ -28,6 +28,27 @@ fn a_wrong_flag_is_usage_and_a_wrong_value_is_configuration() {
         .expect_stderr("write 3s");
 }
 
+// What is written where it is read goes round for ever.
+#[test]
+fn what_would_be_read_again_is_refused() {
+    let check = |args: &[&str]| shipper().args(["--read", "/x/**", "--check"]).args(args).run();
+    let again = "would be read again";
+    check(&["--to", "file:///x/out.log"]).expect_code(78).expect_stderr(again);
+    check(&["--to", "stdout", "--state", "/x/state"]).expect_code(78).expect_stderr(again);
+    check(&["--to", "stdout", "--dead-letter", "/x/dead"]).expect_code(78).expect_stderr(again);
+    check(&["--to", "stdout", "--state", "/x/state", "--exclude", "/x/state/**"]).expect_code(0);
+    check(&["--to", "http://h/", "--requests", "0", "--timeout", "0s"])
+        .expect_code(78)
+        .expect_stderr("requests: 0 would send nothing")
+        .expect_stderr("timeout: 0 leaves no time");
+}
+
+#[test]
+fn once_without_a_file_says_so() {
+    let pod = Pod::new();
+    pod.shipper("*.txt", "stdout").arg("--once").run().expect_code(0).expect_stderr("no file matches");
+}
+
 #[test]
 fn all_problems_of_a_file_are_told_with_their_place() {
     let pod = Pod::new();

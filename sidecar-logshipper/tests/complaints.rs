@@ -4,11 +4,238 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use common::{Pod, assert_exact, bulk_url, count, stop, wait_docs};
 use serde_json::Value;
 use testkit::fake::{Answer, FakeBulk};
-use testkit::{Proc, Running, eventually};
+use testkit::{Proc, Running, eventually, eventually_within, skip_or_fail};
+
+/// What users complain about, and the tests that stand for it: (theme, issues, file below the workspace, tests).
+const COMPLAINTS: [(&str, &str, &str, &[&str]); 25] = [
+    (
+        "the app's last lines",
+        "vector#22211, fluent-bit#6400, beats#13647",
+        RESTART,
+        &["lines_written_just_before_sigterm_arrive"],
+    ),
+    (
+        "an ordinary sidecar",
+        "opentelemetry-operator#4065",
+        RESTART,
+        &["an_ordinary_sidecar_goes_on_until_it_is_quiet_or_a_file_says_so"],
+    ),
+    (
+        "SIGTERM during back-off",
+        "fluent-bit#5960, vector#5414, beats#49756",
+        RESTART,
+        &["a_sink_that_comes_back_within_the_grace_gets_everything"],
+    ),
+    ("a backlog at SIGTERM", "beats#40447", RESTART, &["a_backlog_at_sigterm_is_read_to_its_end"]),
+    (
+        "saved before delivered",
+        "fluent-bit#2051, otel-contrib#45120, vector#18820",
+        RESTART,
+        &[
+            "kill_at_any_moment_loses_nothing_and_ids_make_no_duplicate",
+            "a_sink_that_is_down_over_sigterm_gets_everything_after_the_restart",
+        ],
+    ),
+    (
+        "half a line over a restart",
+        "fluent-bit#11265",
+        HERE,
+        &["a_partial_line_across_a_kill_is_completed_once"],
+    ),
+    (
+        "429 inside a 200",
+        "vector#2968, fluent-bit#6342, beats#45707",
+        DELIVERY,
+        &["refused_items_are_tried_again_or_buried_one_by_one"],
+    ),
+    (
+        "a poison record",
+        "fluent-bit#4905, loki#1199",
+        DELIVERY,
+        &["a_poison_line_is_found_by_halving_and_the_rest_arrives"],
+    ),
+    ("a poison record, Loki", "loki#3425, loki#963", SINKS, &["a_line_that_loki_refuses_is_found"]),
+    (
+        "copytruncate",
+        "fluent-bit#375, otel-contrib#43693, beats#39731, rsyslog#3918",
+        ROTATION,
+        &["copytruncate_by_exact_path", "copytruncate_by_glob", "copytruncate_while_the_sink_is_down"],
+    ),
+    (
+        "inode reuse",
+        "fluent-bit#4895, rsyslog#2659, beats#27278",
+        FOLLOW,
+        &["deleted_and_made_again_with_the_same_beginning_is_another_file"],
+    ),
+    (
+        "any history of names",
+        "fluent-bit#1875, beats#40197",
+        NAMES,
+        &["with_room_to_hold_files_open", "with_one_file_open_at_a_time"],
+    ),
+    (
+        "equal headers",
+        "vector#25079, vector#643",
+        FOLLOW,
+        &["files_with_equal_beginnings_are_not_taken_for_each_other"],
+    ),
+    ("small files unread", "beats#44749", FOLLOW, &["tiny_files_are_read_at_once"]),
+    (
+        "rotated twice while lagging",
+        "loki#14462, otel-contrib#17846, fluent-bit#2110",
+        ROTATION,
+        &["rename_while_the_sink_is_down"],
+    ),
+    ("rotated while nobody ran", "loki#8039", FOLLOW, &["rotations_while_nobody_runs_are_found"]),
+    (
+        "shipped again when compressed",
+        "vector#7990, otel-contrib#40523",
+        FOLLOW,
+        &["what_was_read_is_not_read_again_when_it_is_compressed"],
+    ),
+    (
+        "memory with a dead sink",
+        "fluent-bit#2247, otel-contrib#46002",
+        HERE,
+        &["a_backlog_does_not_become_memory"],
+    ),
+    (
+        "many files",
+        "vector#3567, fluent-bit#1777",
+        HERE,
+        &["thousands_of_files_have_few_descriptors_and_all_arrive"],
+    ),
+    ("inotify used up", "fluent-bit#1777, #843", HERE, &["without_a_watch_left_everything_still_arrives"]),
+    (
+        "stuck after a pause",
+        "fluent-bit#1903, loki#8519, rsyslog#3618",
+        HERE,
+        &["a_sink_that_was_down_is_noticed_without_a_restart"],
+    ),
+    (
+        "one long line",
+        "fluent-bit#370, #10435, tigera/operator#5054",
+        DELIVERY,
+        &["invalid_utf8_and_a_line_of_100_mb_arrive_whole"],
+    ),
+    (
+        "wrong counters",
+        "vector#19320, vector#26293",
+        ROTATION,
+        &["bytes_that_vanish_under_a_lagging_sink_are_counted_and_named"],
+    ),
+    ("state never cleaned", "rsyslog#4186", HERE, &["positions_of_files_that_are_gone_go_too"]),
+    (
+        "deleting only what is delivered",
+        "otel-contrib#44845",
+        HERE,
+        &["what_is_delivered_is_told_so_that_it_may_be_deleted"],
+    ),
+];
+const HERE: &str = "sidecar-logshipper/tests/complaints.rs";
+const RESTART: &str = "sidecar-logshipper/tests/restart.rs";
+const DELIVERY: &str = "sidecar-logshipper/tests/delivery.rs";
+const SINKS: &str = "sidecar-logshipper/tests/sinks.rs";
+const ROTATION: &str = "sidecar-logshipper/tests/rotation.rs";
+const FOLLOW: &str = "crates/logtail/tests/follow.rs";
+const NAMES: &str = "crates/logtail/tests/names.rs";
+
+#[test]
+fn every_complaint_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    for (theme, issues, file, tests) in COMPLAINTS {
+        let text = fs::read_to_string(root.join(file)).expect("reads");
+        for test in tests {
+            let there = text.contains(&format!("#[test]\nfn {test}()"))
+                || text.contains(&format!("#[test]\n    fn {test}("));
+            assert!(there, "{theme} ({issues}): no {test} in {file}");
+        }
+    }
+}
+
+// fluent-bit#1903, #1065, #3581, #3014, #5217, loki#8519, #9699, rsyslog#3618: nothing more comes until a restart.
+#[test]
+fn a_sink_that_was_down_is_noticed_without_a_restart() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    pod.append("app.log", common::lines(0, 10));
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    wait_docs(&sink, 10);
+    for (round, answer) in [Answer::Status(503), Answer::Reset, Answer::Status(401)].into_iter().enumerate() {
+        let before = count(&shipper, "retries_total");
+        sink.always(answer);
+        // More than what may be in flight, so that reading pauses, too.
+        let from = 10 + round * 20_000;
+        pod.append("app.log", common::lines(from, 20_000));
+        eventually("retries", || (count(&shipper, "retries_total") > before + 2.0).then_some(()));
+        sink.always(Answer::Ok);
+        eventually_within(Duration::from_secs(60), "all", || {
+            (sink.doc_count() == from + 20_000).then_some(())
+        });
+    }
+    stop(&shipper);
+    assert_exact(&sink, 60_010);
+}
+
+// fluent-bit#1777, #843: fs.inotify.max_user_watches is used up by others.
+#[test]
+fn without_a_watch_left_everything_still_arrives() {
+    // A user namespace has limits of its own, which its root may lower.
+    let limits = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let inside = ["--user", "--map-root-user", "sh", "-c", limits, "sh"];
+    if Proc::new("unshare").args(inside).arg("true").run().code() != Some(0) {
+        return skip_or_fail("limits of inotify need a user namespace");
+    }
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    pod.append("app.log", common::lines(0, 10));
+    let shipper = Proc::new("unshare")
+        .args(inside)
+        .arg(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+        .args(["--log-format", "json", "--admin", "127.0.0.1:0", "--read"])
+        .arg(pod.log("*.log"))
+        .args(["--to", &bulk_url(&sink), "--state"])
+        .arg(pod.dir.join("state"))
+        .spawn();
+    wait_docs(&sink, 10);
+    pod.append("app.log", common::lines(10, 10));
+    pod.append("new.log", common::lines(20, 10));
+    wait_docs(&sink, 30);
+    pod.dir.rename("logs/app.log", "logs/app.log.1");
+    pod.append("app.log", common::lines(30, 10));
+    wait_docs(&sink, 40);
+    shipper.sigterm();
+    shipper.wait_exit().expect_code(0).expect_stderr("polled");
+    assert_exact(&sink, 40);
+}
+
+// otel-contrib#44845 (otel-collector#14272): when may a log be deleted? When `positions` says that all of it is delivered.
+#[test]
+fn what_is_delivered_is_told_so_that_it_may_be_deleted() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let all = common::lines(0, 100);
+    pod.append("app.log", &all);
+    sink.down();
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    let delivered = || {
+        let listed = Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .args(["positions", "--json", "--state"])
+            .arg(pod.dir.join("state"))
+            .run();
+        let files: Vec<Value> = serde_json::from_str(&listed.stdout()).expect("JSON");
+        files.first().and_then(|file| file["offset"].as_u64()).unwrap_or(0)
+    };
+    eventually("tries", || (count(&shipper, "retries_total") > 0.0).then_some(()));
+    assert_eq!(delivered(), 0, "read is not delivered");
+    sink.up();
+    eventually("all of it", || (delivered() == all.len() as u64).then_some(()));
+    assert_exact(&sink, 100);
+    stop(&shipper);
+}
 
 // fluent-bit#11265: a line that was half written when the shipper died.
 #[test]

@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use common::{Pod, assert_exact, bulk_url, count, lines, messages, status, stop, wait_docs};
 use serde_json::json;
 use testkit::fake::{Answer, FakeBulk, FakeHttp};
-use testkit::{eventually, http};
+use testkit::{TestCa, TlsShim, eventually, http};
 
 #[test]
 fn lines_reach_elasticsearch_with_their_origin() {
@@ -66,6 +69,12 @@ fn each_sink_gets_every_line_and_a_dead_one_holds_back_nobody() {
     eventually("the file has all", || (pod.dir.lines("out.log").len() == 100).then_some(()));
     let sinks = status(&shipper)["sinks"].clone();
     assert_eq!(sinks.as_array().map(Vec::len), Some(3));
+    let of_dead = || {
+        let sinks = status(&shipper)["sinks"].clone();
+        sinks.as_array().into_iter().flatten().find(|sink| sink["retries"] != 0).cloned()
+    };
+    let shown = eventually("it is shown", || of_dead().filter(|sink| sink["state"] == "retrying"));
+    assert!(shown["problem"].as_str().is_some_and(|why| why.contains("503")), "{shown}");
     dead.always(Answer::Ok);
     eventually("the dead one has all", || (dead.lines().len() >= 100).then_some(()));
     stop(&shipper);
@@ -185,6 +194,64 @@ fn credentials_are_sent_and_shown_nowhere() {
     assert!(!printed.stdout().contains("s3cret"), "{}", printed.stdout());
 }
 
+#[test]
+fn certificates_rotate_on_both_sides_without_a_restart() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let (old, new, clients) = (TestCa::new(), TestCa::new(), TestCa::new());
+    let shim = TlsShim::mutual(sink.addr(), &old.server(&["localhost"]), &clients);
+    let identity = |ca: &TestCa| ca.client("shipper").write(&pod.dir, "tls");
+    // Of an authority that the server does not know.
+    let (cert, key) = identity(&TestCa::new());
+    let ca = pod.dir.write("ca.pem", old.pem());
+    let config = json!({
+        "read": [pod.log("*.log")], "state": pod.dir.join("state"),
+        "sinks": [{
+            "to": format!("elasticsearch+https://localhost:{}/logs", shim.addr().port()),
+            "tls": {"ca": ca, "cert": cert, "key": key},
+        }],
+    });
+    let config = pod.dir.write("c.yaml", config.to_string());
+    let shipper = testkit::Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+        .json_logs()
+        .args(["--admin", "127.0.0.1:0", "--config"])
+        .arg(config)
+        .spawn();
+    let retries = || count(&shipper, "retries_total");
+    pod.append("app.log", lines(0, 10));
+    eventually("refused as a stranger", || (retries() > 0.0).then_some(()));
+    identity(&clients);
+    wait_docs(&sink, 10);
+    shim.renew(&new.server(&["localhost"]));
+    sink.reset_all();
+    let before = retries();
+    pod.append("app.log", lines(10, 10));
+    eventually("not trusted", || (retries() > before).then_some(()));
+    assert_eq!(sink.doc_count(), 10);
+    pod.dir.write("ca.pem", new.pem());
+    wait_docs(&sink, 20);
+    stop(&shipper);
+    assert_exact(&sink, 20);
+}
+
+#[test]
+fn retry_after_is_waited_for() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&times);
+    sink.decide(move |_| {
+        let mut times = seen.lock().expect("locks");
+        times.push(Instant::now());
+        (times.len() == 1).then_some(Answer::RetryAfter(429, 2))
+    });
+    pod.append("app.log", lines(0, 3));
+    let shipper = pod.shipper("*.log", &sink.url("/")).spawn();
+    eventually("delivered", || (sink.lines().len() == 3).then_some(()));
+    let times = times.lock().expect("locks").clone();
+    // Not sooner; how much later is the machine's.
+    assert!(times[1] - times[0] >= Duration::from_secs(2), "{times:?}");
+    stop(&shipper);
+}
+
 // fluent-bit#370, #10435, #9990, #5382, tigera/operator#5054, vector#10025: one long line, and the file is abandoned.
 #[test]
 fn invalid_utf8_and_a_line_of_100_mb_arrive_whole() {
@@ -251,10 +318,15 @@ fn a_new_configuration_is_taken_over_and_a_wrong_one_is_not() {
     eventually("the first has it", || (first.lines() == ["one"]).then_some(()));
     map.swap(&[("shipper.yaml", "raed: []\n")]);
     eventually("refused", || (count(&shipper, "config_reload_failures_total") == 1.0).then_some(()));
+    // Valid, and yet nothing can be written there.
+    map.swap(&[("shipper.yaml", &yaml("file:///proc/nowhere/out.log"))]);
+    eventually("refused", || (count(&shipper, "config_reload_failures_total") == 2.0).then_some(()));
+    pod.append("app.log", "still\n");
+    eventually("the first goes on", || (first.lines() == ["one", "still"]).then_some(()));
     map.swap(&[("shipper.yaml", &yaml(&second.url("/")))]);
-    eventually("the second has everything", || (second.lines() == ["one"]).then_some(()));
+    eventually("the second has everything", || (second.lines() == ["one", "still"]).then_some(()));
     pod.append("app.log", "two\n");
-    eventually("and what is new", || (second.lines() == ["one", "two"]).then_some(()));
-    assert_eq!(first.lines(), ["one"]);
+    eventually("and what is new", || (second.lines() == ["one", "still", "two"]).then_some(()));
+    assert_eq!(first.lines(), ["one", "still"]);
     stop(&shipper);
 }

@@ -33,6 +33,45 @@ fn kill_at_any_moment_loses_nothing_and_ids_make_no_duplicate() {
     assert_exact(&sink, written);
 }
 
+// What was delivered and not saved is copied and cut before the next start: in its copy it has the ids it had.
+#[test]
+fn ids_stay_when_a_file_is_copied_and_cut_while_nobody_runs() {
+    for glob in ["app.log", "app.log*"] {
+        let (pod, sink) = (Pod::new(), FakeBulk::start());
+        let mut written = 0;
+        let mut write = |count| {
+            pod.append("app.log", lines(written, count));
+            written += count;
+            written
+        };
+        for generation in 1..5 {
+            let shipper = pod.shipper(glob, &bulk_url(&sink)).spawn();
+            shipper.wait_ready();
+            wait_docs(&sink, write(100));
+            // The second file of this run, whose id is no longer that of the inode.
+            copytruncate(&pod, generation * 2);
+            wait_docs(&sink, write(100));
+            shipper.sigkill();
+            copytruncate(&pod, generation * 2 + 1);
+        }
+        let shipper = pod.shipper(glob, &bulk_url(&sink)).spawn();
+        shipper.wait_ready();
+        wait_docs(&sink, write(100));
+        stop(&shipper);
+        assert_exact(&sink, written);
+    }
+}
+
+fn copytruncate(pod: &Pod, most: usize) {
+    let log = pod.log("app.log");
+    let name = |n: usize| format!("{}.{n}", log.display());
+    for n in (1..most).rev() {
+        let _ = std::fs::rename(name(n), name(n + 1));
+    }
+    std::fs::copy(&log, name(1)).expect("copies");
+    std::fs::OpenOptions::new().write(true).open(&log).expect("opens").set_len(0).expect("cuts");
+}
+
 #[test]
 fn a_clean_restart_repeats_nothing() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());

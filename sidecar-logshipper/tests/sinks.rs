@@ -5,6 +5,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{Pod, count, lines, stop};
 use serde_json::json;
@@ -270,6 +271,37 @@ fn syslog_over_tls_trusts_its_authority_and_nobody_else() {
         text.ends_with("one").then_some(text)
     });
     assert!(text.contains(" - - - one"), "{text}");
+}
+
+// TLS 1.3 servers send tickets that no client of syslog reads. A connection that is closed with something unread in it is reset, and what the
+// server had not read yet is gone.
+#[test]
+fn what_was_written_last_is_read_by_a_slow_server() {
+    const LINES: usize = 12_000;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let addr = listener.local_addr().expect("has an address");
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        // Everything between here and the shipper fills up.
+        std::thread::sleep(Duration::from_millis(500));
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        all.windows(7).filter(|window| window == b" - - - ").count()
+    });
+    let (ca, pod) = (TestCa::new(), Pod::new());
+    let shim = TlsShim::to(addr, &ca.server(&["localhost"]));
+    pod.append("app.log", format!("{}\n", "x".repeat(1000)).repeat(LINES));
+    let config = json!({
+        "read": [pod.log("*.log")],
+        "sinks": [{
+            "to": format!("syslog+tls://localhost:{}", shim.addr().port()),
+            "tls": {"ca": pod.dir.write("ca.pem", ca.pem())},
+        }],
+    });
+    let config = pod.dir.write("c.yaml", config.to_string());
+    let shipper = Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"));
+    shipper.args(["--once", "--config"]).arg(config).run().expect_code(0);
+    assert_eq!(reader.join().expect("counts"), LINES);
 }
 
 #[test]

@@ -183,6 +183,13 @@ impl<T: Tool> Reloader<T> {
         }
     }
 
+    /// What [`Self::next`] gave is valid and cannot be used, as its user found out: counted as refused.
+    pub fn refuse(&self, why: &dyn std::fmt::Display) {
+        self.failures.inc();
+        self.successful.set(0);
+        error!(problems = %why, "new configuration refused; the old one stays in force");
+    }
+
     fn succeeded(&self) {
         self.successful.set(1);
         self.timestamp.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()));

@@ -28,6 +28,20 @@ pub struct TlsOptions {
     pub insecure: bool,
 }
 
+impl TlsOptions {
+    /// Changes when one of the files does: by inode, size and time of change, so that it may be asked before every use.
+    pub fn stamp(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        use std::os::unix::fs::MetadataExt;
+        let mut hasher = DefaultHasher::new();
+        for file in [&self.ca, &self.cert, &self.key].into_iter().flatten() {
+            let found = std::fs::metadata(file).ok();
+            found.map(|at| (at.ino(), at.size(), at.mtime(), at.mtime_nsec())).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
 /// Files that cannot serve as certificates or keys.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use logtail::traces::Languages;
@@ -184,6 +184,14 @@ fn sinks(config: &Config) -> impl Iterator<Item = (String, SinkConfig)> {
     short.chain(long)
 }
 
+/// What is written and read again has no end.
+fn circle(config: &Config, path: &Path, key: &str, report: &mut Report) {
+    if logtail::would_read(&config.read, &config.exclude, path) {
+        let what = format!("{} would be read again by read", path.display());
+        report.problem(key, what, "write another directory, or exclude it");
+    }
+}
+
 pub(super) fn check(config: &Config, report: &mut Report) {
     let mut names = HashSet::new();
     let mut stdouts = 0;
@@ -268,13 +276,26 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         for (setting, value) in [
             ("batch_bytes", plan.batch_bytes),
             ("batch_lines", plan.batch_lines),
-            ("requests", plan.requests),
+            ("requests", sink.delivery.requests.or(config.delivery.requests).unwrap_or(1)),
             ("in_flight", plan.in_flight),
         ] {
             if value == 0 {
                 report.problem(setting, "0 would send nothing", "write a number above 0");
             }
         }
+        if plan.timeout.is_zero() {
+            report.problem("timeout", "0 leaves no time for an answer", "write for example 30s");
+        }
+        if let Target::File(path) = &plan.target {
+            circle(config, path, &to, report);
+        }
+    }
+    if let Some(state) = &config.state {
+        circle(config, &state.join("positions-x"), "state", report);
+        circle(config, &state.join("dead-letter.ndjson"), "state", report);
+    }
+    if let Some(path) = &config.dead_letter {
+        circle(config, path, "dead_letter", report);
     }
     if config.to.is_empty() && config.sinks.is_empty() {
         report.problem("to", "no sink", "write --to stdout, or a URL");

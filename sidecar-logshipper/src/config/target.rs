@@ -186,6 +186,11 @@ impl Target {
         !matches!(self, Self::Stdout | Self::File(_))
     }
 
+    /// Every line has an id, so that what comes twice is there once.
+    pub fn has_ids(&self) -> bool {
+        matches!(self, Self::Elasticsearch { .. })
+    }
+
     /// One connection, one message after the other.
     pub fn is_stream(&self) -> bool {
         matches!(self, Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_))

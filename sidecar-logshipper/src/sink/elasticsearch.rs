@@ -85,7 +85,7 @@ fn verdict(item: &ItemResult) -> Verdict {
         200..=299 => Verdict::Taken,
         409 => Verdict::Known,
         // What can be corrected at the server, the lines wait for.
-        401 | 403 | 408 | 429 | 500..=599 => Verdict::Later(why()),
+        401 | 403 | 404 | 408 | 429 | 500..=599 => Verdict::Later(why()),
         _ => Verdict::Refused(why()),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use podkit::tls::TlsOptions;
 use rskafka::BackoffConfig;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
@@ -22,7 +23,8 @@ use crate::content::time_of;
 pub struct Kafka {
     brokers: Vec<String>,
     topic: String,
-    tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
+    /// Read for every connection: certificates rotate.
+    tls: Option<TlsOptions>,
     auth: Option<Auth>,
     sasl: Sasl,
     compression: Compression,
@@ -42,10 +44,13 @@ impl Kafka {
     /// # Errors
     /// Certificates that cannot be used.
     pub fn new(plan: &SinkPlan, topic: &Topic) -> Result<Self, SetupError> {
+        let tls = topic.tls.then(|| plan.tls.clone());
+        // Wrong files are told at once.
+        tls.as_ref().map(|tls| podkit::tls::client_config(tls, &[])).transpose()?;
         Ok(Self {
             brokers: topic.brokers.clone(),
             topic: topic.name.clone(),
-            tls: if topic.tls { Some(podkit::tls::client_config(&plan.tls, &[])?) } else { None },
+            tls,
             auth: plan.auth.clone(),
             sasl: topic.sasl,
             compression: match plan.compression {
@@ -94,7 +99,7 @@ impl Kafka {
         let mut builder =
             ClientBuilder::new(self.brokers.clone()).client_id(crate::APP.name).backoff_config(once);
         if let Some(tls) = &self.tls {
-            builder = builder.tls_config(Arc::clone(tls));
+            builder = builder.tls_config(podkit::tls::client_config(tls, &[]).map_err(|e| e.to_string())?);
         }
         if let Some(Auth::Basic { user, password }) = &self.auth {
             let password = password.read().map_err(|e| e.to_string())?;

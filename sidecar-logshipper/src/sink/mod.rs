@@ -29,6 +29,7 @@ pub use otlp::Otlp;
 pub use request::{Requester, SetupError};
 pub use splunk::Splunk;
 pub use stream::Stream;
+pub(crate) use stream::end_line;
 pub use syslog::Syslog;
 
 /// What became of an attempt.
@@ -116,6 +117,13 @@ impl Sink {
             #[cfg(not(feature = "s3"))]
             Target::S3(_) => return Err(SetupError::NotBuilt("s3")),
         })
+    }
+
+    /// Ends a connection that is no request's own; without it, what was written last may be lost on its way.
+    pub async fn close(&self, within: Duration) {
+        if let Self::Syslog(sink) = self {
+            sink.close(within).await;
+        }
     }
 
     /// One attempt.

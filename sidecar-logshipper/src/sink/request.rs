@@ -2,15 +2,18 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use podkit::http::{ClientOptions, describe};
+use podkit::tls::TlsOptions;
 use reqwest::Method;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
+use tracing::warn;
 use url::Url;
 
 use super::Answer;
@@ -39,7 +42,9 @@ pub enum SetupError {
 /// Sends bodies to one server.
 #[derive(Debug)]
 pub struct Requester {
-    client: reqwest::Client,
+    options: ClientOptions,
+    /// With the state of the certificate files that it was made from.
+    client: Mutex<(reqwest::Client, u64)>,
     headers: HeaderMap,
     auth: Option<Auth>,
     compression: Compression,
@@ -52,20 +57,22 @@ impl Requester {
     /// # Errors
     /// Certificates or headers that cannot be used.
     pub fn new(plan: &SinkPlan) -> Result<Self, SetupError> {
-        let client = podkit::http::client(&ClientOptions {
+        let options = ClientOptions {
             tls: plan.target.is_https().then(|| plan.tls.clone()),
             timeout: Some(plan.timeout),
             idle_per_host: plan.requests,
             proxy: plan.proxy.clone(),
             ..ClientOptions::default()
-        })?;
+        };
+        let stamp = stamp(&options);
+        let client = Mutex::new((podkit::http::client(&options)?, stamp));
         let mut headers = HeaderMap::new();
         for (name, value) in &plan.headers {
             let bad = || SetupError::Header(name.clone());
             let key = HeaderName::try_from(name.as_str()).map_err(|_| bad())?;
             headers.insert(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad())?);
         }
-        Ok(Self { client, headers, auth: plan.auth.clone(), compression: plan.compression })
+        Ok(Self { options, client, headers, auth: plan.auth.clone(), compression: plan.compression })
     }
 
     /// Posts `body`. Userinfo in the URL becomes basic credentials.
@@ -130,7 +137,7 @@ impl Requester {
             answer_lost: !e.is_connect(),
         };
         let mut response = self
-            .client
+            .client()
             .request(method, url.clone())
             .headers(headers)
             .body(body)
@@ -146,6 +153,20 @@ impl Requester {
             answer.extend_from_slice(&chunk);
         }
         Ok((status, headers, answer.into()))
+    }
+
+    /// The one there is, or a new one when certificates have rotated. Files that do not fit together yet leave the old one in use.
+    fn client(&self) -> reqwest::Client {
+        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = stamp(&self.options);
+        if stamp != current.1 {
+            current.1 = stamp;
+            match podkit::http::client(&self.options) {
+                Ok(client) => current.0 = client,
+                Err(e) => warn!(error = %e, "new certificates cannot be used; the old ones stay in use"),
+            }
+        }
+        current.0.clone()
     }
 
     fn authorize(&self, headers: &mut HeaderMap) -> Result<(), String> {
@@ -166,6 +187,10 @@ impl Requester {
         headers.insert(AUTHORIZATION, value);
         Ok(())
     }
+}
+
+fn stamp(options: &ClientOptions) -> u64 {
+    options.tls.as_ref().map_or(0, TlsOptions::stamp)
 }
 
 /// What a status means for the whole request, where the sink says nothing more about it. `None`: it was taken.

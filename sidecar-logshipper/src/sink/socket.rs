@@ -5,8 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use podkit::dns::Resolver;
+use podkit::tls::TlsOptions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio_rustls::TlsConnector;
 
 /// Both kinds of stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -16,19 +18,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 pub(super) struct Socket {
     host: String,
     port: u16,
-    tls: Option<tokio_rustls::TlsConnector>,
+    /// Read for every connection: certificates rotate.
+    tls: Option<TlsOptions>,
     timeout: Duration,
     resolver: Resolver,
     open: Mutex<Option<Box<dyn Stream>>>,
 }
 
 impl Socket {
-    pub(super) fn new(
-        host: &str,
-        port: u16,
-        tls: Option<tokio_rustls::TlsConnector>,
-        timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(host: &str, port: u16, tls: Option<TlsOptions>, timeout: Duration) -> Self {
         let (host, resolver, open) = (host.to_owned(), Resolver::system(), Mutex::new(None));
         Self { host, port, tls, timeout, resolver, open }
     }
@@ -73,6 +71,19 @@ impl Socket {
         })
     }
 
+    /// Says that no more comes, and waits until the server has read all of it. A connection that is dropped with something unread in it, such
+    /// as a TLS session ticket, is reset: what is still on its way is gone then.
+    pub(super) async fn close(&self, within: Duration) {
+        let Some(mut stream) = self.open.lock().await.take() else { return };
+        let read_by_all = async {
+            stream.shutdown().await?;
+            let mut ignored = [0; 1024];
+            while stream.read(&mut ignored).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        let _ = tokio::time::timeout(within, read_by_all).await;
+    }
+
     /// The open connection, unless the server has closed it; a new one otherwise.
     async fn connected<'g>(
         &self,
@@ -106,6 +117,7 @@ impl Socket {
             .map_err(io::Error::other)?;
         tcp.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
+        let tls: TlsConnector = podkit::tls::client_config(tls, &[]).map_err(io::Error::other)?.into();
         let name = rustls_pki_types::ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         Ok(Box::new(tls.connect(name, tcp).await?))
     }

@@ -12,8 +12,10 @@ use super::request::judge;
 use super::{Answer, Requester};
 use crate::batch::Batch;
 
-/// Between questions whether an event is indexed.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+/// Between questions whether an event is indexed: at first …
+const ASK_SOON: Duration = Duration::from_millis(200);
+/// … and when it takes long, as with an indexer cluster that replicates.
+const ASK_LATER: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -54,6 +56,10 @@ impl Splunk {
         }
         match self.requester.post_with(&self.url, "application/json", &batch.body, headers).await {
             Ok((status, headers, body)) => match judge(status, &headers, &body) {
+                // Of a token or a channel that can be corrected; the lines wait.
+                Some(Answer::Refused { why }) if is_setup(&body) => {
+                    Answer::Later { why, after: None, answer_lost: false }
+                }
                 Some(answer) => answer,
                 None => match serde_json::from_slice::<Taken>(&body) {
                     Ok(Taken { ack: Some(id) }) => self.wait_for(id).await,
@@ -68,6 +74,7 @@ impl Splunk {
     async fn wait_for(&self, id: u64) -> Answer {
         let question = Bytes::from(format!("{{\"acks\":[{id}]}}"));
         let end = tokio::time::Instant::now() + self.patience;
+        let mut pause = ASK_SOON;
         while tokio::time::Instant::now() < end {
             if let Ok((200, _, body)) = self.requester.post(&self.ack, "application/json", &question).await
                 && let Ok(Acks { acks }) = serde_json::from_slice(&body)
@@ -75,10 +82,21 @@ impl Splunk {
             {
                 return Answer::Accepted;
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(ASK_LATER);
         }
         Answer::Later { why: format!("ackId {id} was not confirmed in time"), after: None, answer_lost: true }
     }
+}
+
+/// A 400 that is no line's fault: 7 is "Incorrect index", 10 and 11 are about the channel, 14 "ACK is disabled".
+/// ("Troubleshoot HTTP Event Collector", possible error codes.)
+fn is_setup(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        code: u32,
+    }
+    serde_json::from_slice(body).is_ok_and(|Refusal { code }| matches!(code, 7 | 10 | 11 | 14))
 }
 
 /// RFC 9562, version 4.
@@ -91,6 +109,13 @@ fn guid(random: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_at_the_server_is_no_lines_fault() {
+        assert!(is_setup(br#"{"text":"Incorrect index","code":7,"invalid-event-number":1}"#));
+        assert!(!is_setup(br#"{"text":"Invalid data format","code":6,"invalid-event-number":0}"#));
+        assert!(!is_setup(b"<html>"));
+    }
 
     #[test]
     fn a_guid_has_its_version_and_variant() {

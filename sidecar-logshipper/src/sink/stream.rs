@@ -105,7 +105,7 @@ impl Output {
 }
 
 /// A line that a kill left unfinished is ended, so that it swallows no other.
-fn end_line(file: &mut File) -> io::Result<()> {
+pub(crate) fn end_line(file: &mut File) -> io::Result<()> {
     if file.metadata()?.is_file() && file.seek(SeekFrom::End(0))? > 0 {
         file.seek(SeekFrom::End(-1))?;
         let mut last = [0];

@@ -37,10 +37,17 @@ impl Syslog {
             Transport::Udp => Way::Datagrams { host: host.to_owned(), port, resolver: Resolver::system() },
             Transport::Tcp => Way::Stream(Socket::new(host, port, None, timeout)),
             Transport::Tls => {
-                let connector = podkit::tls::client_config(tls, &[])?.into();
-                Way::Stream(Socket::new(host, port, Some(connector), timeout))
+                // Wrong files are told at once.
+                podkit::tls::client_config(tls, &[])?;
+                Way::Stream(Socket::new(host, port, Some(tls.clone()), timeout))
             }
         }))
+    }
+
+    pub(super) async fn close(&self, within: Duration) {
+        if let Way::Stream(socket) = &self.0 {
+            socket.close(within).await;
+        }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {
