@@ -6,7 +6,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Pod, bulk_url, lines};
 use testkit::fake::FakeBulk;
@@ -81,17 +84,21 @@ fn kill_at(call: &str, nth: usize) -> bool {
 
 /// True when it was killed.
 fn run(pod: &Pod, sink: &FakeBulk, out: &Path, kill: Option<(&str, usize)>) -> bool {
-    let binary = env!("CARGO_BIN_EXE_sidecar-logshipper");
-    let proc = match kill {
-        None => Proc::new(binary),
-        Some((call, nth)) => Proc::new("strace").args(["-f", "-qq", "-o", "/dev/null"]).args([
+    let strace = kill.map(|(call, nth)| {
+        Proc::new("strace").args(["-f", "-qq", "-o", "/dev/null"]).args([
             "-e",
             &format!("trace={call}"),
             "-e",
             &format!("inject={call}:signal=SIGKILL:when={nth}"),
-            binary,
-        ]),
-    };
+        ])
+    });
+    run_with(strace, pod, sink, out)
+}
+
+/// In front of it: strace, or nothing.
+fn run_with(before: Option<Proc>, pod: &Pod, sink: &FakeBulk, out: &Path) -> bool {
+    let binary = env!("CARGO_BIN_EXE_sidecar-logshipper");
+    let proc = before.map_or_else(|| Proc::new(binary), |strace| strace.arg(binary));
     let exited = proc
         .env("POD_UID", "7f1e")
         .args(["--once", "--batch-lines", "10", "--requests", "1", "--read"])
@@ -126,25 +133,61 @@ fn while_requests_are_sent() {
     at_every("writev", 5);
 }
 
+/// Calls that move something: bytes to a sink, to the positions, to the dead letters; names; answers; bytes of a log.
+const MOVING: [&str; 14] = [
+    "openat",
+    "read",
+    "pread64",
+    "write",
+    "writev",
+    "pwrite64",
+    "sendto",
+    "recvfrom",
+    "fdatasync",
+    "fsync",
+    "rename",
+    "unlink",
+    "ftruncate",
+    "connect",
+];
+
+/// How often each of them is called in a life that nobody ends; a few more, because no two lives are the same.
+fn points() -> Vec<(&'static str, usize)> {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let trace = pod.dir.join("trace");
+    pod.append("app.log", "");
+    assert!(!run(&pod, &sink, &pod.dir.join("out.log"), None));
+    pod.append("app.log", lines(0, 35));
+    let strace =
+        Proc::new("strace").args(["-f", "-qq", "-e", &format!("trace={}", MOVING.join(","))]).arg("-o");
+    run_with(Some(strace.arg(&trace)), &pod, &sink, &pod.dir.join("out.log"));
+    let trace = std::fs::read_to_string(trace).expect("reads");
+    let times = |call: &str| trace.lines().filter(|line| line.contains(&format!(" {call}("))).count();
+    MOVING.into_iter().flat_map(|call| (1..times(call) + 4).map(move |nth| (call, nth))).collect()
+}
+
 #[test]
 #[ignore = "every call, some minutes"]
+#[allow(clippy::print_stdout, reason = "progress for people")]
 fn at_every_call() {
-    for call in [
-        "openat",
-        "write",
-        "writev",
-        "sendto",
-        "recvfrom",
-        "fdatasync",
-        "fsync",
-        "rename",
-        "unlink",
-        "pread64",
-    ] {
-        for nth in 1..400 {
-            if !kill_at(call, nth) {
-                break;
-            }
+    let jobs = std::env::var("SOAK_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(4);
+    let (points, next) = (points(), AtomicUsize::new(0));
+    let (killed, failed) = (Mutex::new(BTreeMap::<&str, usize>::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(&(call, nth)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match std::panic::catch_unwind(|| kill_at(call, nth)) {
+                        Ok(yes) => {
+                            *killed.lock().expect("locks").entry(call).or_default() += usize::from(yes)
+                        }
+                        Err(_) => failed.lock().expect("locks").push((call, nth)),
+                    }
+                }
+            });
         }
-    }
+    });
+    println!("killed at: {:#?}", killed.into_inner().expect("locks"));
+    let failed = failed.into_inner().expect("locks");
+    assert!(failed.is_empty(), "crash points that failed: {failed:?}");
 }

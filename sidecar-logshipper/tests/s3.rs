@@ -4,14 +4,19 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
 use common::{Pod, count, lines, stop};
 use serde_json::json;
 use testkit::fake::{Answer, FakeHttp, Received, Reply};
-use testkit::{Proc, eventually};
+use testkit::http::{self, Response};
+use testkit::{Proc, eventually, eventually_within, skip_or_fail};
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
@@ -100,6 +105,80 @@ fn each_batch_is_an_object_and_a_repeated_one_the_same() {
     let text = String::from_utf8(body.clone()).expect("text");
     assert_eq!(text.lines().count(), 2);
     assert!(text.starts_with("{\"@timestamp\":\"2026-01-31T23:59:58Z\",\"n\":1}\n"), "{text}");
+}
+
+/// Python's moto, which many test their S3 clients against, if `cargo xtask test --full` has set it up.
+struct Moto {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Moto {
+    fn start() -> Option<Self> {
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask/venv/bin/moto_server");
+        // Its port is taken in between only by bad luck.
+        let addr =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let child = Command::new(ours)
+            .args(["-H", "127.0.0.1", "-p", &addr.port().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let moto = Self { child, addr };
+        eventually_within(Duration::from_secs(60), "moto answers", || {
+            TcpStream::connect(addr).ok().map(drop)
+        });
+        Some(moto)
+    }
+
+    fn ask(&self, method: &str, target: &str) -> Response {
+        http::send(self.addr, &http::Request::new(method, target))
+    }
+}
+
+#[test]
+fn a_server_of_others_keeps_each_batch_as_an_object() {
+    let Some(moto) = Moto::start() else {
+        return skip_or_fail("moto is not here (xtask/requirements-full.txt)");
+    };
+    assert_eq!(moto.ask("PUT", "/logs").status, 200);
+    let pod = Pod::new();
+    let secret = pod.dir.write("secret", SECRET);
+    let config = json!({
+        "read": [pod.log("*.log")], "state": pod.dir.join("state"), "batch_lines": 40,
+        "sinks": [{
+            "to": format!("s3+http://{}/logs/a b/?region=us-east-1", moto.addr),
+            "format": "raw",
+            "auth": {"basic": {"user": "AKIAIOSFODNN7EXAMPLE", "password": {"file": secret}}},
+        }],
+    });
+    pod.append("app.log", lines(0, 100));
+    let config = pod.dir.write("c.yaml", config.to_string());
+    Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+        .args(["--once", "--config"])
+        .arg(config)
+        .run()
+        .expect_code(0);
+    let listed = moto.ask("GET", "/logs?list-type=2").text();
+    let keys: Vec<&str> =
+        listed.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()).collect();
+    assert_eq!(keys.len(), 3, "{listed}");
+    let mut all = String::new();
+    for key in keys {
+        assert!(key.starts_with("a b/") && key.ends_with(".ndjson"), "{key}");
+        all.push_str(&moto.ask("GET", &format!("/logs/{}", key.replace(' ', "%20"))).text());
+    }
+    let got: BTreeSet<&str> = all.lines().collect();
+    assert_eq!((got.len(), all.lines().count()), (100, 100), "{all}");
+    assert!((0..100).all(|n| got.contains(format!("line {n}").as_str())));
 }
 
 #[test]

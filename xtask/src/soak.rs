@@ -1,5 +1,8 @@
 //! `cargo xtask soak` and `cargo xtask probe`: the long forms of tests that live with their packages, with a seed and a length.
 
+use std::fmt::Write as _;
+use std::fs;
+
 use clap::ValueEnum;
 
 use crate::sh;
@@ -15,6 +18,12 @@ pub(crate) struct SoakOptions {
     /// How many schedules (shipper)
     #[arg(long, value_name = "N", default_value_t = 1000)]
     schedules: u32,
+    /// Schedules, or kinds of crash points, at a time (shipper): they mostly wait
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    jobs: u32,
+    /// Instead of schedules: kill it as it enters its first, second, third … call of each kind that moves something (shipper)
+    #[arg(long)]
+    crash_points: bool,
     /// How long, in minutes (proxy)
     #[arg(long, value_name = "N", default_value_t = 30)]
     minutes: u32,
@@ -22,7 +31,7 @@ pub(crate) struct SoakOptions {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum SoakWhat {
-    /// Writers, rotations, kill -9, SIGSTOP, sinks that fail in every way, a full disk
+    /// Writers, rotations, kill -9, SIGSTOP, sinks that fail in every way, a full disk, a clock that jumps
     Shipper,
     /// Upstreams that die, stall, reset and answer garbage, while reloads and SIGTERMs happen under load
     Proxy,
@@ -49,7 +58,15 @@ pub(crate) fn soak(options: &SoakOptions) -> anyhow::Result<bool> {
         SoakWhat::Shipper => "sidecar-logshipper",
         SoakWhat::Proxy => "ambassador-proxy",
     };
-    let mut command = ignored_tests(package, "soak");
+    let test = match (options.what, options.crash_points) {
+        (SoakWhat::Shipper, true) => "crash",
+        (SoakWhat::Proxy, true) => anyhow::bail!("--crash-points is for the shipper"),
+        (_, false) => "soak",
+    };
+    let mut command = ignored_tests(package, test);
+    command.env("SOAK_JOBS", options.jobs.to_string());
+    // What hangs is found, what is slow because of the jobs beside it is not.
+    command.env("PODMATES_TEST_TIMEOUT", "120");
     command.env("SOAK_SEED", options.seed.to_string());
     command.env("SOAK_SCHEDULES", options.schedules.to_string());
     command.env("SOAK_MINUTES", options.minutes.to_string());
@@ -59,10 +76,29 @@ pub(crate) fn soak(options: &SoakOptions) -> anyhow::Result<bool> {
 
 pub(crate) fn probe(options: &ProbeOptions) -> anyhow::Result<bool> {
     let ProbeWhat::Shipper = options.what;
+    let table = sh::target_dir().join("xtask/probes.tsv");
+    fs::create_dir_all(sh::target_dir().join("xtask"))?;
+    fs::write(&table, "")?;
     let mut command = ignored_tests("sidecar-logshipper", "probes");
-    command.args(&options.filter);
-    sh::run(command)?;
+    command.args(&options.filter).env("PROBE_TABLE", &table);
+    let passed = sh::run(command);
+    eprintln!("\n{}", as_table(&fs::read_to_string(&table)?));
+    passed?;
     Ok(true)
+}
+
+/// Lines of tab-separated cells, aligned.
+fn as_table(rows: &str) -> String {
+    let mut text = format!("{:<44} {:>10} {:>10} {:>8} {:>8}\n", "probe", "written", "came", "lost", "twice");
+    for row in rows.lines() {
+        let cells: Vec<&str> = row.split('\t').collect();
+        let [probe, written, came, twice] = cells[..] else { continue };
+        let lost = |written: &str| Some(written.parse::<i64>().ok()? - came.parse::<i64>().ok()?);
+        let lost = lost(written).map_or_else(String::new, |lost| lost.to_string());
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{probe:<44} {written:>10} {came:>10} {lost:>8} {twice:>8}");
+    }
+    text
 }
 
 /// The tests of one file that are too long for every run, one after the other.

@@ -73,10 +73,16 @@ pub(crate) fn zizmor() -> anyhow::Result<Done> {
 /// more random inputs than usual.
 pub(crate) fn fuzz() -> anyhow::Result<Done> {
     const CASES: &str = "20000";
+    const HISTORIES: &str = "2000";
     let mut command = sh::cargo(&["test", "--locked", "--lib"]);
     command.args(["--package", "podkit", "--package", "logtail", "--package", "adapter-logformat"]);
     command.env("PROPTEST_CASES", CASES);
     sh::run(command)?;
+    // Histories of files take longer than bytes.
+    let mut histories =
+        sh::cargo(&["test", "--locked", "--package", "logtail", "--test=model", "--test=names"]);
+    histories.env("PROPTEST_CASES", HISTORIES);
+    sh::run(histories)?;
     Ok(Done::Passed(format!("{CASES} cases for each property that does not set its own number")))
 }
 
