@@ -74,12 +74,12 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     Ok(dist)
 }
 
-/// The binary that has a form with more in it, and the feature.
+/// A binary that has a form with more in it, and the feature. With git, there is an image of it; with zstd, it is measured.
 pub(crate) const GIT: (&str, &str) = ("init-waitfor", "git");
+pub(crate) const ZSTD: (&str, &str) = ("sidecar-logshipper", "zstd");
 
-/// Into `dist/ARCH-git/`.
-pub(crate) fn build_with_git() -> anyhow::Result<()> {
-    let (name, feature) = GIT;
+/// Into `dist/ARCH-FEATURE/`.
+pub(crate) fn build_with((name, feature): (&str, &str)) -> anyhow::Result<()> {
     compile(profile(name), &[name], feature)?;
     take(name, &sh::root().join("dist").join(format!("{}-{feature}", arch()?.0)))
 }

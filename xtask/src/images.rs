@@ -66,7 +66,7 @@ pub(crate) fn build(options: &Options) -> anyhow::Result<Vec<String>> {
     if !options.no_build && !options.compile {
         dist::build()?;
         if options.git {
-            dist::build_with_git()?;
+            dist::build_with(dist::GIT)?;
         }
     }
     let builder = builder();

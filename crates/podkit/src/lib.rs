@@ -16,6 +16,7 @@ pub mod dns;
 pub mod exit;
 pub mod http;
 pub mod limit;
+pub mod memory;
 pub mod metrics;
 pub mod otlp;
 pub mod probe;

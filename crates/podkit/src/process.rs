@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::admin::{self, Admin, Status};
 use crate::cli::{App, ServeArgs};
 use crate::exit::Exit;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::ready::{Pulse, Readiness};
 use crate::shutdown::Shutdown;
@@ -85,6 +86,7 @@ pub fn run<F>(app: &App, serve: &Serve, body: impl FnOnce(Pod) -> F) -> Result<(
 where
     F: Future<Output = Result<(), Exit>>,
 {
+    memory::few_heaps();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // File system work goes to few threads: each costs memory, and a sidecar has one disk.
@@ -106,6 +108,7 @@ where
                 shutdown: pod.shutdown.clone(),
             }));
         }
+        tokio::task::spawn_local(memory::rest_after_start(pod.ready.clone()));
         let pulse = pod.pulse.clone();
         tokio::task::spawn_local(async move {
             loop {

@@ -10,6 +10,7 @@ mod peers;
 mod proxy;
 mod proxy_load;
 mod shipper;
+mod shipper_idle;
 mod sink;
 mod table;
 mod waitfor;
@@ -54,6 +55,7 @@ pub(crate) struct Bench {
     /// The folder of our binaries.
     dist: PathBuf,
     quick: bool,
+    no_build: bool,
     case: Option<String>,
     /// A folder that is gone afterwards.
     work: tempfile::TempDir,
@@ -63,6 +65,15 @@ impl Bench {
     /// One of our binaries as it ships.
     fn ours(&self, name: &str) -> String {
         self.dist.join(name).to_string_lossy().into_owned()
+    }
+
+    /// The shipper with zstd, which is not in its image: a name for [`Self::ours`]. Built when it is first asked for.
+    fn with_zstd(&self) -> anyhow::Result<String> {
+        if !self.no_build {
+            dist::build_with(dist::ZSTD)?;
+        }
+        let (name, feature) = dist::ZSTD;
+        Ok(format!("../{}-{feature}/{name}", dist::arch()?.0))
     }
 
     /// A path in the folder that is gone afterwards.
@@ -85,7 +96,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let target = sh::target_dir();
     let work = tempfile::Builder::new().prefix("bench").tempdir_in(&target);
     let work = work.with_context(|| format!("cannot create a folder in {}", target.display()))?;
-    let bench = Bench { dist, quick: options.quick, case: options.case.clone(), work };
+    let bench =
+        Bench { dist, quick: options.quick, no_build: options.no_build, case: options.case.clone(), work };
     let wanted = |what: What| options.what.is_empty() || options.what.contains(&what);
     peers::say_machine();
     if wanted(What::Proxy) {

@@ -5,14 +5,14 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use super::measure::{Cost, Measured};
 use super::sink::Sink;
 use super::table::{self, Figure, Row};
-use super::{Bench, peers};
+use super::{Bench, peers, shipper_idle};
 
 const LIMIT: Duration = Duration::from_secs(600);
 const FIGURE: Figure = Figure { name: "MB/CPU-second", digits: 0 };
@@ -20,39 +20,43 @@ const COLUMNS: [&str; 3] = ["wall s", "peak MB", "sent MB"];
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     table::say("\n━━━ sidecar-logshipper");
-    let input = Input::write(bench)?;
-    table::say(&format!("  {} lines, {:.0} MB", input.lines, input.megabytes()));
-    for (case, to, more) in CASES {
-        if !bench.wants(case) {
-            continue;
+    if CASES.iter().any(|case| bench.wants(case.name)) || bench.wants("stdout") {
+        let input = Input::write(bench)?;
+        table::say(&format!("  {} lines, {:.0} MB", input.lines, input.megabytes()));
+        if bench.wants("stdout") {
+            let rows = beside_others(bench, &input)?;
+            table::show("stdout and file", &FIGURE, &COLUMNS, &rows, "rsyslog to a file");
         }
-        let mut rows = vec![ours(bench, &input, to, more)?];
-        if *case == "stdout" {
-            rows.push(tail(&input)?);
-            if !peers::ready(&peers::RSYSLOG).is_empty() {
-                rows.push(rsyslog(bench, &input)?);
-            }
-            if !peers::ready(&peers::SYSLOG_NG).is_empty() {
-                rows.push(syslog_ng(bench, &input)?);
-            }
+        for case in CASES.iter().filter(|case| bench.wants(case.name)) {
+            let row = to_server(bench, &input, case)?;
+            table::show(case.name, &FIGURE, &COLUMNS, &[row], "");
         }
-        table::show(case, &FIGURE, &COLUMNS, &rows, "rsyslog");
     }
     if bench.wants("idle") {
-        idle(bench)?;
+        shipper_idle::idle(bench)?;
+    }
+    if bench.wants("stalled") {
+        shipper_idle::stalled(bench)?;
     }
     if bench.wants("latency") {
-        latency(bench)?;
+        shipper_idle::latency(bench)?;
     }
     Ok(())
 }
 
-/// Name, `--to` (with the sink's address for `{}`), more arguments.
-const CASES: &[(&str, &str, &[&str])] = &[
-    ("stdout", "stdout", &[]),
-    ("http-ndjson", "http://{}/", &[]),
-    ("es-bulk", "elasticsearch+http://{}/logs-bench-default", &[]),
-    ("es-bulk-gzip", "elasticsearch+http://{}/logs-bench-default", &["--compression", "gzip"]),
+/// One way to a server.
+struct Case {
+    name: &'static str,
+    /// `--to`, with the server's address for `{}`.
+    to: &'static str,
+    compression: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case { name: "http-ndjson", to: "http://{}/", compression: "none" },
+    Case { name: "http-ndjson-zstd", to: "http://{}/", compression: "zstd" },
+    Case { name: "es-bulk", to: "elasticsearch+http://{}/logs-bench-default", compression: "none" },
+    Case { name: "es-bulk-gzip", to: "elasticsearch+http://{}/logs-bench-default", compression: "gzip" },
 ];
 
 /// The file that is shipped.
@@ -98,41 +102,76 @@ impl Input {
     }
 }
 
-/// Reads all there is, waits for the sink's word, ends.
-fn ours(bench: &Bench, input: &Input, to: &str, more: &[&str]) -> anyhow::Result<Row> {
-    let sink = Sink::start()?;
+/// All who can write what they read to a pipe or a file.
+fn beside_others(bench: &Bench, input: &Input) -> anyhow::Result<Vec<Row>> {
+    let mut to_pipe = shipper(bench, "sidecar-logshipper", input);
+    to_pipe.args(["--to", "stdout"]);
+    let out = bench.path("shipper.out");
+    let mut to_file = shipper(bench, "sidecar-logshipper", input);
+    to_file.arg("--to").arg(format!("file://{}", out.display()));
+    let mut tail = Command::new("tail");
+    tail.args(["-n", "+1"]).arg(&input.path);
+    let mut rows = vec![
+        input.row("shipper to a pipe", piped(to_pipe, input)?, 0),
+        input.row("tail to a pipe", piped(tail, input)?, 0),
+        input.row("shipper to a file", Measured::start(to_file)?.finish(LIMIT)?, 0),
+    ];
+    if fs::metadata(&out)?.len() != input.bytes {
+        bail!("{} bytes of {} came", fs::metadata(&out)?.len(), input.bytes);
+    }
+    fs::remove_file(&out)?;
+    if !peers::ready(&peers::RSYSLOG).is_empty() {
+        rows.push(rsyslog(bench, input)?);
+    }
+    if !peers::ready(&peers::SYSLOG_NG).is_empty() {
+        rows.push(syslog_ng(bench, input)?);
+    }
+    Ok(rows)
+}
+
+/// Reads all there is, and ends when the sink has it.
+fn shipper(bench: &Bench, binary: &str, input: &Input) -> Command {
     let state = bench.path("state");
     let _ = fs::remove_dir_all(&state);
-    let mut command = Command::new(bench.ours("sidecar-logshipper"));
-    command.arg("--read").arg(&input.path).arg("--to").arg(to.replace("{}", &sink.address.to_string()));
+    let mut command = Command::new(bench.ours(binary));
+    command.arg("--read").arg(&input.path).arg("--state").arg(&state);
+    command.args(["--once", "--admin", "127.0.0.1:0", "--log-level", "error"]);
     command
-        .arg("--state")
-        .arg(&state)
-        .args(["--once", "--admin", "127.0.0.1:0", "--log-level", "error"])
-        .args(more);
-    command.stdout(Stdio::null());
+}
+
+fn to_server(bench: &Bench, input: &Input, case: &Case) -> anyhow::Result<Row> {
+    let sink = Sink::start()?;
+    let binary =
+        if case.compression == "zstd" { bench.with_zstd()? } else { "sidecar-logshipper".to_owned() };
+    let mut command = shipper(bench, &binary, input);
+    command.arg("--to").arg(case.to.replace("{}", &sink.address.to_string()));
+    command.args(["--compression", case.compression]).stdout(Stdio::null());
     let cost = Measured::start(command)?.finish(LIMIT)?;
-    if to != "stdout" && more.is_empty() && sink.lines() < input.lines {
+    if case.compression == "none" && sink.lines() < input.lines {
         bail!("{} of {} lines came", sink.lines(), input.lines);
     }
     Ok(input.row("sidecar-logshipper", cost, sink.bytes()))
 }
 
-/// The floor: reads and writes, and knows nothing.
-fn tail(input: &Input) -> anyhow::Result<Row> {
-    let mut command = Command::new("tail");
-    command.args(["-n", "+1"]).arg(&input.path).stdout(Stdio::null());
-    // To a pipe, as in a pod, and not to /dev/null, which tail knows and skips.
-    command.stdout(Stdio::piped());
-    let mut child = command.spawn().context("cannot run tail")?;
-    let mut out = child.stdout.take().context("tail has a stdout")?;
+/// To a pipe that is read, as in a pod.
+fn piped(mut command: Command, input: &Input) -> anyhow::Result<Cost> {
+    let name = crate::sh::shown(&command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {name}"))?;
+    let mut out = child.stdout.take().context("it has a stdout")?;
     let reader = thread::spawn(move || {
-        let mut buffer = vec![0; 256 << 10];
-        while matches!(out.read(&mut buffer), Ok(1..)) {}
+        let (mut buffer, mut bytes) = (vec![0; 256 << 10], 0);
+        while let Ok(n @ 1..) = out.read(&mut buffer) {
+            bytes += n as u64;
+        }
+        bytes
     });
-    let cost = Measured::adopt(child, "tail").finish(LIMIT)?;
-    let _ = reader.join();
-    Ok(input.row("tail", cost, 0))
+    let cost = Measured::adopt(child, &name).finish(LIMIT)?;
+    match reader.join() {
+        Ok(bytes) if bytes == input.bytes => Ok(cost),
+        Ok(bytes) => bail!("{bytes} bytes of {} came through the pipe", input.bytes),
+        Err(_) => bail!("the reader panicked"),
+    }
 }
 
 /// imfile to a file of our own, until it is as long as the input.
@@ -154,7 +193,7 @@ fn rsyslog(bench: &Bench, input: &Input) -> anyhow::Result<Row> {
     command.arg("-n").arg("-f").arg(&config).arg("-i").arg(folder.join("pid"));
     let cost = Measured::start(command)?.until(LIMIT, || long_enough(&out, input.bytes))?;
     let _ = fs::remove_file(&out);
-    Ok(input.row("rsyslog", cost, 0))
+    Ok(input.row("rsyslog to a file", cost, 0))
 }
 
 fn syslog_ng(bench: &Bench, input: &Input) -> anyhow::Result<Row> {
@@ -177,104 +216,10 @@ fn syslog_ng(bench: &Bench, input: &Input) -> anyhow::Result<Row> {
     }
     let cost = Measured::start(command)?.until(LIMIT, || long_enough(&out, input.bytes))?;
     let _ = fs::remove_file(&out);
-    Ok(input.row("syslog-ng", cost, 0))
+    Ok(input.row("syslog-ng to a file", cost, 0))
 }
 
 /// The last line may wait for its end: all but a hundredth counts as all.
 fn long_enough(path: &Path, bytes: u64) -> bool {
     fs::metadata(path).is_ok_and(|file| file.len() >= bytes - bytes / 100)
-}
-
-/// Following one idle file, and a thousand.
-fn idle(bench: &Bench) -> anyhow::Result<()> {
-    let sink = Sink::start()?;
-    let mut rows = Vec::new();
-    for (who, files) in [("1 file", 1), ("1,000 files", 1000)] {
-        let folder = bench.path(&format!("idle-{files}"));
-        fs::create_dir_all(&folder)?;
-        for number in 0..files {
-            fs::write(folder.join(format!("{number}.log")), "one line\n")?;
-        }
-        let mut command = Command::new(bench.ours("sidecar-logshipper"));
-        command.arg("--read").arg(folder.join("*.log")).arg("--to").arg(format!("http://{}/", sink.address));
-        command.arg("--state").arg(bench.path(&format!("idle-state-{files}")));
-        command.args(["--admin", "127.0.0.1:0", "--log-level", "error"]);
-        let mut running = Measured::start(command)?;
-        thread::sleep(Duration::from_secs(5));
-        let before = running.cost();
-        thread::sleep(Duration::from_secs(if bench.quick { 5 } else { 30 }));
-        let after = running.cost();
-        let share = (after.cpu - before.cpu) / (after.wall - before.wall) * 100.0;
-        rows.push(Row { who, figure: running.resident(), others: vec![format!("{share:.2} %")] });
-    }
-    let figure = Figure { name: "resident MB", digits: 1 };
-    table::show("idle", &figure, &["CPU"], &rows, "");
-    Ok(())
-}
-
-/// From the write of a line to its arrival at the sink, at 1,000 lines a second: each line carries the moment it was written.
-fn latency(bench: &Bench) -> anyhow::Result<()> {
-    let (folder, out) = (bench.path("latency"), std::net::TcpListener::bind("127.0.0.1:0")?);
-    fs::create_dir_all(&folder)?;
-    let file = folder.join("app.log");
-    File::create(&file)?;
-    let mut command = Command::new(bench.ours("sidecar-logshipper"));
-    command.arg("--read").arg(&file).arg("--to").arg(format!("syslog+tcp://{}", out.local_addr()?));
-    command.arg("--state").arg(bench.path("latency-state"));
-    command.args(["--admin", "127.0.0.1:0", "--log-level", "error"]);
-    let running = Measured::start(command)?;
-    let lines = bench.load(20_000).max(2000);
-    let reader = thread::spawn(move || arrivals(&out, lines));
-    thread::sleep(Duration::from_secs(1));
-    let mut log = File::options().append(true).open(&file)?;
-    let begun = Instant::now();
-    for number in 0..lines {
-        let due = begun + Duration::from_millis(number);
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        writeln!(log, "written-at={} some more text as apps have it", now_micros())?;
-    }
-    let mut took = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-    drop(running);
-    took.sort_unstable();
-    let at = |share: usize| {
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a run")]
-        let micros = took[(took.len() * share / 100).min(took.len() - 1)] as f64;
-        micros / 1000.0
-    };
-    let row = Row {
-        who: "sidecar-logshipper",
-        figure: at(50),
-        others: vec![format!("{:.1}", at(99)), format!("{:.1}", at(100))],
-    };
-    let figure = Figure { name: "p50 ms", digits: 1 };
-    table::show("latency, write to syslog sink, 1,000 lines/s", &figure, &["p99 ms", "max ms"], &[row], "");
-    Ok(())
-}
-
-/// How long each of so many lines took, in µs.
-fn arrivals(listener: &std::net::TcpListener, lines: u64) -> anyhow::Result<Vec<u64>> {
-    let (mut stream, _) = listener.accept()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let (mut buffer, mut rest, mut took) = (vec![0; 64 << 10], String::new(), Vec::new());
-    while (took.len() as u64) < lines {
-        let n = stream.read(&mut buffer).context("a line did not arrive")?;
-        if n == 0 {
-            bail!("the shipper closed the connection after {} lines", took.len());
-        }
-        let now = now_micros();
-        rest.push_str(&String::from_utf8_lossy(&buffer[..n]));
-        while let Some(at) = rest.find("written-at=") {
-            let from = &rest[at + "written-at=".len()..];
-            let Some(end) = from.find(' ') else { break };
-            let written: u64 = from[..end].parse().context("a line came damaged")?;
-            took.push(now.saturating_sub(written));
-            rest = from[end..].to_owned();
-        }
-    }
-    Ok(took)
-}
-
-fn now_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
