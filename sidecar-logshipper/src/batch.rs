@@ -1,12 +1,9 @@
 //! Lines into batches: by bytes, by lines, by age. No I/O.
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use logtail::{Block, FileKey, Line, Piece};
 
 use crate::charset::Charset;
@@ -14,33 +11,10 @@ use crate::config::{Format, SinkPlan};
 use crate::encode::{Clock, Wrapped};
 use crate::enrich::Origin;
 use crate::index::IndexPattern;
+pub use crate::item::Batch;
+use crate::item::Items;
 use crate::join::{Event, JoinPlan, Joiner};
 use crate::style::{Source, Style};
-
-/// What is sent at once, and what is acknowledged when it has arrived.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// As the sink takes it, every item ended by a newline.
-    pub body: Bytes,
-    /// Where each item lies in `body`; empty where a sink takes the bytes as they are.
-    pub items: Vec<Item>,
-    pub lines: usize,
-    /// Bytes read for it.
-    pub ranges: Vec<(FileKey, Range<u64>)>,
-    /// When its first line was added.
-    pub since: Option<Instant>,
-}
-
-/// One line in a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    pub at: Range<usize>,
-    /// Where the line itself lies, or what it was rendered to, without the sink's own words.
-    pub document: Range<usize>,
-    /// Where it was read.
-    pub path: Arc<Path>,
-    pub offset: u64,
-}
 
 /// Counts of what was rendered since the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +32,7 @@ pub struct Batcher {
     charset: Charset,
     joiner: Option<Joiner>,
     origin: Origin,
-    sources: HashMap<FileKey, Arc<Source>>,
+    sources: HashMap<FileKey, Rc<Source>>,
     /// Of a line that is not UTF-8.
     converted: String,
     renderer: Renderer,
@@ -78,6 +52,8 @@ struct Renderer {
     body: Vec<u8>,
     /// Full ones, in order.
     sealed: Vec<Batch>,
+    /// Memory of bodies and items that were delivered.
+    spare: Vec<(Vec<u8>, Items)>,
     rendered: Rendered,
 }
 
@@ -101,6 +77,7 @@ impl Batcher {
                 open: Batch::default(),
                 body: Vec::new(),
                 sealed: Vec::new(),
+                spare: Vec::new(),
                 rendered: Rendered::default(),
             },
         }
@@ -133,6 +110,9 @@ impl Batcher {
         }
         let Some(source) = self.sources.get(&block.file) else { return };
         renderer.clock.now();
+        // Lines of a conversion and joined ones are looked at one by one.
+        let as_read = conversion.is_none() && self.joiner.is_none();
+        renderer.clock.are_utf8(as_read && simdutf8::basic::from_utf8(block.bytes).is_ok());
         for line in block.lines() {
             let (line, whole) = conversion.line(&line, &mut self.converted);
             renderer.rendered.not_utf8 += u64::from(!whole);
@@ -151,6 +131,7 @@ impl Batcher {
         let Some(joiner) = &mut self.joiner else { return };
         let renderer = &mut self.renderer;
         renderer.clock.now();
+        renderer.clock.are_utf8(false);
         if all {
             joiner.end_all(&mut |event| renderer.push(&event));
         } else {
@@ -186,11 +167,38 @@ impl Batcher {
         self.renderer.body.len() + self.joiner.as_ref().map_or(0, Joiner::bytes)
     }
 
+    /// Takes back the memory of a batch that is done with, for the next one.
+    pub fn recycle(&mut self, batch: Batch) {
+        let Batch { body, mut items, .. } = batch;
+        if self.renderer.spare.len() >= MOST_SPARE || body.len() <= SMALL {
+            return;
+        }
+        // A sink may still hold a part of it.
+        if let Ok(body) = body.try_into_mut() {
+            let mut body = Vec::from(body);
+            body.clear();
+            items.clear();
+            self.renderer.spare.push((body, items));
+        }
+    }
+
+    /// Gives back the memory that is kept for the next batches: none will come soon.
+    pub fn rest(&mut self) {
+        self.renderer.spare = Vec::new();
+    }
+
     /// Counts since the last time.
     pub fn take_rendered(&mut self) -> Rendered {
         std::mem::take(&mut self.renderer.rendered)
     }
 }
+
+/// Up to so many bytes, a body grows as it needs.
+const SMALL: usize = 32 << 10;
+/// What a line is more when it is rendered, as a rule.
+const SLACK: usize = 4 << 10;
+/// Bodies whose memory is kept.
+const MOST_SPARE: usize = 2;
 
 /// Bytes of all events that may go on, above which they are ended.
 const MOST_HELD: usize = 1 << 20;
@@ -198,14 +206,13 @@ const MOST_HELD: usize = 1 << 20;
 impl Renderer {
     fn push(&mut self, event: &Event<'_>) {
         let Event { source, line, .. } = event;
-        let start = self.body.len();
+        self.make_room(line.bytes.len());
         let moment = self.clock.tick();
         let index = self.index.as_mut();
         let (document, wrapped) =
             self.style.render(self.format, line, source, &moment, index, &mut self.body);
         self.rendered.not_utf8 += u64::from(wrapped == Wrapped::NotUtf8);
-        let at = start..self.body.len();
-        self.open.items.push(Item { at, document, path: Arc::clone(&source.path), offset: line.offset });
+        self.open.items.push(self.body.len(), document, &source.path, line.offset);
         self.open.add(event.file, line.offset..line.end);
         self.rendered.joined += event.lines - 1;
         self.count(1, line.piece != Piece::Lines);
@@ -214,7 +221,20 @@ impl Renderer {
         }
     }
 
+    /// A body that has grown beyond a few lines gets all it will need at once, and is not moved again and again.
+    fn make_room(&mut self, more: usize) {
+        if self.body.capacity() == 0
+            && let Some((body, items)) = self.spare.pop()
+        {
+            (self.body, self.open.items) = (body, items);
+        }
+        if self.body.len() + more > SMALL && self.body.capacity() < self.max_bytes {
+            self.body.reserve_exact(self.max_bytes + more + SLACK - self.body.len());
+        }
+    }
+
     fn push_stream(&mut self, block: &Block<'_>) {
+        self.make_room(block.bytes.len());
         self.body.extend_from_slice(block.bytes);
         if !block.bytes.ends_with(b"\n") {
             // A part ends its own line, so that lines of other files stay whole.
@@ -253,45 +273,13 @@ impl Renderer {
     }
 }
 
-impl Batch {
-    fn add(&mut self, file: FileKey, range: Range<u64>) {
-        self.since.get_or_insert_with(Instant::now);
-        match self.ranges.last_mut() {
-            Some((last, known)) if *last == file && known.end == range.start => known.end = range.end,
-            _ => self.ranges.push((file, range)),
-        }
-    }
-
-    /// A batch of some of the items, to be sent again; ranges stay with the whole.
-    pub fn part(&self, items: &[Item]) -> Self {
-        let mut part = Self { lines: items.len(), ..Self::default() };
-        let mut body = Vec::with_capacity(items.iter().map(|item| item.at.len()).sum());
-        for item in items {
-            let start = body.len();
-            body.extend_from_slice(&self.body[item.at.clone()]);
-            part.items.push(Item {
-                at: start..body.len(),
-                document: start + (item.document.start - item.at.start)
-                    ..start + (item.document.end - item.at.start),
-                path: Arc::clone(&item.path),
-                offset: item.offset,
-            });
-        }
-        part.body = body.into();
-        part
-    }
-
-    /// An item's line, or what it was rendered to.
-    pub fn document(&self, item: &Item) -> &[u8] {
-        &self.body[item.document.clone()]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Config, Multiline, Plan};
+    use crate::item::Item;
     use logtail::FileId;
+    use std::path::Path;
 
     fn batcher(to: &str, change: impl FnOnce(&mut Config)) -> Batcher {
         let mut config = Config { to: vec![to.into()], ..Config::default() };
@@ -304,6 +292,10 @@ mod tests {
         let (file, id) = (FileKey::default(), FileId(0xab));
         let units = logtail::Units::Bytes;
         batcher.push(&Block { file, id, path: Path::new("/a"), offset, bytes, piece, units });
+    }
+
+    fn item(batch: &Batch, place: usize) -> Item {
+        batch.items.get(place).expect("an item")
     }
 
     #[test]
@@ -344,7 +336,7 @@ mod tests {
         };
         assert!(id(0).starts_with("0000000000000000000000ab-0-"), "{}", id(0));
         assert_ne!(id(0), id(4), "same place, other content");
-        assert_eq!(batch.document(&batch.items[0]), json);
+        assert_eq!(batch.document(&item(&batch, 0)), json);
     }
 
     #[test]
@@ -352,7 +344,8 @@ mod tests {
         let mut batcher = batcher("http://h/", |config| config.multiline = vec![Multiline::All]);
         push(&mut batcher, 0, b"failed\n\tat a.B.c(B.java:1)\n{\"x\":1}\nnext\n", Piece::Lines);
         let batch = batcher.take_open().expect("a batch");
-        let first: serde_json::Value = serde_json::from_slice(batch.document(&batch.items[0])).expect("JSON");
+        let first: serde_json::Value =
+            serde_json::from_slice(batch.document(&item(&batch, 0))).expect("JSON");
         assert_eq!(first["message"], "failed\n\tat a.B.c(B.java:1)");
         assert_eq!((batch.lines, &batch.ranges[0].1), (2, &(0..35)), "the last line may go on");
         assert_eq!(batcher.take_rendered(), Rendered { lines: 2, joined: 1, ..Rendered::default() });
@@ -366,8 +359,8 @@ mod tests {
         let mut batcher = batcher("elasticsearch+http://h/logs-%Y.%m.%d", |_| {});
         push(&mut batcher, 0, b"{\"@timestamp\":\"2026-01-31T23:59:59Z\"}\nplain\n", Piece::Lines);
         let batch = batcher.take_open().expect("a batch");
-        let action = |item: usize| {
-            let line = &batch.body[batch.items[item].at.clone()];
+        let action = |place: usize| {
+            let line = &batch.body[item(&batch, place).at];
             let action: serde_json::Value =
                 serde_json::from_slice(line.split(|byte| *byte == b'\n').next().expect("a line"))
                     .expect("JSON");
@@ -378,13 +371,37 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_used_again() {
+        let mut batcher =
+            batcher("http://h/", |config| config.delivery.batch_bytes = Some(podkit::units::Size(100_000)));
+        let line = [b'x'; 50_000];
+        let mut at = 0;
+        let mut fill = |batcher: &mut Batcher| {
+            for _ in 0..2 {
+                push(batcher, at, &[&line[..], b"\n"].concat(), Piece::Lines);
+                at += 50_001;
+            }
+            batcher.take_sealed().next().expect("a batch")
+        };
+        let first = fill(&mut batcher);
+        let held = first.body.clone();
+        batcher.recycle(first);
+        let second = fill(&mut batcher);
+        assert_ne!(second.body.as_ptr(), held.as_ptr(), "somebody holds the first one");
+        let place = second.body.as_ptr();
+        batcher.recycle(second);
+        let third = fill(&mut batcher);
+        assert_eq!((third.body.as_ptr(), third.items.len(), third.lines), (place, 2, 2));
+    }
+
+    #[test]
     fn a_part_of_a_batch_holds_the_same_items() {
         let mut batcher = batcher("elasticsearch+http://h/x", |_| {});
         push(&mut batcher, 0, b"a\nb\nc\n", Piece::Lines);
         let batch = batcher.take_open().expect("a batch");
-        let part = batch.part(&[batch.items[0].clone(), batch.items[2].clone()]);
+        let part = batch.part(&[item(&batch, 0), item(&batch, 2)]);
         assert_eq!(part.lines, 2);
-        assert_eq!(part.document(&part.items[1]), batch.document(&batch.items[2]));
-        assert_eq!(&part.body[part.items[1].at.clone()], &batch.body[batch.items[2].at.clone()]);
+        assert_eq!(part.document(&item(&part, 1)), batch.document(&item(&batch, 2)));
+        assert_eq!(&part.body[item(&part, 1).at], &batch.body[item(&batch, 2).at]);
     }
 }

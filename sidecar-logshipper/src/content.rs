@@ -60,7 +60,7 @@ impl<'a> Content<'a> {
             let mut bytes = Vec::new();
             let wrapped = match format {
                 Format::Otel => wrapping.wrap_otel(false, line, moment, &mut bytes),
-                _ => wrapping.wrap(line, moment.text, &mut bytes),
+                _ => wrapping.wrap(line, moment, &mut bytes),
             };
             let is_utf8 = wrapped == Wrapped::Whole;
             return Self { bytes: bytes.into(), is_object: true, is_utf8, nanos: moment.nanos, level: None };
@@ -84,7 +84,7 @@ impl<'a> Content<'a> {
         };
         Self {
             is_object: object.is_some(),
-            is_utf8: object.is_some() || simdutf8::basic::from_utf8(&bytes).is_ok(),
+            is_utf8: object.is_some() || moment.is_utf8 || simdutf8::basic::from_utf8(&bytes).is_ok(),
             bytes,
             nanos: time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or(moment.nanos),
             level: peek.and_then(|peek| Level::parse(peek.level.as_ref()?)),
@@ -166,7 +166,7 @@ mod tests {
 
     fn content(bytes: &'static [u8], format: Format) -> Content<'static> {
         let line = Line { bytes, offset: 0, end: bytes.len() as u64, piece: Piece::Lines };
-        let moment = Moment { text: "2026-01-01T00:00:00.000Z", nanos: 7 };
+        let moment = Moment { text: "2026-01-01T00:00:00.000Z", millis: 1, nanos: 7, is_utf8: false };
         Content::new(
             format,
             &line,

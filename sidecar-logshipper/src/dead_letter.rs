@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, Item};
+use crate::batch::Batch;
+use crate::item::Item;
 use crate::sink::end_line;
 
 /// A file that is appended to, or the own log where there is none.

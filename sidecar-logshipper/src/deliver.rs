@@ -9,8 +9,9 @@ use podkit::shutdown::Shutdown;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
-use crate::batch::{Batch, Item};
+use crate::batch::Batch;
 use crate::dead_letter::DeadLetters;
+use crate::item::Item;
 use crate::metrics::SinkMetrics;
 use crate::sink::{Answer, Sink, Verdict};
 
@@ -86,7 +87,8 @@ impl Courier {
                 }
                 Outcome::Closed => return Settled::Closed,
                 Outcome::Split { why } => {
-                    let items = if let Part::Items(items) = part { items } else { batch.items.clone() };
+                    let items: Vec<Item> =
+                        if let Part::Items(items) = part { items } else { batch.items.iter().collect() };
                     self.complain(&why, "the batch is sent in halves");
                     let (first, second) = items.split_at(items.len() / 2);
                     parts.push(Part::Items(second.to_vec()));
@@ -95,7 +97,8 @@ impl Courier {
                 }
                 Outcome::Partial { refused, why } => {
                     let why = format!("{refused} of these {} lines: {why}", sent.lines);
-                    let items = if let Part::Items(items) = part { items } else { batch.items.clone() };
+                    let items: Vec<Item> =
+                        if let Part::Items(items) = part { items } else { batch.items.iter().collect() };
                     let all: Vec<(Item, String)> =
                         items.into_iter().map(|item| (item, why.clone())).collect();
                     self.metrics.delivered.inc_by((sent.lines as u64).saturating_sub(refused));
@@ -112,7 +115,8 @@ impl Courier {
                 Outcome::Items { taken, known, later, refused } => {
                     self.metrics.delivered.inc_by(taken + known);
                     self.metrics.known.inc_by(known);
-                    let originals = if let Part::Items(items) = part { items } else { batch.items.clone() };
+                    let originals: Vec<Item> =
+                        if let Part::Items(items) = part { items } else { batch.items.iter().collect() };
                     let refused: Vec<(Item, String)> = refused
                         .into_iter()
                         .filter_map(|(at, why)| Some((originals.get(at)?.clone(), why)))

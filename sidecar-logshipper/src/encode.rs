@@ -1,64 +1,34 @@
 //! Lines into what a sink takes. No event model: a line is a slice, and what stands around it is rendered once per file.
 
+use std::cell::RefCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use logtail::{Line, Piece};
 
 use crate::enrich::Origin;
+use crate::escape::escape;
 use crate::members::{MOST_MEMBERS, present};
-
-/// Appends `text` as the inside of a JSON string. Bytes that are not UTF-8 have to be dealt with before.
-pub fn escape(text: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let plain = plain_len(rest);
-        out.extend_from_slice(&rest[..plain]);
-        let Some(&byte) = rest.get(plain) else { return };
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-        }
-        rest = &rest[plain + 1..];
-    }
-}
-
-fn is_special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
-/// How many bytes from the start need no escape. Whole blocks are judged at once, which the compiler turns into SIMD.
-fn plain_len(text: &[u8]) -> usize {
-    const BLOCK: usize = 32;
-    let mut len = 0;
-    for block in text.chunks_exact(BLOCK) {
-        if block.iter().fold(false, |found, &byte| found | is_special(byte)) {
-            break;
-        }
-        len += BLOCK;
-    }
-    len + text[len..].iter().position(|&byte| is_special(byte)).unwrap_or(text.len() - len)
-}
 
 /// What stands around the lines of one file.
 #[derive(Clone, Debug)]
 pub struct Wrapping {
-    /// `{"log.file.path":"…","host.name":"…"…,"log.offset":`
+    /// `{"log.file.path":"…","host.name":"…"…,"@timestamp":"`
     ecs: Vec<u8>,
+    /// `…2026-01-01T00:00:00.000Z","log.offset":`: the same with the time, which is that of many lines.
+    timed: RefCell<Timed>,
     /// `{"Resource":{…},"Attributes":{"log.file.path":"…","log.file.position":`
     otel: Vec<u8>,
     /// What is put into a JSON object that does not have it: its name, and `"name":"value",` where that is the same for all lines.
     names: Vec<String>,
     members: Vec<Vec<u8>>,
+}
+
+/// A beginning that holds for one millisecond.
+#[derive(Clone, Debug, Default)]
+struct Timed {
+    millis: Option<u64>,
+    head: Vec<u8>,
 }
 
 /// Places in [`Wrapping::names`] of what differs from line to line.
@@ -81,7 +51,7 @@ impl Wrapping {
         escape(path.as_bytes(), &mut ecs);
         ecs.push(b'"');
         ecs.extend_from_slice(origin.members.as_bytes());
-        ecs.extend_from_slice(b",\"log.offset\":");
+        ecs.extend_from_slice(b",\"@timestamp\":\"");
         let mut otel = b"{\"Resource\":{".to_vec();
         otel.extend_from_slice(origin.resource.as_bytes());
         otel.extend_from_slice(b"},\"Attributes\":{\"log.file.path\":\"");
@@ -99,18 +69,23 @@ impl Wrapping {
             names.push(name.to_owned());
             members.push(member);
         }
-        Self { ecs, otel, names, members }
+        Self { ecs, timed: RefCell::default(), otel, names, members }
     }
 
-    /// Appends the line as an object of the Elastic Common Schema, without a newline at its end. `time` is what [`Clock::now`] gives.
-    pub fn wrap(&self, line: &Line<'_>, time: &str, out: &mut Vec<u8>) -> Wrapped {
-        out.extend_from_slice(&self.ecs);
+    /// Appends the line as an object of the Elastic Common Schema, without a newline at its end.
+    pub fn wrap(&self, line: &Line<'_>, moment: &Moment<'_>, out: &mut Vec<u8>) -> Wrapped {
+        let mut timed = self.timed.borrow_mut();
+        if timed.millis != Some(moment.millis) {
+            timed.millis = Some(moment.millis);
+            self.ecs.clone_into(&mut timed.head);
+            timed.head.extend_from_slice(moment.text.as_bytes());
+            timed.head.extend_from_slice(b"\",\"log.offset\":");
+        }
+        out.extend_from_slice(&timed.head);
         out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
         part(line, out);
-        out.extend_from_slice(b",\"@timestamp\":\"");
-        out.extend_from_slice(time.as_bytes());
-        out.extend_from_slice(b"\",\"message\":\"");
-        message(line, b"\",\"message_base64\":\"", out, b"\"}")
+        out.extend_from_slice(b",\"message\":\"");
+        message(line, moment.is_utf8, b"\",\"message_base64\":\"", out, b"\"}")
     }
 
     /// The same as an object of the OpenTelemetry log data model; `timed`: with the `@timestamp` that a data stream asks for.
@@ -125,7 +100,7 @@ impl Wrapping {
             out.extend_from_slice(moment.text.as_bytes());
         }
         out.extend_from_slice(b"\",\"Body\":\"");
-        message(line, b"\",\"BodyBase64\":\"", out, b"\"}")
+        message(line, moment.is_utf8, b"\",\"BodyBase64\":\"", out, b"\"}")
     }
 
     /// Appends a JSON object with what it does not say itself: time, file, offset and origin.
@@ -169,9 +144,9 @@ fn part(line: &Line<'_>, out: &mut Vec<u8>) {
 }
 
 /// The text escaped; where it is not UTF-8, behind `between` in base64.
-fn message(line: &Line<'_>, between: &[u8], out: &mut Vec<u8>, end: &[u8]) -> Wrapped {
+fn message(line: &Line<'_>, is_utf8: bool, between: &[u8], out: &mut Vec<u8>, end: &[u8]) -> Wrapped {
     let text = text(line);
-    let valid = simdutf8::basic::from_utf8(text).is_ok();
+    let valid = is_utf8 || simdutf8::basic::from_utf8(text).is_ok();
     if valid {
         escape(text, out);
     } else {
@@ -241,6 +216,7 @@ pub struct Clock {
     nanos: u64,
     millis: u64,
     text: String,
+    is_utf8: bool,
 }
 
 /// One moment of a [`Clock`].
@@ -248,15 +224,24 @@ pub struct Clock {
 pub struct Moment<'a> {
     /// RFC 3339 with milliseconds, UTC.
     pub text: &'a str,
+    /// The same in milliseconds since 1970.
+    pub millis: u64,
     /// Nanoseconds since 1970; grows from line to line.
     pub nanos: u64,
+    /// The line was read among others that are UTF-8, all of them.
+    pub is_utf8: bool,
 }
 
 impl Clock {
     /// The same moment a nanosecond later: for the next line of a block, without asking the kernel.
     pub fn tick(&mut self) -> Moment<'_> {
         self.nanos += 1;
-        Moment { text: &self.text, nanos: self.nanos }
+        Moment { text: &self.text, millis: self.millis, nanos: self.nanos, is_utf8: self.is_utf8 }
+    }
+
+    /// Whether the lines that come next are known to be UTF-8: a block is looked at as a whole faster than line by line.
+    pub fn are_utf8(&mut self, known: bool) {
+        self.is_utf8 = known;
     }
 
     /// Now, and never twice the same.
@@ -267,7 +252,7 @@ impl Clock {
             self.millis = self.nanos / 1_000_000;
             self.text = format!("{now:.3}");
         }
-        Moment { text: &self.text, nanos: self.nanos }
+        Moment { text: &self.text, millis: self.millis, nanos: self.nanos, is_utf8: self.is_utf8 }
     }
 }
 
@@ -288,20 +273,9 @@ mod tests {
     fn wrap(bytes: &[u8], piece: Piece) -> (serde_json::Value, Wrapped) {
         let mut out = Vec::new();
         let wrapping = wrapping();
-        let wrapped = wrapping.wrap(&line(bytes, piece), "2026-01-01T00:00:00.000Z", &mut out);
+        let moment = Moment { text: "2026-01-01T00:00:00.000Z", millis: 1, nanos: 1, is_utf8: false };
+        let wrapped = wrapping.wrap(&line(bytes, piece), &moment, &mut out);
         (serde_json::from_slice(&out).expect("valid JSON"), wrapped)
-    }
-
-    #[test]
-    fn every_byte_survives_the_escape() {
-        let text: String = (0u32..0x2_000).filter_map(char::from_u32).collect();
-        for start in 0..40 {
-            let text: String = text.chars().skip(start).collect();
-            let mut out = b"\"".to_vec();
-            escape(text.as_bytes(), &mut out);
-            out.push(b'"');
-            assert_eq!(serde_json::from_slice::<String>(&out).expect("valid"), text);
-        }
     }
 
     #[test]
@@ -356,7 +330,7 @@ mod tests {
     #[test]
     fn a_line_takes_the_shape_of_opentelemetry() {
         let mut out = Vec::new();
-        let moment = Moment { text: "T", nanos: 5 };
+        let moment = Moment { text: "T", millis: 1, nanos: 5, is_utf8: false };
         let wrapped = wrapping().wrap_otel(false, &line(b"a\xff", Piece::Lines), &moment, &mut out);
         assert_eq!(wrapped, Wrapped::NotUtf8);
         let expected = serde_json::json!({

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use podkit::otlp::DOWNWARD;
 
-use crate::encode::escape;
+use crate::escape::escape;
 
 /// What OpenTelemetry calls a field.
 pub fn otel_name(name: &str) -> &str {

@@ -4,7 +4,7 @@
 //! per file and by the caller, who counts [`Joiner::bytes`] and ends all events when there is no room.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use logtail::traces::{Languages, Trace};
@@ -36,7 +36,7 @@ pub enum Rule {
 #[derive(Debug)]
 pub struct Event<'a> {
     pub file: FileKey,
-    pub source: &'a Arc<Source>,
+    pub source: &'a Rc<Source>,
     /// Its text; the range is that of all its lines.
     pub line: Line<'a>,
     pub lines: u64,
@@ -52,7 +52,7 @@ pub struct Joiner {
 
 #[derive(Debug)]
 struct Open {
-    source: Arc<Source>,
+    source: Rc<Source>,
     text: Vec<u8>,
     offset: u64,
     end: u64,
@@ -71,7 +71,7 @@ impl Joiner {
     pub fn push(
         &mut self,
         file: FileKey,
-        source: &Arc<Source>,
+        source: &Rc<Source>,
         line: &Line<'_>,
         emit: &mut impl FnMut(Event<'_>),
     ) {
@@ -101,7 +101,7 @@ impl Joiner {
         }
         self.bytes += text.len();
         let open = Open {
-            source: Arc::clone(source),
+            source: Rc::clone(source),
             text: text.to_vec(),
             offset: line.offset,
             end: line.end,
@@ -178,8 +178,7 @@ mod tests {
     /// The events of these lines, and what is held back.
     fn events(rule: Rule, lines: &[&str]) -> (Vec<String>, usize) {
         let mut joiner = Joiner::new(plan(rule));
-        let source =
-            Arc::new(Source::new(std::path::Path::new("/a"), logtail::FileId(1), &Origin::default()));
+        let source = Rc::new(Source::new(std::path::Path::new("/a"), logtail::FileId(1), &Origin::default()));
         let (mut out, mut offset) = (Vec::new(), 0);
         for line in lines {
             let end = offset + line.len() as u64 + 1;
@@ -221,8 +220,7 @@ mod tests {
     #[test]
     fn what_is_idle_is_complete() {
         let mut joiner = Joiner::new(JoinPlan { idle: Duration::ZERO, ..plan(Rule::Traces(Languages::ALL)) });
-        let source =
-            Arc::new(Source::new(std::path::Path::new("/a"), logtail::FileId(1), &Origin::default()));
+        let source = Rc::new(Source::new(std::path::Path::new("/a"), logtail::FileId(1), &Origin::default()));
         let line = Line { bytes: b"one", offset: 0, end: 4, piece: Piece::Lines };
         joiner.push(FileKey::default(), &source, &line, &mut |_| panic!("not yet"));
         assert!(joiner.due().is_some());

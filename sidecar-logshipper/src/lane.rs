@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// For a server that reads slowly what was written last.
 const LAST_READ: Duration = Duration::from_secs(2);
+/// Bytes read before what they became is sent: it is still in the processor's cache then.
+const READ_AT_ONCE: usize = 512 << 10;
 /// Kept of the grace for the last save and a word about what is left.
 const LAST_SAVE: Duration = Duration::from_millis(300);
 
@@ -153,12 +155,14 @@ impl Running {
         let held = self.in_flight + self.lane.batcher.open_bytes();
         let room = self.lane.plan.in_flight.saturating_sub(held);
         // A block becomes up to three times as many bytes when it is wrapped.
-        let budget = if room < self.lane.plan.in_flight / 8 { 0 } else { (room / 3).max(1) };
+        let budget = if room < self.lane.plan.in_flight / 8 { 0 } else { (room / 3).clamp(1, READ_AT_ONCE) };
         let batcher = &mut self.lane.batcher;
         let turn = self.lane.tail.poll(budget, |block| batcher.push(&block));
         self.finished = turn.finished;
         if turn.bytes > 0 {
             self.quiet_since = Instant::now();
+        } else if self.in_flight == 0 {
+            batcher.rest();
         }
         // Behind the last line nothing comes; and what waits for more must not keep the room that reading needs.
         batcher.end_events((self.draining && turn.finished) || budget == 0);
@@ -253,7 +257,7 @@ impl Running {
         }
     }
 
-    fn settle(&mut self, batch: Batch, settled: Settled) {
+    fn settle(&mut self, mut batch: Batch, settled: Settled) {
         self.in_flight -= batch.body.len();
         if let Some(since) = batch.since
             && let Some(at) = self.oldest.iter().position(|oldest| *oldest == since)
@@ -264,9 +268,10 @@ impl Running {
             Settled::Done { retried } => {
                 // A sink that had to be asked again gets one request at a time until it takes them again.
                 self.allowed = if retried { 1 } else { (self.allowed + 1).min(self.lane.plan.requests) };
-                for (file, range) in batch.ranges {
+                for (file, range) in std::mem::take(&mut batch.ranges) {
                     self.lane.tail.acknowledge(file, range);
                 }
+                self.lane.batcher.recycle(batch);
             }
             Settled::Closed => self.closed = true,
         }

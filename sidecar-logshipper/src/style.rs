@@ -10,8 +10,10 @@ use logtail::{FileId, Line};
 
 use crate::config::{Body, Format, SinkPlan, Target};
 use crate::content::{Content, own_time};
-use crate::encode::{Moment, Wrapped, Wrapping, escape, flat, json_object, text, with_time};
+use crate::digest;
+use crate::encode::{Moment, Wrapped, Wrapping, flat, json_object, text, with_time};
 use crate::enrich::Origin;
+use crate::escape::escape;
 use crate::index::IndexPattern;
 use crate::wire::protobuf::key_value;
 use crate::wire::{msgpack, protobuf};
@@ -44,7 +46,9 @@ pub enum Style {
 pub struct Source {
     pub path: Arc<Path>,
     wrapping: Wrapping,
-    /// `…-`: the beginning of its documents' ids.
+    /// `{"create":{"_id":"…-`: the beginning of its documents' actions.
+    action: Vec<u8>,
+    /// `…-`: the beginning of their ids.
     id: String,
     /// `"attributes":[{"key":"log.file.path",…},{"key":"log.file.position","value":{"intValue":"`
     otlp_json: Vec<u8>,
@@ -94,7 +98,7 @@ impl Style {
             }
             Self::Bulk => {
                 let index = index.map(|pattern| pattern.name(own_time(line).unwrap_or(moment.nanos)));
-                action(index, &source.id, line, out);
+                action(index, source, line, out);
                 let start = out.len();
                 let wrapped = document(format, true, line, source, moment, out);
                 out.push(b'\n');
@@ -150,6 +154,7 @@ impl Source {
         Self {
             path: at.into(),
             wrapping: Wrapping::new(at, origin),
+            action: format!("{{\"create\":{{\"_id\":\"{:08x}{id}-", origin.seed).into_bytes(),
             id: format!("{:08x}{id}-", origin.seed),
             otlp_json,
             hec,
@@ -182,26 +187,27 @@ fn document(
         (Format::Merge, Some(object)) => source.wrapping.merge(object, line.offset, moment.text, out),
         (_, Some(object)) if timed => with_time(object, moment.text, out),
         (_, Some(object)) => flat(object, out),
-        (_, None) => return source.wrapping.wrap(line, moment.text, out),
+        (_, None) => return source.wrapping.wrap(line, moment, out),
     }
     Wrapped::Whole
 }
 
 /// `create` with an id made of where the line is and what it says: the same line again is a conflict, which means that
 /// it has arrived; another line is never taken for it.
-fn action(index: Option<&str>, id: &str, line: &Line<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"create\":{");
-    if let Some(index) = index {
-        out.extend_from_slice(b"\"_index\":\"");
-        escape(index.as_bytes(), out);
-        out.extend_from_slice(b"\",");
+fn action(index: Option<&str>, source: &Source, line: &Line<'_>, out: &mut Vec<u8>) {
+    match index {
+        None => out.extend_from_slice(&source.action),
+        Some(index) => {
+            out.extend_from_slice(b"{\"create\":{\"_index\":\"");
+            escape(index.as_bytes(), out);
+            out.extend_from_slice(b"\",\"_id\":\"");
+            out.extend_from_slice(source.id.as_bytes());
+        }
     }
-    out.extend_from_slice(b"\"_id\":\"");
-    out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
-    out.push(b'-');
-    out.extend_from_slice(itoa::Buffer::new().format(crc32fast::hash(line.bytes)).as_bytes());
-    out.extend_from_slice(b"\"}}\n");
+    let mut end = *b"-00000\"}}\n";
+    end[1..6].copy_from_slice(&digest::letters(digest::of(line.bytes)));
+    out.extend_from_slice(&end);
 }
 
 fn otlp(

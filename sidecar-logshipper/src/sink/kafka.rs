@@ -14,9 +14,10 @@ use rskafka::record::Record;
 use tokio::sync::Mutex;
 
 use super::{Answer, SetupError, Verdict};
-use crate::batch::{Batch, Item};
+use crate::batch::Batch;
 use crate::config::{Auth, Sasl, SinkPlan, Topic};
 use crate::content::time_of;
+use crate::item::Item;
 
 /// See the module.
 #[derive(Debug)]
@@ -119,11 +120,11 @@ impl Kafka {
     async fn produce(&self, open: &Open, batch: &Batch) -> Vec<Verdict> {
         let mut groups: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
         for (place, item) in batch.items.iter().enumerate() {
-            groups.entry(open.partition_of(item)).or_default().push(place);
+            groups.entry(open.partition_of(&item)).or_default().push(place);
         }
         let mut verdicts = vec![Verdict::Later("not sent yet".into()); batch.items.len()];
         for (partition, places) in groups {
-            let items: Vec<&Item> = places.iter().filter_map(|place| batch.items.get(*place)).collect();
+            let items: Vec<Item> = places.iter().filter_map(|place| batch.items.get(*place)).collect();
             let records = items.iter().map(|item| record(batch, item)).collect();
             let result = match open.client_of(&self.topic, partition).await {
                 Ok(client) => client.produce(records, self.compression).await.map(|_| ()),
@@ -158,7 +159,7 @@ impl Kafka {
         for &place in places {
             let Some(item) = batch.items.get(place) else { continue };
             let result = match open.client_of(&self.topic, partition).await {
-                Ok(client) => client.produce(vec![record(batch, item)], self.compression).await,
+                Ok(client) => client.produce(vec![record(batch, &item)], self.compression).await,
                 Err(e) => Err(e),
             };
             verdicts[place] = match result {

@@ -1,6 +1,8 @@
 //! Loki's push API: protobuf in a snappy block, one stream per file. (Loki, pkg/push/push.proto; "POST /loki/api/v1/push".)
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
@@ -73,9 +75,9 @@ impl Loki {
 
     /// `PushRequest`: entries are fields of `StreamAdapter` already; those of one file go together, in their order.
     fn request(&self, batch: &Batch) -> Vec<u8> {
-        let mut streams: BTreeMap<&std::path::Path, Vec<&[u8]>> = BTreeMap::new();
-        for item in &batch.items {
-            streams.entry(&item.path).or_default().push(&batch.body[item.at.clone()]);
+        let mut streams: BTreeMap<Arc<Path>, Vec<&[u8]>> = BTreeMap::new();
+        for item in batch.items.iter() {
+            streams.entry(item.path).or_default().push(&batch.body[item.at]);
         }
         let mut request = Vec::with_capacity(batch.body.len() + 1024);
         for (path, entries) in streams {

@@ -7,6 +7,7 @@ mod http;
 mod kafka;
 mod loki;
 mod otlp;
+mod pack;
 mod request;
 #[cfg(feature = "s3")]
 mod s3;

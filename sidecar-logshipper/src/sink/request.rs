@@ -1,12 +1,11 @@
 //! One HTTP request: credentials read afresh, body compressed, answer bounded.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use flate2::write::GzEncoder;
 use podkit::http::{ClientOptions, describe};
 use podkit::tls::TlsOptions;
 use reqwest::Method;
@@ -16,7 +15,7 @@ use reqwest::header::{
 use tracing::warn;
 use url::Url;
 
-use super::Answer;
+use super::{Answer, pack};
 use crate::config::{Auth, Compression, SinkPlan};
 
 /// Bytes of an answer that are read. A bulk answer has some hundred bytes per item.
@@ -114,17 +113,19 @@ impl Requester {
         headers.extend(own);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         self.authorize(&mut headers).map_err(|why| Answer::Later { why, after: None, answer_lost: false })?;
+        let unpacked =
+            || Answer::Later { why: "the body cannot be compressed".into(), after: None, answer_lost: false };
         let body = match self.compression {
             Compression::None => body.clone(),
             _ if encoded => body.clone(),
             Compression::Gzip => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                packed(body.clone(), gzip).await
+                pack::packed(body, pack::gzip).await.ok_or_else(unpacked)?
             }
             #[cfg(feature = "zstd")]
             Compression::Zstd => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
-                packed(body.clone(), zstd).await
+                pack::packed(body, pack::zstd).await.ok_or_else(unpacked)?
             }
             // The check of the configuration has refused it.
             #[cfg(not(feature = "zstd"))]
@@ -217,29 +218,6 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
     SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()
-}
-
-/// On another thread, unless it is done before that one has begun.
-async fn packed(body: Bytes, how: fn(&[u8]) -> Vec<u8>) -> Bytes {
-    const SHORT: usize = 64 << 10;
-    if body.len() < SHORT {
-        return how(&body).into();
-    }
-    tokio::task::spawn_blocking(move || how(&body)).await.unwrap_or_default().into()
-}
-
-// Both write into memory, which takes everything.
-
-fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
-    let _ = gzip.write_all(body);
-    gzip.finish().unwrap_or_default()
-}
-
-/// Level 1: three times as fast as gzip's first level, and smaller.
-#[cfg(feature = "zstd")]
-fn zstd(body: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(body, 1).unwrap_or_default()
 }
 
 #[cfg(test)]

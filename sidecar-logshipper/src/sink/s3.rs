@@ -78,8 +78,8 @@ impl S3 {
 
     /// `PREFIX/20260131T235959Z-POD-OFFSET-CRC.ndjson`: by the time of the first line, and the same for the same bytes.
     fn key(&self, batch: &Batch) -> String {
-        let first = batch.items.first();
-        let nanos = first.and_then(|item| time_of(batch.document(item))).unwrap_or_else(now);
+        let first = batch.items.get(0);
+        let nanos = first.as_ref().and_then(|item| time_of(batch.document(item))).unwrap_or_else(now);
         let time = jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default();
         let prefix = match self.dated.clone() {
             Some(mut dated) => dated.name(nanos).to_owned(),

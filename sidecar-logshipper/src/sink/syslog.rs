@@ -81,8 +81,8 @@ async fn datagrams(batch: &Batch, host: &str, port: u16, resolver: &Resolver) ->
         return later(e.to_string());
     }
     let mut verdicts = Vec::with_capacity(batch.items.len());
-    for item in &batch.items {
-        verdicts.push(match socket.send(batch.document(item)).await {
+    for item in batch.items.iter() {
+        verdicts.push(match socket.send(batch.document(&item)).await {
             Ok(_) => Verdict::Taken,
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
                 Verdict::Refused("too large for a datagram".into())
