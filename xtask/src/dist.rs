@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::release::audit;
 use crate::sh;
 
 /// Static, with relocations packed (a position-independent program has a hundred thousand of them: 0.4 MB). Stripped
@@ -33,43 +34,83 @@ fn profile(name: &str) -> &'static str {
     if name == "init-waitfor" { "small" } else { "release" }
 }
 
-/// Builds these packages statically with the profile.
-fn compile(profile: &str, packages: &[&str], features: &str) -> anyhow::Result<()> {
-    let (arch, target) = arch()?;
-    let mut cargo = sh::cargo(&["build", "--profile", profile, "--locked", "--target", target]);
-    for package in packages {
-        cargo.args(["--package", package]);
+/// Where something is built: nothing of these paths may be in what comes out.
+pub(crate) struct Place {
+    /// The checkout.
+    pub(crate) root: PathBuf,
+    pub(crate) target: PathBuf,
+    /// Where cargo keeps the sources of dependencies.
+    pub(crate) cargo_home: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn here() -> Self {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+        Place { root: sh::root(), target: sh::target_dir(), cargo_home }
     }
-    cargo.args(["--features", features]);
-    let fold = if arch == "amd64" { FOLD } else { "" };
-    cargo.env("RUSTFLAGS", format!("{FLAGS} {fold}").trim());
-    cargo.env("CFLAGS", C_FLAGS);
-    sh::run(cargo)
+
+    /// Each path, and what stands for it in panic messages and the like: whoever builds the same commit anywhere gets the same
+    /// bytes.
+    fn names(&self) -> [(String, &'static str); 2] {
+        [(self.root.display().to_string(), "/podmates"), (self.cargo_home.display().to_string(), "/cargo")]
+    }
+
+    /// Builds these packages statically with the profile.
+    fn compile(&self, profile: &str, packages: &[&str], features: &str) -> anyhow::Result<()> {
+        let (arch, target) = arch()?;
+        let mut cargo = sh::cargo(&["build", "--profile", profile, "--locked", "--target", target]);
+        for package in packages {
+            cargo.args(["--package", package]);
+        }
+        cargo.args(["--features", features]);
+        let fold = if arch == "amd64" { FOLD } else { "" };
+        let mut flags: Vec<String> =
+            format!("{FLAGS} {fold}").split_whitespace().map(str::to_owned).collect();
+        let mut c_flags = C_FLAGS.to_owned();
+        for (path, name) in self.names() {
+            flags.push(format!("--remap-path-prefix={path}={name}"));
+            c_flags.push_str(&format!(" -ffile-prefix-map={path}={name}"));
+        }
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")).env("CFLAGS", c_flags);
+        cargo.env("CARGO_HOME", &self.cargo_home).env("CARGO_TARGET_DIR", &self.target);
+        // For `--version`. A build script looks by itself only in cargo's own release profile.
+        let git = |args: &[&str]| sh::output(sh::command("git", args)).unwrap_or_default().trim().to_owned();
+        cargo.env("PODMATES_COMMIT", git(&["rev-parse", "--short=12", "HEAD"]));
+        cargo.env("PODMATES_COMMIT_DATE", git(&["log", "-1", "--format=%cs"]));
+        cargo.current_dir(&self.root);
+        sh::run(cargo)
+    }
+
+    /// Copies what was compiled, and writes into it what it is made of.
+    fn take(&self, name: &str, dist: &Path) -> anyhow::Result<()> {
+        let (_, target) = arch()?;
+        fs::create_dir_all(dist).with_context(|| format!("cannot create {}", dist.display()))?;
+        let from = self.target.join(target).join(profile(name)).join(name);
+        let to = dist.join(name);
+        // A fresh inode: the old one may be running.
+        let _ = fs::remove_file(&to);
+        if sh::TOOLS.contains(&name) {
+            return audit::embed(name, &from, &to);
+        }
+        fs::copy(&from, &to).map(drop).with_context(|| format!("cannot copy {}", from.display()))
+    }
+
+    /// Builds all binaries into a folder, one cargo run a profile.
+    pub(crate) fn build(&self, dist: &Path) -> anyhow::Result<()> {
+        let all: Vec<&str> = sh::TOOLS.into_iter().chain(sh::DEMOS).collect();
+        for wanted in ["release", "small"] {
+            let packages: Vec<&str> = all.iter().copied().filter(|name| profile(name) == wanted).collect();
+            self.compile(wanted, &packages, "")?;
+        }
+        all.iter().try_for_each(|name| self.take(name, dist))
+    }
 }
 
-/// Copies what was compiled.
-fn take(name: &str, dist: &Path) -> anyhow::Result<()> {
-    let (_, target) = arch()?;
-    fs::create_dir_all(dist).with_context(|| format!("cannot create {}", dist.display()))?;
-    let from = sh::target_dir().join(target).join(profile(name)).join(name);
-    let to = dist.join(name);
-    // A fresh inode: the old one may be running.
-    let _ = fs::remove_file(&to);
-    fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-    Ok(())
-}
-
-/// Builds all binaries, one cargo run a profile, and returns the folder they are in.
+/// Builds all binaries and returns the folder they are in.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let all: Vec<&str> = sh::TOOLS.into_iter().chain(sh::DEMOS).collect();
-    for wanted in ["release", "small"] {
-        let packages: Vec<&str> = all.iter().copied().filter(|name| profile(name) == wanted).collect();
-        compile(wanted, &packages, "")?;
-    }
     let dist = sh::root().join("dist").join(arch()?.0);
-    for name in &all {
-        take(name, &dist)?;
-    }
+    Place::here().build(&dist)?;
     write_roots()?;
     Ok(dist)
 }
@@ -80,8 +121,9 @@ pub(crate) const ZSTD: (&str, &str) = ("sidecar-logshipper", "zstd");
 
 /// Into `dist/ARCH-FEATURE/`.
 pub(crate) fn build_with((name, feature): (&str, &str)) -> anyhow::Result<()> {
-    compile(profile(name), &[name], feature)?;
-    take(name, &sh::root().join("dist").join(format!("{}-{feature}", arch()?.0)))
+    let here = Place::here();
+    here.compile(profile(name), &[name], feature)?;
+    here.take(name, &sh::root().join("dist").join(format!("{}-{feature}", arch()?.0)))
 }
 
 /// The Mozilla CA roots as a PEM bundle. From a crate and not from this machine, whose own store may hold more.

@@ -43,12 +43,25 @@ pub(crate) fn builder() -> Builder {
     if has_plugin("buildx") { Builder::Buildx } else { Builder::Classic }
 }
 
-/// `docker compose` or `docker-compose`, whichever is there.
-pub(crate) fn compose() -> Option<Vec<&'static str>> {
+/// `docker compose` (2) and `docker-compose` (1.29), as far as they are there; the first one is used.
+pub(crate) fn composes() -> Vec<&'static [&'static str]> {
+    let mut found: Vec<&'static [&'static str]> = Vec::new();
     if has_plugin("compose") {
-        return Some(vec!["docker", "compose"]);
+        found.push(&["docker", "compose"]);
     }
-    sh::succeeds("docker-compose", &["version"]).then(|| vec!["docker-compose"])
+    if sh::succeeds("docker-compose", &["version"]) {
+        found.push(&["docker-compose"]);
+    }
+    found
+}
+
+/// A program of [`composes`] with its first arguments.
+pub(crate) fn compose_command(program: &[&str]) -> Command {
+    match program {
+        ["docker", rest @ ..] => docker(rest),
+        [program, rest @ ..] => sh::command(program, rest),
+        [] => docker(&[]),
+    }
 }
 
 fn succeeds(mut command: Command) -> bool {

@@ -6,6 +6,7 @@ mod demo;
 mod dist;
 mod docker;
 mod images;
+mod pages;
 mod record;
 mod release;
 mod schemas;
@@ -44,6 +45,8 @@ enum Command {
     Dist,
     /// Plays the demo on a terminal of its own and writes docs/demo.svg
     Record(record::Options),
+    /// Takes pictures of the status pages while the demo runs, for docs/; needs Chromium
+    Pages(pages::Options),
     /// Builds the container images
     Images(images::Options),
     /// Writes schemas/*.json from the binaries; with --check, says whether they are up to date
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Corpus(options) => corpus::run(&options),
         Command::Dist => dist::build().and_then(|_| release::archive()).map(|_| true),
         Command::Record(options) => record::run(&options).map(|()| true),
+        Command::Pages(options) => pages::run(&options).map(|()| true),
         Command::Images(options) => images::build(&options).map(|_| true),
         Command::Schemas(options) => schemas::run(&options),
     };

@@ -14,7 +14,7 @@ use super::pod::only_demo;
 use super::proof::{self, Away, Proof};
 use super::script::{Deed, OUTAGE, script};
 use super::view::{Tone, View, thousands};
-use crate::docker::{answers, compose, docker};
+use crate::docker::{answers, compose_command, composes, docker};
 use crate::{images, sh};
 
 const PROJECT: &str = "podmates-demo";
@@ -31,7 +31,7 @@ const PORTS: [(&str, u16); 5] = [
 ];
 
 struct Compose {
-    program: Vec<&'static str>,
+    program: &'static [&'static str],
     env: Vec<(String, String)>,
     ports: Vec<SocketAddr>,
     /// Leaves containers and volumes as they are.
@@ -40,7 +40,11 @@ struct Compose {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     ensure!(answers(), "no Docker engine answers; without Docker the demo is `cargo xtask demo`");
-    let program = compose().context("neither `docker compose` nor `docker-compose` is installed")?;
+    let program = composes().into_iter().find(|program| !options.old_compose || program.len() == 1);
+    let program = program.context(match options.old_compose {
+        true => "`docker-compose` is not installed",
+        false => "neither `docker compose` nor `docker-compose` is installed",
+    })?;
     let _only =
         only_demo("docker").context("another demo runs in Docker; it would be mixed up with this one")?;
     if !options.no_build {
@@ -166,7 +170,7 @@ fn status(compose: &Compose, view: &mut View) {
 }
 
 impl Compose {
-    fn new(program: Vec<&'static str>, options: &Options) -> anyhow::Result<Self> {
+    fn new(program: &'static [&'static str], options: &Options) -> anyhow::Result<Self> {
         let mut env = vec![("SHOP_RATE".to_owned(), options.rate.to_string())];
         let mut ports = Vec::new();
         let mut held = Vec::new();
@@ -199,10 +203,7 @@ impl Compose {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = match self.program.as_slice() {
-            ["docker", rest @ ..] => docker(rest),
-            words => sh::command(words.first().copied().unwrap_or("docker-compose"), &[]),
-        };
+        let mut command = compose_command(self.program);
         command.args(["--project-name", PROJECT, "--file", FILE]).args(args);
         command.envs(self.env.iter().cloned());
         command

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: `build → start in pod order → show → disturb → drain in pod order → prove`.
 
 mod docker;
-mod http;
+pub(crate) mod http;
 mod interrupt;
 mod kubelet;
 mod local;
@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Through images and compose instead of plain processes
     #[arg(long)]
     docker: bool,
+    /// By docker-compose 1.29 even where `docker compose` is there
+    #[arg(long, requires = "docker")]
+    old_compose: bool,
     /// Leaves the folder with all files and logs, and says where it is
     #[arg(long)]
     keep: bool,
@@ -66,7 +69,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     local::run(options)
 }
 
-fn build(release: bool) -> anyhow::Result<()> {
+pub(crate) fn build(release: bool) -> anyhow::Result<()> {
     println_note("building the binaries (the first time takes some minutes)");
     let mut cargo = sh::cargo(&["build", "--locked", "--bins"]);
     for package in sh::TOOLS.iter().chain(&sh::DEMOS) {

@@ -1,6 +1,7 @@
 //! The demo run by the tests: as people run it, in a process of its own.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -22,8 +23,10 @@ pub(crate) fn as_a_storm(length: &str) -> anyhow::Result<Done> {
 }
 
 /// As containers, each sidecar killed once, from the images that are there.
-pub(crate) fn as_a_docker_test(length: &str) -> anyhow::Result<Done> {
-    rehearse(&["demo", "--docker", "--for", length, "--chaos", "--no-build"])
+pub(crate) fn as_a_docker_test(length: &str, old: bool) -> anyhow::Result<Done> {
+    let mut args = vec!["demo", "--docker", "--for", length, "--chaos", "--no-build"];
+    args.extend(old.then_some("--old-compose"));
+    rehearse(&args)
 }
 
 fn rehearse(args: &[&str]) -> anyhow::Result<Done> {
@@ -44,36 +47,48 @@ fn rehearse(args: &[&str]) -> anyhow::Result<Done> {
     Ok(Done::Passed(proof.unwrap_or_default()))
 }
 
-/// Starts the demo, calls `visit` with the name and address of each page it offers, and ends the demo.
-pub(crate) fn with_pages(mut visit: impl FnMut(&str, &str) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut child = this_program(&["demo", "--for", "3m", "--no-build"])
+/// Starts the demo, calls `visit` with the names and addresses of all pages it offers, and ends the demo.
+pub(crate) fn with_pages(
+    visit: impl FnOnce(&[(String, SocketAddr)]) -> anyhow::Result<()> + Send,
+) -> anyhow::Result<()> {
+    let mut child = this_program(&["demo", "--for", "5m", "--no-build"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run the demo")?;
     let stdout = child.stdout.take().context("the demo has a stdout")?;
-    let mut visited = Ok(());
-    let mut pages = 0;
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let [name, url] = words[..]
-            && url.starts_with("http://")
-            && visited.is_ok()
-        {
-            pages += 1;
-            visited = visit(name, url);
+    let (mut pages, mut visit): (Vec<(String, SocketAddr)>, _) = (Vec::new(), Some(visit));
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.context("the demo has a process id")?;
+    let visited = std::thread::scope(|scope| {
+        let mut visiting = None;
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let [name, url] = words[..]
+                && let Some(addr) =
+                    url.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse().ok())
+            {
+                pages.push((name.to_owned(), addr));
+            }
+            // The last line about them. Meanwhile what the demo says has to be read on.
+            if line.contains("kill -9 any of them")
+                && let Some(visit) = visit.take()
+            {
+                let pages = std::mem::take(&mut pages);
+                visiting = Some(scope.spawn(move || {
+                    let visited = visit(&pages);
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+                    visited
+                }));
+            }
         }
-        if line.contains("kill -9 any of them") {
-            let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            let pid = pid.context("the demo has a process id")?;
-            rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
-        }
-    }
+        visiting.map(|thread| thread.join())
+    });
     child.wait()?;
-    visited?;
-    if pages == 0 {
-        bail!("the demo offered no page");
+    match visited {
+        Some(Ok(visited)) => visited,
+        Some(Err(_)) => bail!("taking the pictures panicked"),
+        None => bail!("the demo offered no page"),
     }
-    Ok(())
 }
 
 /// This very program, also when a build has put another one in its place meanwhile.

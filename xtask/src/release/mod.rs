@@ -1,5 +1,6 @@
 //! What is beside the binaries in a release: `binaries → man pages, completions, bills of materials → one archive`.
 
+pub(crate) mod audit;
 mod man;
 mod sbom;
 

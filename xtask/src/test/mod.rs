@@ -5,18 +5,19 @@
 
 mod examples;
 mod full;
+mod newer;
 mod setup;
 mod source;
 mod summary;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sh;
 use summary::Summary;
 
 #[derive(clap::Args, Clone, Default)]
 pub(crate) struct Options {
-    /// Adds what is slow: checkov, zizmor, fuzzing, probes, a long demo under SIGKILL, pictures of the pages
+    /// Adds what is slow: every feature, the binaries built twice, licences, checkov, zizmor, fuzzing, probes, a long demo under SIGKILL
     #[arg(long)]
     full: bool,
     /// Runs only the steps whose names contain one of these words
@@ -55,13 +56,19 @@ const STEPS: [(&str, Step); 14] = [
     ("compose", examples::compose),
 ];
 
-const FULL: [(&str, Step); 8] = [
+/// Side by side when both are wanted: one mostly waits, the other computes.
+const TOGETHER: (&str, &str) = ("demo", "dist");
+
+const FULL: [(&str, Step); 11] = [
     ("features", full::features),
+    ("reproducible", full::reproducible),
     ("fuzz", full::fuzz),
     ("migration-tools", full::migration_tools),
     ("probes", full::probes),
+    ("deny", full::deny),
     ("checkov", full::checkov),
     ("zizmor", full::zizmor),
+    ("old-compose", full::old_compose),
     ("long-demo", full::long_demo),
     ("pages", full::pages),
 ];
@@ -77,16 +84,32 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         }
         return Ok(true);
     }
-    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|word| name.contains(word));
-    let mut summary = Summary::new(sh::is_ci());
-    for (name, step) in steps {
-        if !wanted(name) {
-            continue;
+    steps.retain(|(name, _)| options.only.is_empty() || options.only.iter().any(|word| name.contains(word)));
+    let (begun, mut summary) = (Instant::now(), Summary::new(sh::is_ci()));
+    let mut steps = steps.into_iter().peekable();
+    while let Some((name, step)) = steps.next() {
+        let beside = steps.next_if(|(next, _)| (name, *next) == TOGETHER);
+        eprintln!(
+            "\n━━━ {name}{}",
+            beside.map(|(next, _)| format!(", and beside it {next}")).unwrap_or_default()
+        );
+        let (outcome, other) = std::thread::scope(|scope| {
+            let other = beside.map(|(name, step)| (name, scope.spawn(move || timed(step))));
+            let outcome = timed(step);
+            (outcome, other.map(|(name, thread)| (name, thread.join())))
+        });
+        summary.add(name, outcome.0, outcome.1);
+        if let Some((name, other)) = other {
+            let (took, outcome) =
+                other.unwrap_or_else(|_| (Duration::ZERO, Err(anyhow::anyhow!("it panicked"))));
+            summary.add(name, took, outcome);
         }
-        eprintln!("\n━━━ {name}");
-        let begun = Instant::now();
-        let outcome = step();
-        summary.add(name, begun.elapsed(), outcome);
     }
-    Ok(summary.show())
+    Ok(summary.show(begun.elapsed()))
+}
+
+fn timed(step: Step) -> (Duration, anyhow::Result<Done>) {
+    let begun = Instant::now();
+    let outcome = step();
+    (begun.elapsed(), outcome)
 }

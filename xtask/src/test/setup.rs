@@ -1,15 +1,14 @@
 //! What the other steps need and a fresh machine lacks: Debian packages, Docker plug-ins, Python tools.
 //!
-//! Debian packages are installed only by root and only when missing. The Docker plug-ins of the Debian release
-//! that has them are unpacked below `target/`; the mirror is the one this machine is configured for.
+//! Debian packages are installed only by root and only when missing. What a newer release of Debian has is unpacked below `target/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::Done;
+use super::{Done, newer};
 use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
@@ -50,8 +49,6 @@ const RUBY: (&str, [&str; 4]) = (
     "require 'active_record'; require 'pg'; require 'mysql2'; require 'sqlite3'",
     ["ruby-activerecord", "ruby-pg", "ruby-mysql2", "ruby-sqlite3"],
 );
-/// The Debian release whose Docker plug-ins work with old engines, too (buildx 0.13, compose 2.26).
-const PLUGIN_RELEASE: &str = "trixie";
 /// (docker sub-command, Debian package)
 const PLUGINS: [(&str, &str); 2] = [("buildx", "docker-buildx"), ("compose", "docker-compose")];
 
@@ -63,6 +60,7 @@ pub(crate) fn run() -> anyhow::Result<Done> {
         Err(error) => notes.push(format!("no Python tools: {error:#}")),
     }
     notes.push(docker_tools());
+    notes.push(kustomize());
     for note in &notes {
         eprintln!("  {note}");
     }
@@ -73,7 +71,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn has_apt() -> bool {
+pub(crate) fn has_apt() -> bool {
     sh::succeeds("apt-get", &["--version"])
 }
 
@@ -162,7 +160,7 @@ fn docker_tools() -> String {
     }
     let names: Vec<&str> = missing.iter().map(|(plugin, _)| *plugin).collect();
     match fetch_plugins(&missing) {
-        Ok(()) => format!("docker, with {} fetched from Debian {PLUGIN_RELEASE}", names.join(" and ")),
+        Ok(()) => format!("docker, with {} fetched from Debian {}", names.join(" and "), newer::RELEASE),
         Err(error) => format!(
             "docker; {} could not be fetched ({error:#}), so the classic builder and docker-compose are used",
             names.join(" and ")
@@ -182,44 +180,15 @@ fn start_engine() {
     }
 }
 
-/// Downloads Debian packages of another release without touching the system's own lists, and unpacks them.
+/// Puts Docker's plug-ins where our own calls of Docker find them.
 fn fetch_plugins(missing: &[(&str, &str)]) -> anyhow::Result<()> {
-    if !has_apt() {
-        bail!("there is no apt-get");
-    }
-    let mirror = debian_mirror().context("no Debian mirror is configured on this machine")?;
-    let work = sh::target_dir().join("xtask/apt");
-    for dir in ["lists/partial", "cache/archives/partial", "packages", "unpacked"] {
-        fs::create_dir_all(work.join(dir))?;
-    }
-    let list = work.join("sources.list");
-    fs::write(&list, format!("deb {} {} {PLUGIN_RELEASE} main\n", mirror.options, mirror.url))?;
-    let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
-    let apt = |args: &[&str]| {
-        let mut apt = sh::command("apt-get", &[]);
-        apt.arg(option("Dir::Etc::sourcelist", &list)).arg("-oDir::Etc::sourceparts=/dev/null");
-        apt.arg(option("Dir::State::lists", &work.join("lists")))
-            .arg(option("Dir::Cache", &work.join("cache")));
-        apt.arg("-oAPT::Sandbox::User=root").args(args).current_dir(work.join("packages"));
-        apt
-    };
-    sh::output(apt(&["update"]))?;
-    let mut download = apt(&["download"]);
-    download.args(missing.iter().map(|(_, package)| *package));
-    sh::output(download)?;
-    for entry in fs::read_dir(work.join("packages"))? {
-        let package = entry?.path();
-        if package.extension().is_some_and(|extension| extension == "deb") {
-            let mut unpack = sh::command("dpkg", &["-x"]);
-            unpack.arg(&package).arg(work.join("unpacked"));
-            sh::output(unpack)?;
-        }
-    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let unpacked = newer::fetch(&packages)?;
     let plugins = docker::plugin_dir().join("cli-plugins");
     fs::create_dir_all(&plugins)?;
     for (plugin, _) in missing {
         let name = format!("docker-{plugin}");
-        let from = work.join("unpacked/usr/libexec/docker/cli-plugins").join(&name);
+        let from = unpacked.join("usr/libexec/docker/cli-plugins").join(&name);
         fs::copy(&from, plugins.join(&name)).with_context(|| format!("no {name} in the package"))?;
     }
     // Credentials and contexts of the user go along, since this folder stands in for theirs.
@@ -228,45 +197,19 @@ fn fetch_plugins(missing: &[(&str, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Mirror {
-    url: String,
-    /// In one-line format, such as `[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]`.
-    options: String,
-}
-
-/// The mirror from which this machine gets Debian itself: the first source with a Debian keyring or `debian` as
-/// the end of its path, in either format of apt sources.
-fn debian_mirror() -> Option<Mirror> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
-    files.extend(parts.map(|entry| entry.path()));
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-    let url =
-        texts.flat_map(|text| urls(&text)).find(|url| url.trim_end_matches('/').ends_with("/debian"))?;
-    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let options = if Path::new(keyring).exists() { format!("[signed-by={keyring}]") } else { String::new() };
-    Some(Mirror { url, options })
-}
-
-/// The URLs in an apt sources file: `deb URL …` lines and `URIs: URL …` fields.
-fn urls(text: &str) -> Vec<String> {
-    let lines =
-        text.lines().map(str::trim).filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
-    let words = lines.flat_map(str::split_whitespace).filter(|word| word.contains("://"));
-    words.map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_formats_of_apt_sources_are_read() {
-        let lines = "# deb http://old.example/debian x main\ndeb [arch=amd64] http://a.example/debian bookworm main\n";
-        assert_eq!(urls(lines), ["http://a.example/debian"]);
-        assert_eq!(
-            urls("Types: deb\nURIs: http://b.example/debian\nSuites: x\n"),
-            ["http://b.example/debian"]
-        );
+/// A kustomize that knows components, into `target/xtask/bin`, where the policy test looks for it.
+fn kustomize() -> String {
+    let bin = sh::target_dir().join("xtask/bin");
+    if is_there("kustomize") || bin.join("kustomize").exists() {
+        return "kustomize".to_owned();
+    }
+    let fetched = newer::fetch(&["kustomize"]).and_then(|unpacked| {
+        fs::create_dir_all(&bin)?;
+        fs::copy(unpacked.join("usr/bin/kustomize"), bin.join("kustomize"))
+            .context("no kustomize in the package")
+    });
+    match fetched {
+        Ok(_) => format!("kustomize, fetched from Debian {}", newer::RELEASE),
+        Err(error) => format!("no kustomize ({error:#}): the policy test patches by hand"),
     }
 }

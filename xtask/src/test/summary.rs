@@ -31,8 +31,7 @@ impl Summary {
     }
 
     /// Prints everything; true when nothing failed.
-    pub(crate) fn show(&self) -> bool {
-        let total: Duration = self.rows.iter().map(|row| row.took).sum();
+    pub(crate) fn show(&self, total: Duration) -> bool {
         eprintln!("\n━━━ summary ({:.0} s)", total.as_secs_f64());
         let (mut failed, mut skipped) = (0, 0);
         for row in &self.rows {
