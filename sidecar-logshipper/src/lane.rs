@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// For a server that reads slowly what was written last.
 const LAST_READ: Duration = Duration::from_secs(2);
+/// After so many bytes, and so long without any, what they took of memory is given back.
+const WORTH_A_REST: usize = 1 << 20;
+const BEFORE_A_REST: Duration = Duration::from_secs(5);
 /// Bytes read before what they became is sent: it is still in the processor's cache then.
 const READ_AT_ONCE: usize = 512 << 10;
 /// Kept of the grace for the last save and a word about what is left.
@@ -81,6 +84,8 @@ struct Running {
     draining: bool,
     finished: bool,
     quiet_since: Instant,
+    /// Bytes read since memory was given back.
+    since_rest: usize,
     seen: Totals,
     closed: bool,
 }
@@ -104,6 +109,7 @@ impl Lane {
             published: now,
             finished: false,
             quiet_since: now,
+            since_rest: 0,
             seen: Totals::default(),
             closed: false,
         };
@@ -161,8 +167,14 @@ impl Running {
         self.finished = turn.finished;
         if turn.bytes > 0 {
             self.quiet_since = Instant::now();
+            self.since_rest += turn.bytes;
         } else if self.in_flight == 0 {
             batcher.rest();
+            if self.since_rest >= WORTH_A_REST && self.quiet_since.elapsed() >= BEFORE_A_REST {
+                self.since_rest = 0;
+                self.lane.tail.rest();
+                podkit::memory::rest();
+            }
         }
         // Behind the last line nothing comes; and what waits for more must not keep the room that reading needs.
         batcher.end_events((self.draining && turn.finished) || budget == 0);

@@ -153,6 +153,11 @@ impl Tail {
         self.wakeup.fire();
     }
 
+    /// Gives back the memory that reading takes: nothing will come soon.
+    pub fn rest(&mut self) {
+        self.buffer = Vec::new();
+    }
+
     /// Positions moved since [`Self::positions`] was last asked.
     pub fn moved(&self) -> bool {
         self.moved
