@@ -90,7 +90,13 @@ impl ConnectError {
             Some(rustls::Error::AlertReceived(_)) => "tls_alert_received",
             _ => "tls_protocol_error",
         };
-        let detail = format!("TLS with {peer} as {name} failed: {error}");
+        let mut detail = format!("TLS with {peer} as {name} failed: {error}");
+        // What OpenSSL lets pass, and everybody meets who tries this with a certificate made in one line.
+        if detail.contains("CaUsedAsEndEntity") {
+            detail.push_str(
+                "; the server shows a CA's certificate: make it one with basicConstraints=CA:FALSE",
+            );
+        }
         Self { reason: Reason::Connect, proxy_status, detail }
     }
 
@@ -253,5 +259,18 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.add(-1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_a_ca_is_told_with_what_to_make() {
+        let error = io::Error::other("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+        let peer = Peer::Tcp(([127, 0, 0, 1], 443).into());
+        let told = ConnectError::tls(&error, &peer, "db").detail;
+        assert!(told.ends_with("basicConstraints=CA:FALSE"), "{told}");
     }
 }

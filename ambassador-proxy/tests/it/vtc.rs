@@ -44,7 +44,12 @@ fn pipelining() {
 }
 
 #[test]
+fn h2() {
+    play(&script("h2.vtc"));
+}
+
+#[test]
 fn every_script_is_played() {
     let folder = std::fs::read_dir(script("")).unwrap().flatten();
-    assert_eq!(folder.count(), 3, "a new script needs a test above");
+    assert_eq!(folder.count(), 4, "a new script needs a test above");
 }
