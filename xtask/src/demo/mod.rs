@@ -71,12 +71,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
 
 pub(crate) fn build(release: bool) -> anyhow::Result<()> {
     println_note("building the binaries (the first time takes some minutes)");
+    // Of the whole workspace, and so with the features that everything else is built with.
     let mut cargo = sh::cargo(&["build", "--locked", "--bins"]);
-    for package in sh::TOOLS.iter().chain(&sh::DEMOS) {
-        cargo.args(["--package", package]);
-    }
     if release {
         cargo.arg("--release");
+        for package in sh::TOOLS.iter().chain(&sh::DEMOS) {
+            cargo.args(["--package", package]);
+        }
     }
     sh::run(cargo)
 }
