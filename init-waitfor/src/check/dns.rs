@@ -24,6 +24,11 @@ impl Dns {
         if name.is_empty() || name.contains(['/', ':', '@']) && name.parse::<std::net::IpAddr>().is_err() {
             return Err(Wrong::new(format!("{name:?} is no name"), "write for example dns://orders?type=A"));
         }
+        let label = |label: &str| (1..=63).contains(&label.len());
+        if name.parse::<std::net::IpAddr>().is_err() && !name.trim_end_matches('.').split('.').all(label) {
+            let what = format!("{name:?} has a part that is empty or longer than 63");
+            return Err(Wrong::new(what, "write for example dns://orders.shop"));
+        }
         let kind = match query.get("type") {
             Some(text) => Some(text.parse::<Kind>().map_err(|why| Wrong::new(why, "correct type"))?),
             None => None,
@@ -122,6 +127,9 @@ mod tests {
             "dns://a?server=kube-dns",
             "dns://a?tpye=A",
             "dns://a:53",
+            "dns://a..b",
+            "dns://.",
+            "dns://.a",
         ] {
             assert!(dns(bad).is_err(), "{bad}");
         }

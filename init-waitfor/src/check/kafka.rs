@@ -22,7 +22,9 @@ const METADATA_VERSION: i16 = 4;
 pub(super) fn mechanism(login: &Login, secure: bool) -> Result<Option<Mechanism>, Wrong> {
     let wanted = login.query.get("sasl").map(str::parse).transpose()?;
     match (&login.user, wanted) {
-        (None, Some(_)) => Err(Wrong::new("sasl without a user", "write kafka://user@host:9092?sasl=…")),
+        (None, Some(_)) => {
+            Err(Wrong::new("sasl without a user", "write the user into the URL, before the host and an @"))
+        }
         (None, None) => Ok(None),
         (Some(_), Some(mechanism)) => Ok(Some(mechanism)),
         (Some(_), None) => Ok(Some(Mechanism::default_for(secure))),

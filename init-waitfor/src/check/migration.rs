@@ -51,9 +51,6 @@ fn verdict(finding: Finding) -> Verdict {
         Finding::Running { what, sure: false } => not_yet("unfinished", what, DIRTY),
         Finding::Dirty(reason) => Verdict::Terminal { code: DIRTY, reason },
         Finding::Ahead(reason) => Verdict::Terminal { code: AHEAD, reason },
-        Finding::Ambiguous(names) => Verdict::Terminal {
-            code: 78,
-            reason: format!("several tools keep their tables here: {names}; name one by tool"),
-        },
+        Finding::Unanswerable(reason) => Verdict::Terminal { code: 78, reason },
     }
 }

@@ -27,8 +27,8 @@ impl Sql {
         let dsn = Dsn::parse(text, entry.password.as_ref(), entry.tls.as_ref(), &own)?;
         let role = match dsn.query.get("role").or_else(|| dsn.query.get("target_session_attrs")) {
             Some("primary" | "master" | "read-write") => Some(Role::Primary),
-            Some("replica" | "slave" | "standby" | "secondary") => Some(Role::Replica),
-            None | Some("any") => None,
+            Some("replica" | "slave" | "standby" | "secondary" | "read-only") => Some(Role::Replica),
+            None | Some("any" | "prefer-standby") => None,
             Some(other) => {
                 return Err(Wrong::new(format!("role={other}"), "write role=primary or role=replica"));
             }
@@ -79,7 +79,16 @@ impl Sql {
                 let value = value.map_or_else(|| "NULL".to_owned(), |text| text.chars().take(80).collect());
                 Ok(Verdict::no("result", format!("the query gives {value}, wanted {expect}")))
             }
-            _ => Ok(Verdict::ready(format!("{:?} {} answers", self.dsn.engine, session.version()))),
+            _ => {
+                let version = session.version();
+                let name = match self.dsn.engine {
+                    Engine::Postgres => "PostgreSQL",
+                    Engine::MySql if version.contains("MariaDB") => "MariaDB",
+                    Engine::MySql => "MySQL",
+                    Engine::Sqlite => "SQLite",
+                };
+                Ok(Verdict::ready(format!("{name} {version} answers")))
+            }
         }
     }
 }

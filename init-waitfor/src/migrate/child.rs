@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal as _};
+use std::io::IsTerminal as _;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{LOCK_LOST, tree};
-use crate::code;
+use crate::hand_over::not_started;
 use crate::sql::Session;
 
 /// How often the lock's session is asked whether it lives.
@@ -84,16 +84,7 @@ fn start(command: &[OsString]) -> Result<Child, Exit> {
             Ok(())
         });
     }
-    command.spawn().map_err(|error| {
-        let program = program.to_string_lossy();
-        match error.kind() {
-            ErrorKind::NotFound => Exit::with(
-                code::NOT_FOUND,
-                format!("init-waitfor: {program}: no such command; write its full path"),
-            ),
-            _ => Exit::with(code::CANNOT_RUN, format!("init-waitfor: {program} cannot be run: {error}")),
-        }
-    })
+    command.spawn().map_err(|error| not_started(program, &error))
 }
 
 /// Asks the session again and again; returns when it does not answer. `asking` while an answer is due.

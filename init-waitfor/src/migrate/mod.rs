@@ -138,16 +138,21 @@ impl Run<'_> {
     /// Up to holding the lock, or seeing that there is nothing to do.
     async fn prepare(&self) -> Result<Next, Exit> {
         let begun = Instant::now();
-        let reach_until = self.config.timeout.limit().map(|limit| begun + limit);
+        let mut reach_until = self.config.timeout.limit().map(|limit| begun + limit);
         let mut backoff = Backoff::new(self.config.interval.get(), self.config.max_interval.get());
         let mut lock_until: Option<Instant> = None;
         let mut told = String::new();
         loop {
-            let trouble = match self.connect_and_lock(&mut lock_until).await {
+            let mut queued = false;
+            let trouble = match self.connect_and_lock(&mut lock_until, &mut queued).await {
                 Ok(next) => return Ok(next),
                 Err(Step::Exit(exit)) => return Err(exit),
                 Err(Step::Again(trouble)) => trouble,
             };
+            if queued {
+                // The database was there while we stood in line: it has its whole time again.
+                reach_until = self.config.timeout.limit().map(|limit| Instant::now() + limit);
+            }
             if trouble.code == Some(crate::code::AUTH) && self.config.fail_fast == Some(FailFast::Auth) {
                 return Err(Exit::with(crate::code::AUTH, format!("init-waitfor: {}", trouble.reason)));
             }
@@ -167,7 +172,12 @@ impl Run<'_> {
         }
     }
 
-    async fn connect_and_lock(&self, lock_until: &mut Option<Instant>) -> Result<Next, Step> {
+    /// `queued`: another replica had the lock.
+    async fn connect_and_lock(
+        &self,
+        lock_until: &mut Option<Instant>,
+        queued: &mut bool,
+    ) -> Result<Next, Step> {
         let reach = Reach { resolver: self.resolver, until: self.until() };
         let mut session = Session::open(reach, &self.plan.dsn, self.redactor).await?;
         if let Some(done) = self.look(&mut session).await? {
@@ -188,11 +198,10 @@ impl Run<'_> {
         };
         *lock_until = until;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let mut told = false;
         while !lock::try_take(&mut session, &key, self.until()).await? {
-            if !told {
+            if !*queued {
                 info!(lock = self.plan.lock_name, "another replica holds the lock");
-                told = true;
+                *queued = true;
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 let name = &self.plan.lock_name;
@@ -224,9 +233,7 @@ impl Run<'_> {
             Finding::Dirty(text) => {
                 Err(Step::Exit(Exit::with(DIRTY, format!("init-waitfor: {text}; repair it by hand"))))
             }
-            Finding::Ambiguous(names) => Err(Step::Exit(Exit::config(format!(
-                "init-waitfor: several tools keep their tables here: {names}; write --tool"
-            )))),
+            Finding::Unanswerable(text) => Err(Step::Exit(Exit::config(format!("init-waitfor: {text}")))),
         }
     }
 
@@ -244,9 +251,7 @@ impl Run<'_> {
             }
             Ok(Finding::Ahead(text)) => Err(Exit::with(AHEAD, format!("init-waitfor: {after} {text}"))),
             Ok(Finding::Dirty(text)) => Err(Exit::with(DIRTY, format!("init-waitfor: {after} {text}"))),
-            Ok(Finding::Ambiguous(names)) => Err(Exit::config(format!(
-                "init-waitfor: several tools keep their tables here: {names}; write --tool"
-            ))),
+            Ok(Finding::Unanswerable(text)) => Err(Exit::config(format!("init-waitfor: {after} {text}"))),
             Err(trouble) => Err(Exit::failed(format!(
                 "init-waitfor: {after} the schema cannot be read: {}",
                 trouble.reason

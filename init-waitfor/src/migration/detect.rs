@@ -60,7 +60,9 @@ pub(super) async fn find(
     table: Option<&str>,
     until: Instant,
 ) -> Result<Found, Trouble> {
-    let rows = session.query(&columns_sql(dsn.engine, table), until).await?;
+    let history = dsn.history();
+    let table = table.or(history.as_deref());
+    let rows = session.query(&columns_sql(dsn, table), until).await?;
     let mut tables = Tables::new();
     for row in rows {
         if let [Some(schema), Some(table), Some(column)] = row.as_slice() {
@@ -70,7 +72,8 @@ pub(super) async fn find(
     Ok(choose(&mut tables, tool, table))
 }
 
-fn columns_sql(engine: Engine, table: Option<&str>) -> String {
+fn columns_sql(dsn: &Dsn, table: Option<&str>) -> String {
+    let engine = dsn.engine;
     let mut names: Vec<String> = Tool::ALL
         .iter()
         .map(|tool| literal(engine, tool.spec().table))
@@ -89,13 +92,13 @@ fn columns_sql(engine: Engine, table: Option<&str>) -> String {
     let names = names.join(", ");
     match engine {
         Engine::Postgres => {
-            let place = schema.map_or_else(
-                || {
-                    "(pg_table_is_visible(c.oid) OR n.nspname IN ('drizzle', 'atlas_schema_revisions'))"
-                        .to_owned()
-                },
-                |schema| format!("n.nspname = {schema}"),
-            );
+            let own = "n.nspname IN ('drizzle', 'atlas_schema_revisions')";
+            let named: Vec<String> = dsn.schemas().map(|name| literal(engine, name)).collect();
+            let place = match schema {
+                Some(schema) => format!("n.nspname = {schema}"),
+                None if named.is_empty() => format!("(pg_table_is_visible(c.oid) OR {own})"),
+                None => format!("(n.nspname IN ({}) OR {own})", named.join(", ")),
+            };
             format!(
                 "SELECT n.nspname, c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
                  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped \

@@ -41,8 +41,12 @@ pub(super) async fn holder(
             (postgres(session, place, &keys, until).await?, !keys.is_empty())
         }
         Engine::MySql => {
-            let names = lock_names(place, &dsn.database);
-            (mysql(session, &names, until).await?, !names.is_empty())
+            let mut names = lock_names(place, &dsn.database);
+            let knows = !names.is_empty();
+            if place.tool == Tool::Ecto {
+                names = ecto_names(session, until).await?;
+            }
+            (mysql(session, &names, until).await?, knows)
         }
         Engine::Sqlite => (None, false),
     };
@@ -105,4 +109,27 @@ async fn mysql(session: &mut Session, names: &[String], until: Instant) -> Resul
         }
     }
     Ok(None)
+}
+
+/// Ecto's name ends with its repository's module (`ecto_Shop.Repo`), which only the app knows. The server says who has such a lock (MySQL 8 by
+/// default, others with `performance_schema`), or whom a replica waits for. On MariaDB the lock is none: `GET_LOCK(…, -1)` gives NULL there.
+async fn ecto_names(session: &mut Session, until: Instant) -> Result<Vec<String>, Trouble> {
+    const HELD: &str = "SELECT DISTINCT l.object_name FROM performance_schema.metadata_locks l \
+        JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id WHERE l.object_type = 'USER LEVEL LOCK' \
+        AND l.lock_status = 'GRANTED' AND l.object_name LIKE 'ecto\\_%' AND t.processlist_db = DATABASE()";
+    const WAITED_FOR: &str = "SELECT info FROM information_schema.processlist \
+        WHERE db = DATABASE() AND info LIKE 'SELECT GET_LOCK(_ecto\\_%'";
+    let mut names = Vec::new();
+    for sql in [HELD, WAITED_FOR] {
+        match session.query(sql, until).await {
+            Ok(rows) => names.extend(rows.into_iter().flatten().flatten().map(|text| {
+                // A name, or a statement with the name in quotes.
+                text.split(['\'', '"']).nth(1).map_or_else(|| text.clone(), str::to_owned)
+            })),
+            // A server without these tables, or a user who may not see them.
+            Err(Trouble { state: Some(_), .. }) => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(names)
 }

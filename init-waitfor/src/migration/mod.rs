@@ -14,6 +14,7 @@ mod lock;
 mod python;
 mod rows;
 mod tool;
+mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ use crate::wire::Trouble;
 
 pub use applied::Applied;
 pub use compare::Standing;
+use compare::Wanted;
 use lock::Holder;
 pub use tool::Tool;
 
@@ -93,8 +95,8 @@ pub enum Finding {
         what: String,
         sure: bool,
     },
-    /// Several tools' tables.
-    Ambiguous(String),
+    /// Waiting is of no use, because the question is wrong: several tools' tables, no version of the tool.
+    Unanswerable(String),
 }
 
 impl Gate {
@@ -112,6 +114,12 @@ impl Gate {
                 Wrong::new(format!("no migration tool is named {name:?}"), remedy)
             })?),
         };
+        for (version, key) in [(&config.at, "at"), (&config.at_least, "at_least")] {
+            if version.as_ref().is_some_and(|text| text.trim().is_empty()) {
+                let what = format!("{key} is empty, so any schema would do");
+                return Err(Wrong::new(what, "write a version (is a variable unset?)"));
+            }
+        }
         let goal = match (&config.at, &config.at_least, &config.dir, &config.manifest) {
             (Some(version), None, None, None) => Goal::At(version.clone()),
             (None, Some(version), None, None) => Goal::AtLeast(version.clone()),
@@ -149,7 +157,10 @@ impl Gate {
                 let who = self.tool.map_or("any known tool", Tool::name);
                 return Ok(Finding::Behind(format!("nothing applied yet: no table of {who}")));
             }
-            detect::Found::Several(names) => return Ok(Finding::Ambiguous(names)),
+            detect::Found::Several(names) => {
+                let what = format!("several tools keep their tables here: {names}; name one by tool");
+                return Ok(Finding::Unanswerable(what));
+            }
             detect::Found::One(found) => found,
         };
         let tool = found.tool.name();
@@ -164,13 +175,9 @@ impl Gate {
         if let Some(unfinished) = applied.unfinished.first() {
             return Ok(unfinished_migration(&format!("{tool}: {unfinished}"), applied.failed, holder));
         }
-        let listed = |dir: &Path| files::list(found.tool, dir, dsn.engine);
-        let wanted = match &self.goal {
-            Goal::At(version) => compare::Wanted::At(version.clone()),
-            Goal::AtLeast(version) => compare::Wanted::AtLeast(version.clone()),
-            Goal::Dir(dir) => compare::Wanted::All(listed(dir)?),
-            Goal::Manifest(file) => compare::Wanted::All(files::manifest(file)?),
-            Goal::AtLeastInDir(version, dir) => compare::Wanted::AtLeastIn(version.clone(), listed(dir)?),
+        let wanted = match self.goal.wanted(found.tool, dsn)? {
+            Ok(wanted) => wanted,
+            Err(why) => return Ok(Finding::Unanswerable(why)),
         };
         Ok(match (compare::compare(found.tool, &applied, &wanted), holder) {
             (Standing::Current(text), _) => Finding::Current(format!("{tool} {text}")),
@@ -186,6 +193,32 @@ impl Gate {
             }
             (Standing::Behind(text), Holder::Nobody | Holder::Unknown) => {
                 Finding::Behind(format!("{tool} {text}"))
+            }
+        })
+    }
+}
+
+impl Goal {
+    /// In the tool's spelling, or why there is none.
+    fn wanted(&self, tool: Tool, dsn: &Dsn) -> Result<Result<Wanted, String>, Trouble> {
+        let listed = |dir: &Path| files::list(tool, dir, dsn.engine);
+        let spelled = |text: &str| version::spelled(tool, text);
+        Ok(match self {
+            Goal::At(version) => spelled(version).map(Wanted::At),
+            Goal::AtLeast(version) => spelled(version).map(Wanted::AtLeast),
+            Goal::Dir(dir) => Ok(Wanted::All(listed(dir)?)),
+            Goal::Manifest(file) => {
+                let mut listed = files::manifest(file)?;
+                let versions: Result<Vec<String>, String> =
+                    listed.versions.iter().map(|text| spelled(text)).collect();
+                versions.map(|versions| {
+                    listed.versions = versions;
+                    Wanted::All(listed)
+                })
+            }
+            Goal::AtLeastInDir(version, dir) => {
+                let listed = listed(dir)?;
+                spelled(version).map(|version| Wanted::AtLeastIn(version, listed))
             }
         })
     }

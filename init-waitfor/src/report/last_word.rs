@@ -57,6 +57,7 @@ pub fn last_word(outcome: Outcome, states: &[State], required: usize, elapsed: D
         .take(NAMED)
         .map(|state| match state.attempts {
             0 => format!("{}: {}", state.name, state.reason()),
+            1 => format!("{} (1 attempt): {}", state.name, state.reason()),
             n => format!("{} ({n} attempts): {}", state.name, state.reason()),
         })
         .collect();

@@ -7,7 +7,7 @@ use podkit::tls::TlsOptions;
 use rustls::pki_types::ServerName;
 
 use crate::report::Redactor;
-use crate::target::{HostPort, Query, Wrong, host_port};
+use crate::target::{HostPort, Query, Wrong, check_userinfo, host_port};
 use crate::wire::Trouble;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Dsn {
 }
 
 /// Options of the drivers people use. They are let through, so that a `DATABASE_URL` works as it is; what they say is for those drivers.
-const FOREIGN: [&str; 34] = [
+const FOREIGN: [&str; 63] = [
     "application_name",
     "connect_timeout",
     "options",
@@ -71,7 +71,6 @@ const FOREIGN: [&str; 34] = [
     "sslkey",
     "sslrootcert",
     "pgbouncer",
-    "schema",
     "connection_limit",
     "pool_timeout",
     "statement_cache_size",
@@ -88,10 +87,45 @@ const FOREIGN: [&str; 34] = [
     "useSSL",
     "serverTimezone",
     "allowPublicKeyRetrieval",
-    "x-migrations-table",
     "encoding",
     "max_connections",
+    "sslaccept",
+    "sslcrl",
+    "sslidentity",
+    "sslnegotiation",
+    "sslpassword",
+    "sslsni",
+    "uselibpqcompat",
+    "client_encoding",
+    "timezone",
+    "statement_timeout",
+    "lock_timeout",
+    "default_query_exec_mode",
+    "statement-cache-capacity",
+    "prepared_statements",
+    "prepareThreshold",
+    "pool",
+    "pool_size",
+    "pool_min_conns",
+    "pool_max_conn_lifetime",
+    "pool_max_conn_idle_time",
+    "reconnect",
+    "interpolateParams",
+    "maxAllowedPacket",
+    "connectTimeout",
+    "connection_timeout",
+    "read_timeout",
+    "write_timeout",
+    "useUnicode",
+    "characterEncoding",
+    "x-multi-statement",
+    "x-statement-timeout",
 ];
+
+/// PostgreSQL's schemas, as Prisma, JDBC and pgx write them.
+const SCHEMAS: [&str; 3] = ["schema", "currentSchema", "search_path"];
+/// golang-migrate's table.
+const HISTORY: &str = "x-migrations-table";
 
 /// The same for SQLite's.
 const FOREIGN_SQLITE: [&str; 24] = [
@@ -146,17 +180,18 @@ impl Dsn {
         if let Some((scheme, rest)) = sqlite_url(text) {
             return Self::parse_sqlite(scheme, rest, own);
         }
-        let example =
-            "write for example postgres://app@db:5432/app, mysql://app@db/app or sqlite:///data/app.db";
+        let example = "write for example postgres://db:5432/app, mysql://db/app or sqlite:///data/app.db";
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| Wrong::new("is no database URL", example))?;
+        check_userinfo(text)?;
         let engine = Self::engine_of(scheme)
             .ok_or_else(|| Wrong::new(format!("{scheme}:// is no database that can be asked"), example))?;
         let (before, query) = match rest.split_once('?') {
             Some((before, query)) => (before, Some(query)),
             None => (rest, None),
         };
-        let mut allowed = vec!["sslmode", "ssl-mode", "tls", "host", "socket"];
+        let mut allowed = vec!["sslmode", "ssl-mode", "ssl", "tls", "host", "socket", HISTORY];
+        allowed.extend(SCHEMAS);
         allowed.extend(own);
         allowed.extend(FOREIGN);
         let query = Query::parse(query, &allowed)?;
@@ -237,6 +272,18 @@ impl Dsn {
         })
     }
 
+    /// Schemas that the URL names, in which the app's tables are then.
+    pub fn schemas(&self) -> impl Iterator<Item = &str> {
+        let named = SCHEMAS.into_iter().filter_map(|key| self.query.get(key));
+        let each = named.flat_map(|list| list.split(',')).map(|name| name.trim().trim_matches('"'));
+        each.filter(|name| !name.is_empty() && *name != "$user")
+    }
+
+    /// The history's table, where the URL names it.
+    pub fn history(&self) -> Option<String> {
+        self.query.get(HISTORY).map(|name| name.replace('"', ""))
+    }
+
     /// Where the SQLite file is now. `sqlite:///data/app.db` is `/data/app.db` for sqlx, dbmate and Prisma, and `data/app.db` for
     /// SQLAlchemy and Django's readers of URLs (which write four slashes for the other one): it is the absolute path, unless only the
     /// relative one is there, or only its directory.
@@ -290,15 +337,15 @@ impl Dsn {
 }
 
 fn tls_mode(query: &Query, options: &TlsOptions) -> Result<TlsMode, Wrong> {
-    let text = query.get("sslmode").or_else(|| query.get("ssl-mode")).or_else(|| query.get("tls"));
+    let text = ["sslmode", "ssl-mode", "ssl", "tls"].into_iter().find_map(|key| query.get(key));
     let Some(text) = text else {
         return Ok(if options.ca.is_some() { TlsMode::Verify } else { TlsMode::Prefer });
     };
     match text.to_ascii_lowercase().as_str() {
-        "disable" | "disabled" | "false" | "off" => Ok(TlsMode::Off),
+        "disable" | "disabled" | "false" | "off" | "0" => Ok(TlsMode::Off),
         "allow" | "prefer" | "preferred" => Ok(TlsMode::Prefer),
-        "require" | "required" | "skip-verify" => Ok(TlsMode::Require),
-        "verify-ca" | "verify_ca" | "verify-full" | "verify-identity" | "verify_identity" | "true" => {
+        "require" | "required" | "skip-verify" | "no-verify" => Ok(TlsMode::Require),
+        "verify-ca" | "verify_ca" | "verify-full" | "verify-identity" | "verify_identity" | "true" | "1" => {
             Ok(TlsMode::Verify)
         }
         _ => Err(Wrong::new(
@@ -360,6 +407,12 @@ mod tests {
         assert_eq!((got.at.to_string().as_str(), got.tls), ("db.svc:6543", TlsMode::Verify));
         assert_eq!(got.password(&Redactor::default()).unwrap().as_deref(), Some("p@ss/word"));
         assert!(!format!("{got:?}").contains("p@ss"));
+        let got =
+            dsn("postgres://app@db/shop?schema=shop&search_path=\"$user\", Other,public&ssl=true").unwrap();
+        assert_eq!(got.schemas().collect::<Vec<_>>(), ["shop", "Other", "public"]);
+        assert_eq!((got.tls, got.history()), (TlsMode::Verify, None));
+        let got = dsn("postgres://app@db/shop?x-migrations-table=\"meta\".\"done\"").unwrap();
+        assert_eq!(got.history().as_deref(), Some("meta.done"));
         let got = dsn("mysql://root@[::1]/app").unwrap();
         assert_eq!((got.at.to_string().as_str(), got.tls), ("[::1]:3306", TlsMode::Prefer));
         let got = dsn("postgres://app@/app?host=/run/postgresql").unwrap();
@@ -411,6 +464,7 @@ mod tests {
         assert!(dsn("oracle://a@b/c").unwrap_err().what.contains("oracle"));
         assert_eq!(dsn("postgres://a@b/c?sslmdoe=require").unwrap_err().remedy, "did you mean \"sslmode\"?");
         assert!(dsn("postgres://a@b/c?sslmode=maybe").is_err());
+        assert!(dsn("postgres://a:b@c/d@e/f").unwrap_err().remedy.contains("%2F"));
         assert!(dsn("postgres://a@b,c/d").unwrap_err().remedy.contains("--any"));
     }
 }

@@ -17,7 +17,7 @@ pub use login::Login;
 pub use query::Query;
 pub(crate) use text::closest;
 pub use text::{HostPort, Parts, host_port, parse_argument, split};
-pub(crate) use userinfo::secrets;
+pub(crate) use userinfo::{check as check_userinfo, secrets};
 pub use words::words;
 
 /// What is wrong with a piece of text and what to write instead.

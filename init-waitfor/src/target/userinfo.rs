@@ -20,9 +20,27 @@ fn unencoded(text: &str) -> Option<&str> {
     (at > end).then(|| &rest[..at])
 }
 
+/// `app:p@ss/word@db`: what readers of URLs take for the host is a part of the password. No path of these has an `@`, and no key of a
+/// query; paths of HTTP do.
+fn goes_on(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("://")?;
+    let end = rest.find(['/', '?', '#'])?;
+    if scheme.contains("http") || !rest[..end].rsplit_once('@')?.0.contains(':') {
+        return None;
+    }
+    // The value of an option may be anything.
+    let path = rest[end..].find('?').map_or(rest.len(), |at| end + at);
+    let keys = rest[path..].find('=').map_or(rest.len(), |at| path + at);
+    let at = rest[..keys].rfind('@')?;
+    (at > end).then(|| &rest[..at])
+}
+
 /// The secrets in it: what follows the first colon, whole and in the parts that readers of URLs make of it.
 pub(crate) fn secrets(text: &str) -> impl Iterator<Item = &str> {
-    let password = unencoded(text).and_then(|info| info.split_once(':')).map(|(_, password)| password);
+    let password = unencoded(text)
+        .or_else(|| goes_on(text))
+        .and_then(|info| info.split_once(':'))
+        .map(|(_, password)| password);
     password
         .into_iter()
         .flat_map(|password| std::iter::once(password).chain(password.split(['/', '?', '#', '@', ':'])))
@@ -30,8 +48,8 @@ pub(crate) fn secrets(text: &str) -> impl Iterator<Item = &str> {
 
 /// # Errors
 /// A userinfo that ends early for every reader of URLs.
-pub(super) fn check(text: &str) -> Result<(), Wrong> {
-    match unencoded(text) {
+pub(crate) fn check(text: &str) -> Result<(), Wrong> {
+    match unencoded(text).or_else(|| goes_on(text)) {
         None => Ok(()),
         Some(_) => Err(Wrong::new(
             "the password holds a character that ends the host part of a URL",
@@ -51,8 +69,14 @@ mod tests {
         {
             assert!(check(bad).is_err(), "{bad}");
         }
+        for bad in ["postgres://app:p@ss/w0rd@db/x", "redis://:p@ss#w0rd@db:6379", "amqp://u:p@ss?w0rd@h/v"] {
+            assert!(check(bad).is_err(), "{bad}");
+            assert!(secrets(bad).any(|part| part == "w0rd"), "{bad}");
+        }
         for good in [
             "postgres://app:pa%2Fss@db/x",
+            "postgres://app:p@ss@db/x?query=SELECT 'a@b'&expect=a@b",
+            "postgres://app@db/x@y",
             "http://u:p@h/a@b",
             "http://h:8080/@scope/pkg",
             "http://h/a:b@c",

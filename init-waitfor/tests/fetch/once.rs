@@ -393,6 +393,7 @@ fn places_that_cannot_be_replaced_are_said_before_anything_is_asked() {
     let store = Store::new();
     store.pod.mkdir("v/dir");
     store.proc("v/dir", &[]).run().expect_code(1).expect_stderr("is a directory");
+    store.proc("v/new/", &[]).run().expect_code(78).expect_stderr("write the file's name behind it");
     if let Some(volume) = store.pod.small_tmpfs("volume", 1 << 20) {
         let done = store.proc("volume", &["--extract"]).run();
         done.expect_code(1).expect_stderr("mount point").expect_stderr("volume/current");

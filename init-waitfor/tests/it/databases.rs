@@ -16,7 +16,7 @@ fn status(target: &str, code: i32, word: &str) {
 fn postgres_login_query_and_role() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database("checks");
-    status(&url, 0, "Postgres 1");
+    status(&url, 0, "PostgreSQL 1");
     status(&format!("{url}?role=primary"), 0, "ready");
     status(&format!("{url}?role=replica"), 1, "is a primary, wanted a replica");
     status(
@@ -34,7 +34,7 @@ fn postgres_login_query_and_role() {
         server.port,
         server.dir.display()
     );
-    status(&socket, 0, "Postgres 1");
+    status(&socket, 0, "PostgreSQL 1");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn md5_and_cleartext_logins() {
 fn mariadb_login_query_and_role() {
     let Some(server) = MariaDb::shared() else { return };
     let url = server.database("checks");
-    status(&url, 0, "MySql 10.");
+    status(&url, 0, "MariaDB 10.");
     status(&format!("{url}?role=primary"), 0, "ready");
     status(&format!("{url}?role=replica"), 1, "wanted a replica");
     status(&format!("{url}?query=SELECT%20NULL"), 0, "ready");

@@ -1,5 +1,7 @@
 //! The wait as a whole: how many, how long, and what comes after.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use testkit::fake::{FakeTcp, TcpAnswer};
 use testkit::{PodDir, Proc, eventually};
 
@@ -120,6 +122,11 @@ fn commands_that_cannot_be_run() {
         .expect_stderr("no such command");
     let done = waitfor().args([&target, "--"]).arg(plain).run();
     done.expect_code(126).expect_stderr("cannot be run");
+    // A script in an image without a shell.
+    let script = pod.write("script", "#!/nonexistent/sh\n");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let done = waitfor().args([&target, "--"]).arg(script).run();
+    done.expect_code(127).expect_stderr("is there, but not what it starts with");
 }
 
 #[test]

@@ -160,6 +160,39 @@ fn named_locks_on_mariadb() {
     }
 }
 
+/// Ecto's lock is named after a module of the app; it is found by what the server says of it, or by the replica that waits for it.
+#[test]
+fn ectos_lock_under_a_name_that_only_the_app_knows() {
+    let Some(server) = MariaDb::shared() else { return };
+    let url = server.database("l_ecto");
+    server.sql("l_ecto", table("ecto"));
+    let question = || "tool: ecto, at_least: '20260301000000'".to_owned();
+    ask_all(&url, &[(question(), BEHIND.0, BEHIND.1)]);
+    let holder = server.session("l_ecto");
+    holder.tell("SELECT GET_LOCK('ecto_Shop.Repo', 5)");
+    ask_all(&url, &[(question(), "not yet", "runs now (connection")]);
+    // Who may not look into performance_schema sees it once a second replica waits.
+    server.sql(
+        "",
+        "CREATE USER ecto_seer IDENTIFIED BY 'only-selects'; GRANT PROCESS ON *.* TO ecto_seer; \
+         GRANT SELECT ON l_ecto.* TO ecto_seer",
+    );
+    let seer = format!("mysql://ecto_seer:only-selects@127.0.0.1:{}/l_ecto", server.port);
+    ask_all(&seer, &[(question(), BEHIND.0, BEHIND.1)]);
+    let second = server.session("l_ecto");
+    second.begin("SELECT GET_LOCK('ecto_Shop.Repo', 60)");
+    testkit::eventually("a replica waits", || {
+        detail(&seer, &question()).contains("runs now (connection").then_some(())
+    });
+    drop((holder, second));
+    testkit::eventually("the lock is free", || {
+        (!detail(&url, &question()).contains("runs now")).then_some(())
+    });
+    let elsewhere = server.session("mysql");
+    elsewhere.tell("SELECT GET_LOCK('ecto_Other.Repo', 5)");
+    ask_all(&url, &[(question(), BEHIND.0, BEHIND.1)]);
+}
+
 /// EF Core (Npgsql) and Ecto lock the table itself; Django and Alembic have no lock, but their transaction shows.
 #[test]
 fn locks_on_the_table_and_open_transactions_on_postgres() {

@@ -318,6 +318,43 @@ fn tables_in_mixed_case_and_under_other_names() {
     gate(&url, &["--tool", "drizzle", "--at", "17"]).expect_code(0);
 }
 
+/// A typing error must not open the gate: no number is more than no number.
+#[test]
+fn what_is_no_version_is_said_at_once() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database("m_words");
+    server.sql("m_words", "CREATE TABLE goose_db_version (id int PRIMARY KEY, version_id bigint, is_applied boolean, tstamp timestamp); INSERT INTO goose_db_version VALUES (1, 0, true, now()), (2, 3, true, now())");
+    for version in ["add_users", "v3", "three"] {
+        let done = gate(&url, &["--at-least", version]);
+        done.expect_code(78).expect_stderr("is no version of goose, whose versions are numbers");
+        gate(&url, &["--at", version]).expect_code(78);
+    }
+    gate(&url, &["--at-least", "00003_add_users.sql"]).expect_code(0);
+    gate(&url, &["--at", "00004_more"]).expect_code(81);
+    for key in ["--at", "--at-least"] {
+        gate(&url, &[key, ""]).expect_code(78).expect_stderr("is empty, so any schema would do");
+    }
+    let done = waitfor()
+        .args(["migrate", "--db", &url, "--at-least", "three", "--", "touch", "/nonexistent/x"])
+        .run();
+    done.expect_code(78).expect_stderr("is no version of goose");
+}
+
+/// Prisma's `schema`, pgx's `search_path` and golang-migrate's `x-migrations-table` say where the history is.
+#[test]
+fn schemas_and_tables_that_the_url_names() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database("m_places");
+    server.sql("m_places", "CREATE SCHEMA shop; CREATE TABLE shop._prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64), finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0)");
+    server.sql("m_places", "INSERT INTO shop._prisma_migrations (id, finished_at, migration_name) VALUES ('a', now(), '20260101_init')");
+    gate(&format!("{url}?schema=shop"), &["--at", "20260101_init"]).expect_code(0).expect_stderr("prisma");
+    gate(&format!("{url}?search_path=\"$user\",shop"), &["--at", "20260101_init"]).expect_code(0);
+    gate(&url, &["--at", "20260101_init"]).expect_code(81).expect_stderr("no table of any known tool");
+    server.sql("m_places", "CREATE TABLE done (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO done VALUES (3, false)");
+    let named = format!("{url}?x-migrations-table=done&sslmode=disable");
+    gate(&named, &["--at", "3"]).expect_code(0).expect_stderr("golang-migrate");
+}
+
 #[test]
 fn dirty_is_80_and_running_is_told_apart_by_the_tools_own_lock() {
     let Some(server) = Postgres::shared() else { return };

@@ -46,6 +46,9 @@ fn a_password_in_a_url_is_printed_nowhere() {
             "http://a/",
         ],
         vec!["htpp://app:s3cr3t-Pa55@db/"],
+        // Not encoded: a reader of URLs takes the password's end for a path.
+        vec!["postgres://app:x@s3cr3t-Pa55/y@db/x"],
+        vec!["postgres://app:x@y/s3cr3t-Pa55@db/x"],
         vec!["--timeout", "300ms", "--http-header", "X-Session-Token: s3cr3t-Pa55", "http://127.0.0.1:1/"],
         vec![
             "--fail-fast",

@@ -138,6 +138,11 @@ pub(crate) struct SqlSession {
 }
 
 impl SqlSession {
+    /// Begins a statement that does not end.
+    pub(crate) fn begin(&self, sql: &str) {
+        self.client.write_stdin(format!("{sql};\n"));
+    }
+
     /// Runs a statement, to its end.
     pub(crate) fn tell(&self, sql: &str) {
         let number = self.told.get() + 1;
@@ -291,6 +296,9 @@ impl MariaDb {
             "--bind-address=127.0.0.1".to_owned(),
             format!("--socket={}", dir.join("s").display()),
             "--innodb-flush-log-at-trx-commit=0".to_owned(),
+            // As MySQL 8 has it by default.
+            "--performance-schema=ON".to_owned(),
+            "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON".to_owned(),
             format!("--pid-file={}", dir.join("pid").display()),
         ];
         start("mysql", &mysqld, &dir, args);

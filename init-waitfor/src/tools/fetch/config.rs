@@ -220,6 +220,18 @@ impl FetchConfig {
                 "name a file or directory below the volume, such as /data/current",
             ));
         }
+        // A path takes no notice of a slash at its end, whoever writes one means a directory.
+        if let Some(dest) = &self.dest
+            && !self.extract
+            && !git
+            && dest.as_os_str().as_encoded_bytes().ends_with(b"/")
+        {
+            problems.push((
+                "dest",
+                format!("{} is a directory, and this is a file", dest.display()),
+                "write the file's name behind it, or set extract for an archive",
+            ));
+        }
         if self.refresh.is_some_and(|refresh| refresh.get() < Duration::from_millis(100)) {
             problems.push(("refresh", "is too short".to_owned(), "write for example 30s or 5m"));
         }
