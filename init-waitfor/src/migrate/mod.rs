@@ -31,7 +31,7 @@ pub use lock::Key;
 pub const LOCK_TIMEOUT: u8 = 83;
 /// The lock's session died while the command ran.
 pub const LOCK_LOST: u8 = 86;
-/// A transaction pooler cannot hold a session's lock.
+/// A transaction pooler, or a database without such locks, cannot hold a session's lock.
 pub const POOLER: u8 = 87;
 
 /// Everything that a run needs.
@@ -211,6 +211,13 @@ impl Run<'_> {
                 return Err(Step::Exit(Exit::with(LOCK_TIMEOUT, why)));
             }
             tokio::time::sleep(backoff.next_pause()).await;
+        }
+        if !lock::is_real(&mut session, self.until()).await? {
+            return Err(Step::Exit(Exit::with(
+                POOLER,
+                "init-waitfor: this database says yes to every advisory lock and holds none (as CockroachDB does), so replicas would migrate at \
+                 once; run the migration in one place, such as a Job, and let the replicas wait by `init-waitfor migration`",
+            )));
         }
         // Someone may have migrated while we waited.
         match self.look(&mut session).await? {

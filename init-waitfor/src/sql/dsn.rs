@@ -274,7 +274,7 @@ impl Dsn {
 
     /// Schemas that the URL names, in which the app's tables are then.
     pub fn schemas(&self) -> impl Iterator<Item = &str> {
-        let named = SCHEMAS.into_iter().filter_map(|key| self.query.get(key));
+        let named = SCHEMAS.into_iter().filter_map(move |key| self.query.get(key));
         let each = named.flat_map(|list| list.split(',')).map(|name| name.trim().trim_matches('"'));
         each.filter(|name| !name.is_empty() && *name != "$user")
     }

@@ -346,6 +346,18 @@ fn a_transaction_pooler_is_refused_with_87() {
     waitfor().args(["status", &url]).run().expect_code(0);
 }
 
+/// CockroachDB has the function and no lock behind it; here a function of that name stands before PostgreSQL's own.
+#[test]
+fn a_lock_that_is_none_is_refused() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database("r_none");
+    server.sql("r_none", "CREATE SCHEMA fake; CREATE FUNCTION fake.pg_try_advisory_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
+    let url = format!("{url}?options=-c%20search_path%3Dfake,pg_catalog");
+    let done = migrate(&url, &["--", "echo", "ran"]).run();
+    done.expect_code(87).expect_stderr("holds none");
+    assert_eq!(done.stdout(), "");
+}
+
 #[test]
 fn wrong_usage_and_an_unreachable_database() {
     migrate("postgres://u:S3cret-pw@127.0.0.1:1/x", &["--timeout", "700ms", "--", "true"])
