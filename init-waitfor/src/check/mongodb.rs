@@ -19,9 +19,7 @@ const MOST: u32 = 1 << 20;
 
 /// The role asked for, as the key of `hello` that must be true.
 pub(super) fn options(login: &Login) -> Result<Option<&'static str>, Wrong> {
-    if let Some(other) = login.query.get("authMechanism").filter(|name| *name != "SCRAM-SHA-256") {
-        return Err(Wrong::new(format!("authMechanism={other} is not spoken"), "only SCRAM-SHA-256 is"));
-    }
+    login::mechanisms(login)?;
     match login.query.get("role") {
         None => Ok(None),
         Some("primary") => Ok(Some("isWritablePrimary")),

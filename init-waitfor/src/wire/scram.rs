@@ -12,6 +12,8 @@ const MOST_ROUNDS: u32 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
+    /// Of MongoDB's older users. Weak as a digest, not broken as an HMAC.
+    Sha1,
     Sha256,
     Sha512,
 }
@@ -20,6 +22,7 @@ impl Hash {
     /// As SASL calls the mechanism.
     pub fn mechanism(self) -> &'static str {
         match self {
+            Hash::Sha1 => "SCRAM-SHA-1",
             Hash::Sha256 => "SCRAM-SHA-256",
             Hash::Sha512 => "SCRAM-SHA-512",
         }
@@ -27,6 +30,7 @@ impl Hash {
 
     fn digest(self) -> &'static digest::Algorithm {
         match self {
+            Hash::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Hash::Sha256 => &digest::SHA256,
             Hash::Sha512 => &digest::SHA512,
         }
@@ -34,6 +38,7 @@ impl Hash {
 
     fn hmac(self) -> hmac::Algorithm {
         match self {
+            Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Hash::Sha256 => hmac::HMAC_SHA256,
             Hash::Sha512 => hmac::HMAC_SHA512,
         }
@@ -41,6 +46,7 @@ impl Hash {
 
     fn rounds(self) -> pbkdf2::Algorithm {
         match self {
+            Hash::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Hash::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
             Hash::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
         }
@@ -153,6 +159,19 @@ mod tests {
         assert_eq!(scram.finish(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="), Ok(()));
         assert!(scram.finish(b"v=AAAA").unwrap_err().contains("not the one"));
         assert_eq!(scram.finish(b"e=invalid-proof").unwrap_err(), "invalid-proof");
+    }
+
+    /// RFC 5802, section 5.
+    #[test]
+    fn the_exchange_with_sha_1() {
+        let mut scram =
+            Scram::with_nonce(Hash::Sha1, "user", "pencil", "fyko+d2lbbFgONRv9qkxdawL".to_owned());
+        let server = b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
+        assert_eq!(
+            scram.answer(server).unwrap(),
+            "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="
+        );
+        assert_eq!(scram.finish(b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ="), Ok(()));
     }
 
     #[test]

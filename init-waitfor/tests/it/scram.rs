@@ -10,18 +10,25 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 const SALT: &[u8] = b"sixteen bytes...";
 const ROUNDS: u32 = 4096;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sha1,
+    Sha256,
+    Sha512,
+}
+
 /// Knows one user, and one login at a time.
 pub(crate) struct ScramServer {
     pub user: &'static str,
     pub password: &'static str,
-    pub sha512: bool,
+    pub kind: Kind,
     /// The client's first message without its header, and our answer.
     said: Mutex<Option<(String, String)>>,
 }
 
 impl ScramServer {
-    pub(crate) fn new(user: &'static str, password: &'static str, sha512: bool) -> Self {
-        ScramServer { user, password, sha512, said: Mutex::default() }
+    pub(crate) fn new(user: &'static str, password: &'static str, kind: Kind) -> Self {
+        ScramServer { user, password, kind, said: Mutex::default() }
     }
 
     /// The answer to a message of the client; an error when it does not know the password.
@@ -43,10 +50,10 @@ impl ScramServer {
             return Err("another nonce");
         }
         let signed = format!("{bare},{ours},{proofless}");
-        let (hash, rounds) = if self.sha512 {
-            (&digest::SHA512, pbkdf2::PBKDF2_HMAC_SHA512)
-        } else {
-            (&digest::SHA256, pbkdf2::PBKDF2_HMAC_SHA256)
+        let (hash, rounds) = match self.kind {
+            Kind::Sha1 => (&digest::SHA1_FOR_LEGACY_USE_ONLY, pbkdf2::PBKDF2_HMAC_SHA1),
+            Kind::Sha256 => (&digest::SHA256, pbkdf2::PBKDF2_HMAC_SHA256),
+            Kind::Sha512 => (&digest::SHA512, pbkdf2::PBKDF2_HMAC_SHA512),
         };
         let mut salted = vec![0; hash.output_len()];
         let times = NonZeroU32::new(ROUNDS).ok_or("rounds")?;
@@ -63,7 +70,11 @@ impl ScramServer {
     }
 
     fn sign(&self, key: &[u8], data: &[u8]) -> Vec<u8> {
-        let kind = if self.sha512 { hmac::HMAC_SHA512 } else { hmac::HMAC_SHA256 };
+        let kind = match self.kind {
+            Kind::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Kind::Sha256 => hmac::HMAC_SHA256,
+            Kind::Sha512 => hmac::HMAC_SHA512,
+        };
         hmac::sign(&hmac::Key::new(kind, key), data).as_ref().to_vec()
     }
 }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use crate::brokers::{refused, status};
-use crate::scram::ScramServer;
+use crate::scram::{Kind, ScramServer};
 use crate::waitfor;
 
 /// A server of one answer per request, each with its length in front, for byte-level fakes.
@@ -180,7 +180,10 @@ fn kafka_by_its_specification() {
 fn kafka_logins() {
     for (mechanism, sha512) in [("PLAIN", false), ("SCRAM-SHA-256", false), ("SCRAM-SHA-512", true)] {
         let serve = || {
-            let login = Some((mechanism, ScramServer::new("app", "kafka-pw", sha512)));
+            let login = Some((
+                mechanism,
+                ScramServer::new("app", "kafka-pw", if sha512 { Kind::Sha512 } else { Kind::Sha256 }),
+            ));
             Kafka { login, ..Kafka::topic(0, &[1]) }.serve()
         };
         let option = format!("topic=orders&sasl={}", mechanism.to_lowercase());
@@ -191,7 +194,7 @@ fn kafka_logins() {
         status(&format!("kafka://127.0.0.1:{}", serve()), 1, "it may want TLS (kafkas://) or a login");
     }
     let serve = |mechanism| {
-        let login = Some((mechanism, ScramServer::new("app", "kafka-pw", true)));
+        let login = Some((mechanism, ScramServer::new("app", "kafka-pw", Kind::Sha512)));
         Kafka { login, ..Kafka::topic(0, &[1]) }.serve()
     };
     // Without TLS and without a wish, the mechanism that does not show the password.
@@ -214,8 +217,10 @@ fn mongodb_logins() {
         let length = u32::from_le_bytes(request[at..at + 4].try_into().unwrap()) as usize;
         &request[at + 5..at + 5 + length]
     }
-    let serve = |skips_the_empty_round: bool| {
-        let server = ScramServer::new("app", "mongo-pw", false);
+    let serve = |skips_the_empty_round: bool, kind: Kind| {
+        // For SHA-1 what the specification makes of it: md5("app:mongo:mongo-pw"), by another program.
+        let password = if kind == Kind::Sha1 { "6f38115f92d8b9ad20518efe31665292" } else { "mongo-pw" };
+        let server = ScramServer::new("app", password, kind);
         let ok = b"\x01ok\0\0\0\0\0\0\0\xf0\x3f";
         scripted(
             move |request| {
@@ -223,9 +228,13 @@ fn mongodb_logins() {
                 let fields = if command.starts_with(b"\x10hello\0") {
                     [&b"\x08isWritablePrimary\0\x01"[..], ok].concat()
                 } else {
+                    let mut unknown = false;
                     if command.starts_with(b"\x10saslStart\0") {
-                        let mechanism = b"\x02mechanism\0\x0e\0\0\0SCRAM-SHA-256\0";
-                        assert!(command.windows(mechanism.len()).any(|part| part == mechanism));
+                        let offers =
+                            |mechanism: &[u8]| command.windows(mechanism.len()).any(|part| part == mechanism);
+                        let newer = offers(b"\x02mechanism\0\x0e\0\0\0SCRAM-SHA-256\0");
+                        assert!(newer || offers(b"\x02mechanism\0\x0c\0\0\0SCRAM-SHA-1\0"));
+                        unknown = newer == (kind == Kind::Sha1);
                         let database = b"\x02$db\0\x05\0\0\0shop\0";
                         assert!(command.windows(database.len()).any(|part| part == database));
                     } else {
@@ -235,7 +244,11 @@ fn mongodb_logins() {
                         );
                     }
                     let said = payload(command);
-                    let answer = if said.is_empty() { Ok(String::new()) } else { server.answer(said) };
+                    let answer = match said {
+                        _ if unknown => Err("another mechanism"),
+                        [] => Ok(String::new()),
+                        said => server.answer(said),
+                    };
                     match answer {
                         Err(_) => b"\x01ok\0\0\0\0\0\0\0\0\0\x02errmsg\0\x17\0\0\0Authentication failed.\0\x10code\0\x12\0\0\0".to_vec(),
                         Ok(text) => {
@@ -262,15 +275,26 @@ fn mongodb_logins() {
             true,
         )
     };
-    for skips in [true, false] {
+    for (skips, kind) in [(true, Kind::Sha256), (false, Kind::Sha256), (true, Kind::Sha1)] {
         let target = |user: &str| {
-            format!("mongodb://{user}@127.0.0.1:{}/other?authSource=shop&retryWrites=true", serve(skips))
+            format!(
+                "mongodb://{user}@127.0.0.1:{}/other?authSource=shop&retryWrites=true",
+                serve(skips, kind)
+            )
         };
         status(&target("app:mongo-pw"), 0, "hello from a primary, logged in");
         refused(&target("app:wrong-pw"));
         refused(&target("who:mongo-pw"));
         refused(&target("app"));
     }
+    let wish = format!(
+        "mongodb://app:mongo-pw@127.0.0.1:{}/?authSource=shop&authMechanism=",
+        serve(true, Kind::Sha1)
+    );
+    status(&format!("{wish}SCRAM-SHA-1"), 0, "logged in");
+    refused(&format!("{wish}SCRAM-SHA-256"));
+    let other = waitfor().args(["status", "mongodb://a:b@c/?authMechanism=PLAIN"]).run();
+    other.expect_code(2).expect_stderr("is not spoken");
     let several = waitfor().args(["status", "mongodb://a:27017,b:27017/shop"]).run();
     several.expect_code(2).expect_stderr("write one target for each, with --any");
 }

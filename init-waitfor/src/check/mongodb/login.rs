@@ -1,17 +1,32 @@
-//! The login by SCRAM-SHA-256: `saslStart`, `saslContinue`.
+//! The login by SCRAM-SHA-256 or, for users of before MongoDB 4 and for DocumentDB, SCRAM-SHA-1: `saslStart`, `saslContinue`.
 //! <https://github.com/mongodb/specifications/blob/master/source/auth/auth.md>
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use md5::{Digest as _, Md5};
+
 use super::bson::{Document, Field};
 use super::{ask, complaint};
-use crate::target::Login;
+use crate::target::{Login, Wrong};
 use crate::wire::scram::{Hash, Scram};
 use crate::wire::{Trouble, Wire};
 
 /// AuthenticationFailed, and MechanismUnavailable for users that were made before MongoDB 4.
 const REFUSED: [f64; 2] = [18.0, 334.0];
+
+/// What may be tried, in order.
+pub(super) fn mechanisms(login: &Login) -> Result<&'static [Hash], Wrong> {
+    match login.query.get("authMechanism") {
+        None | Some("DEFAULT") => Ok(&[Hash::Sha256, Hash::Sha1]),
+        Some("SCRAM-SHA-256") => Ok(&[Hash::Sha256]),
+        Some("SCRAM-SHA-1") => Ok(&[Hash::Sha1]),
+        Some(other) => Err(Wrong::new(
+            format!("authMechanism={other} is not spoken"),
+            "only SCRAM-SHA-256 and SCRAM-SHA-1 are",
+        )),
+    }
+}
 
 pub(super) async fn log_in(
     wire: &mut Wire,
@@ -22,22 +37,29 @@ pub(super) async fn log_in(
     let password = password.ok_or_else(|| {
         Trouble::auth("there is a user and no password; give one in the URL or by `password`")
     })?;
-    // SASLprep (RFC 4013), which the specification asks for; what it forbids is sent as it is, and refused there.
-    let prepared = stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password));
     let database = login
         .query
         .get("authSource")
         .or(login.path.as_deref())
         .filter(|name| !name.is_empty())
         .unwrap_or("admin");
-    let mut scram = Scram::new(Hash::Sha256, user, &prepared);
-    let start = Document::default()
-        .int("saslStart", 1)
-        .text("mechanism", "SCRAM-SHA-256")
-        .binary("payload", scram.first().as_bytes())
-        .document("options", Document::default().truth("skipEmptyExchange", true))
-        .text("$db", database);
-    let first = said(ask(wire, start).await?)?;
+    let allowed = mechanisms(login).unwrap_or(&[Hash::Sha256]);
+    let mut began = Err(Trouble::unknown("login", "no way to log in"));
+    for hash in allowed {
+        let scram = Scram::new(*hash, user, &prepared(*hash, user, password));
+        let start = Document::default()
+            .int("saslStart", 1)
+            .text("mechanism", hash.mechanism())
+            .binary("payload", scram.first().as_bytes())
+            .document("options", Document::default().truth("skipEmptyExchange", true))
+            .text("$db", database);
+        // No word about the password yet: refused is the user, or the mechanism.
+        began = said(ask(wire, start).await?).map(|first| (scram, first));
+        if began.is_ok() {
+            break;
+        }
+    }
+    let (mut scram, first) = began?;
     let answer = scram.answer(payload(&first)).map_err(|why| Trouble::unknown("login", why))?;
     let last = said(ask(wire, go_on(&first, answer.as_bytes(), database)).await?)?;
     scram.finish(payload(&last)).map_err(Trouble::auth)?;
@@ -46,6 +68,16 @@ pub(super) async fn log_in(
         said(ask(wire, go_on(&first, b"", database)).await?)?;
     }
     Ok(())
+}
+
+/// SASLprep (RFC 4013), which the specification asks for; what it forbids is sent as it is, and refused there. For SHA-1 what MongoDB
+/// had before SCRAM instead.
+fn prepared<'a>(hash: Hash, user: &str, password: &'a str) -> Cow<'a, str> {
+    if hash == Hash::Sha1 {
+        let digest = Md5::digest(format!("{user}:mongo:{password}"));
+        return digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    }
+    stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password))
 }
 
 fn go_on(first: &BTreeMap<String, Field>, payload: &[u8], database: &str) -> Document {
