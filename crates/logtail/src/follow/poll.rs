@@ -7,8 +7,12 @@ use crate::frame::Block;
 pub(super) const BRISK: Duration = Duration::from_millis(50);
 /// … and when nothing does.
 const CALM: Duration = Duration::from_secs(1);
-/// Between looks where the kernel tells everything.
+/// Between looks where the kernel tells everything …
 const SAFETY: Duration = Duration::from_secs(5);
+/// … and where there is much to look at: looking for nothing may take one part in so many of the time, …
+const IDLE_SHARE: u32 = 2000;
+/// … but one look within this time there is.
+const RARELY: Duration = Duration::from_secs(20);
 /// Looking may take this share of the time: one part in so many.
 const LOOK_SHARE: u32 = 4;
 
@@ -98,7 +102,7 @@ impl Tail {
         self.look_every = if self.undecided {
             BRISK
         } else if self.watch.hears_all() && self.problems.is_empty() {
-            SAFETY
+            (self.look_took * IDLE_SHARE).clamp(SAFETY, RARELY)
         } else if changed {
             BRISK
         } else {
