@@ -185,6 +185,10 @@ impl Batcher {
     /// Gives back the memory that is kept for the next batches: none will come soon.
     pub fn rest(&mut self) {
         self.renderer.spare = Vec::new();
+        // Some kilobytes for each file, and quickly rendered again.
+        if self.sources.len() > FEW_SOURCES {
+            self.sources = HashMap::new();
+        }
     }
 
     /// Counts since the last time.
@@ -197,6 +201,8 @@ impl Batcher {
 const SMALL: usize = 32 << 10;
 /// What a line is more when it is rendered, as a rule.
 const SLACK: usize = 4 << 10;
+/// Files for which what is rendered for them is kept while nothing comes.
+const FEW_SOURCES: usize = 16;
 /// Bodies whose memory is kept.
 const MOST_SPARE: usize = 2;
 
