@@ -122,9 +122,7 @@ impl Conn {
                 return Ok(());
             }
             // Large pieces go out before the next one is asked for.
-            if self.out.is_full()
-                && let Poll::Pending = self.flush(cx)
-            {
+            if self.out.is_full() && self.flush(cx).is_pending() {
                 return Ok(());
             }
             let Some(body) = &mut self.body else { break };

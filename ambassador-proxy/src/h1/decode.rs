@@ -60,7 +60,7 @@ impl Decoder {
         }
     }
 
-    /// The next piece of the body; `None` behind it. Sets `came` when a byte was read.
+    /// The next piece of the body; `None` behind it.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
