@@ -124,7 +124,8 @@ fn rabbitmq() {
     let _ends =
         Erlang { group: start("rabbitmq", std::path::Path::new("/usr/bin/env"), &dir, args), epmd_port };
     // The gate itself waits for it: an open port is minutes away from readiness on a slow machine.
-    let done = waitfor().args(["--timeout", "120s", &format!("amqp://app:rabbit-pw@127.0.0.1:{port}")]).run();
+    let done = waitfor().args(["--timeout", "120s", &format!("amqp://app:rabbit-pw@127.0.0.1:{port}")]);
+    let done = done.spawn().wait_exit_within(std::time::Duration::from_secs(150));
     if done.code() != Some(0) {
         done.fail(&std::fs::read_to_string(dir.join("log")).unwrap_or_default());
     }

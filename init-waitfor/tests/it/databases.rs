@@ -86,7 +86,7 @@ fn mariadb_login_query_and_role() {
     status(&server.url("no_such_database"), 1, "Unknown database");
     let url = format!("mysql://app:wrong@127.0.0.1:{}/", server.port);
     waitfor().args(["--timeout", "1s", &url]).run().expect_code(84).expect_stderr("1045");
-    status(&format!("mysql://root@localhost/?socket={}", server.dir.join("s").display()), 0, "MySql");
+    status(&format!("mysql://root@localhost/?socket={}", server.dir.join("s").display()), 0, "MariaDB 10.");
 }
 
 #[test]
