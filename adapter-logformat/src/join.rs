@@ -6,7 +6,10 @@
 
 use regex::bytes::Regex;
 
-use crate::decode::{Join, cri, envelope};
+use crate::{
+    decode::{Join, cri, envelope},
+    trace::{Trace, begins, trace_line},
+};
 
 /// Most lines of one event.
 const MAX_LINES: u64 = 512;
@@ -93,25 +96,6 @@ pub struct Event<'a> {
     /// What is to be decoded, where that is something else.
     pub text: Option<&'a [u8]>,
     pub lines: u64,
-}
-
-/// Where a trace stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Trace {
-    #[default]
-    None,
-    /// Python: frames until the first line that is not indented, which names the exception.
-    Python,
-    /// Python after that: perhaps another trace.
-    PythonDone,
-    /// Go: until something that is no frame.
-    Go,
-    /// Rust: numbered frames.
-    Rust,
-    /// CSV: within quotes.
-    Quote,
-    /// A slow query's `# Time`, before its `# User@Host`.
-    SlowHead,
 }
 
 /// Cuts `bytes` (whole lines) into events. `open(line)` says whether a line may have continuations; `flush`: nothing comes behind. Gives the
@@ -267,27 +251,6 @@ impl Partial {
     }
 }
 
-/// True when an event is a trace from its first line on, with no line of a logger before it.
-pub fn bare_trace(first: &[u8]) -> bool {
-    begins(first) != Trace::None
-}
-
-/// What the first line of an event says about those behind it.
-fn begins(line: &[u8]) -> Trace {
-    if line.starts_with(b"Traceback (most recent call last):") {
-        Trace::Python
-    } else if line.starts_with(b"panic: ")
-        || line.starts_with(b"fatal error: ")
-        || line.starts_with(b"goroutine ")
-    {
-        Trace::Go
-    } else if line.starts_with(b"thread '") && memchr::memmem::find(line, b"panicked at").is_some() {
-        Trace::Rust
-    } else {
-        Trace::None
-    }
-}
-
 fn begins_with(rule: &Rule, line: &[u8]) -> Trace {
     match rule {
         Rule::Quotes if odd_quotes(line) => Trace::Quote,
@@ -303,20 +266,6 @@ fn behind_colour(line: &[u8]) -> &[u8] {
         Some(rest) => &rest[memchr::memchr(b'm', &rest[..rest.len().min(16)]).map_or(0, |m| m + 1)..],
         None => line,
     }
-}
-
-/// Offset of the first line that belongs to a stack trace.
-pub fn trace_start(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split(|b| *b == b'\n') {
-        if trace_line(line.strip_suffix(b"\r").unwrap_or(line), Trace::None).is_some()
-            || begins(line) != Trace::None
-        {
-            return Some(at);
-        }
-        at += line.len() + 1;
-    }
-    None
 }
 
 fn odd_quotes(line: &[u8]) -> bool {
@@ -337,63 +286,6 @@ fn continues(rule: &Rule, line: &[u8], trace: Trace) -> Option<Trace> {
         Rule::Slow => Some(trace),
         Rule::Traces => trace_line(line, trace),
     }
-}
-
-fn trace_line(line: &[u8], trace: Trace) -> Option<Trace> {
-    let text = line.trim_ascii_start();
-    let indented = text.len() < line.len();
-    if trace == Trace::Python {
-        // Frames and source lines are indented; the first line that is not names the exception.
-        return Some(if indented || line.is_empty() { Trace::Python } else { Trace::PythonDone });
-    }
-    if text.starts_with(b"Traceback (most recent call last):") {
-        return Some(Trace::Python);
-    }
-    if trace == Trace::PythonDone {
-        let link = line.is_empty()
-            || line.starts_with(b"During handling of the above exception")
-            || line.starts_with(b"The above exception was the direct cause");
-        return link.then_some(Trace::PythonDone);
-    }
-    if trace == Trace::Go {
-        let frame = line.is_empty()
-            || line.starts_with(b"\t")
-            || line.starts_with(b"goroutine ")
-            || line.starts_with(b"created by ")
-            || line.starts_with(b"[signal ")
-            || line.starts_with(b"exit status ")
-            || line.starts_with(b"panic: ")
-            || (line.ends_with(b")") && !indented && memchr::memchr(b'(', line).is_some());
-        return frame.then_some(Trace::Go);
-    }
-    if trace == Trace::Rust || text == b"stack backtrace:" {
-        let frame = indented || text == b"stack backtrace:" || line.starts_with(b"note: ");
-        return frame.then_some(Trace::Rust).or_else(|| {
-            // The message of a panic stands on the line behind its place.
-            (!line.is_empty() && trace == Trace::Rust && !line.starts_with(b"{")).then_some(Trace::None)
-        });
-    }
-    let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| text.starts_with(prefix));
-    let java = (indented && starts(&[b"at ", b"... ", b"Suppressed: ", b"--- End of "]))
-        || starts(&[b"Caused by: ", b"Wrapped by: ", b"--- End of stack trace", b"---> "]);
-    let ruby = indented && starts(&[b"from "]);
-    let php = starts(&[b"Stack trace:", b"PHP Stack trace:"])
-        || (text.starts_with(b"#") && text.get(1).is_some_and(u8::is_ascii_digit))
-        || (indented && starts(&[b"thrown in "]));
-    (java || ruby || php || exception(line)).then_some(Trace::None)
-}
-
-/// `java.lang.IllegalStateException: no`, `Error: no`: the head of a trace behind the line that reports it. Only full class names: a sentence may
-/// begin with "Error:".
-pub fn exception(line: &[u8]) -> bool {
-    let end = line
-        .iter()
-        .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'$')))
-        .unwrap_or(line.len());
-    let name = &line[..end];
-    memchr::memchr(b'.', name).is_some()
-        && (name.ends_with(b"Exception") || name.ends_with(b"Error") || name.ends_with(b"Throwable"))
-        && (end == line.len() || line[end] == b':')
 }
 
 #[cfg(test)]
@@ -426,6 +318,33 @@ mod tests {
             assert_eq!(events(&Rule::Traces, &both, true).0, [1, lines, 1], "{text}");
         }
         assert!(events(&Rule::Traces, &format!("before\n{RUST}"), true).0.len() <= 3);
+    }
+
+    const GO_HTTP: &str = "2026/11/21 12:24:10 http: panic serving [::1]:54143: no stock\ngoroutine 24 [running]:\nnet/http.(*conn).serve.func1(0xc00007eaa0)\n\t/usr/lib/go/src/net/http/server.go:1746 +0xd0\npanic(0x12459c0, 0x12f3b10)\n\t/usr/lib/go/src/runtime/panic.go:513 +0x1b9\nmain.main.func1(0x12f5180)\n\t/app/main.go:12 +0x39\ncreated by net/http.(*Server).Serve\n\t/usr/lib/go/src/net/http/server.go:2851 +0x2f5\n";
+    const NODE_UNCAUGHT: &str = "/app/index.js:2\n  throw new Error('no stock');\n  ^\n\nError: no stock\n    at buy (/app/index.js:2:9)\n    at Object.<anonymous> (/app/index.js:5:1) {\n  code: 'E_STOCK'\n}\n\nNode.js v18.20.4\n";
+    const RAILS: &str = "ActionController::RoutingError (No route matches [GET] \"/settings\"):\n  \nactionpack (7.0.4) lib/action_dispatch/middleware/debug_exceptions.rb:63:in `call'\nrailties (7.0.4) lib/rails/rack/logger.rb:36:in `call_app'\napp/models/order.rb:12:in `buy'\n";
+    const LARAVEL: &str = "[2026-11-21 12:24:10] local.ERROR: no stock {\"exception\":\"[object] (RuntimeException(code: 0): no stock at /srv/app/Shop.php:7)\n[stacktrace]\n#0 /srv/app/Http.php(12): Shop->buy()\n#1 {main}\n\"}\n";
+    const NODE_CAUSE: &str = "failed TypeError: no stock\n    at buy (/app/index.js:2:23)\n    ... 5 lines matching cause stack trace ...\n    at node:internal/main/run_main_module:28:49 {\n  code: 'E_STOCK',\n  [cause]: Error: gone\n      at buy (/app/index.js:2:56)\n      at node:internal/main/run_main_module:28:49\n}\n";
+    const RUBY_CAUSE: &str = "shop.rb:2:in `rescue in <main>': wrapped (RuntimeError)\n\tfrom shop.rb:2:in `<main>'\nshop.rb:1:in `fetch': no such order (ArgumentError)\n\tfrom shop.rb:2:in `<main>'\n";
+    const LOGURU: &str = "2026-11-21 12:24:10.623 | ERROR    | __main__:<module>:35 - failed\nTraceback (most recent call last):\n\n> File \"/app/shop.py\", line 34, in <module>\n    try: 1/0\n         ^\n\nZeroDivisionError: division by zero\n";
+    const GROUP: &str = "  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", line 3, in <module>\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | ValueError: 1\n    +------------------------------------\n";
+
+    #[test]
+    fn what_servers_and_runtimes_print_around_a_trace_belongs_to_it() {
+        for (text, lines) in [
+            (GO_HTTP, 10),
+            (NODE_UNCAUGHT, 11),
+            (RAILS, 5),
+            (LARAVEL, 5),
+            (NODE_CAUSE, 9),
+            (RUBY_CAUSE, 4),
+            (LOGURU, 8),
+        ] {
+            let both = format!("before\n{text}after\n");
+            assert_eq!(events(&Rule::Traces, &both, true).0, [1, lines, 1], "{text}");
+        }
+        // All of its lines are indented: it belongs to the line that reports it.
+        assert_eq!(events(&Rule::Traces, &format!("ERROR:root:failed\n{GROUP}after\n"), true).0, [7, 1]);
     }
 
     const DOTNET: &str = "fail: Shop.Orders[0]\n      Order failed\nSystem.InvalidOperationException: no such order\n ---> System.IO.IOException: gone\n   at Shop.Store.Load(Int32 id) in /src/Store.cs:line 12\n   --- End of inner exception stack trace ---\n   at Shop.Orders.Get(Int32 id) in /src/Orders.cs:line 31\n";

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, Config, timezone},
-    decode::{Context, Decoder, FORMATS, Format, detect::Detector, envelope},
+    decode::{Context, Decoder, FORMATS, Format, Refusal, detect::Detector, envelope},
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
     record::{Field, Part, Record, Value},
     rules::{self, Edits, Redactor, Room, Series},
-    text::{Str, strip_ansi},
+    text::{Str, strip_ansi, strip_escaped_ansi},
     time::{Clock, Time},
+    trace,
 };
 
 /// A stream of the configuration, compiled.
@@ -126,7 +127,7 @@ impl Counts {
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
     pub format: &'static str,
-    pub unparsed: Option<crate::decode::Refusal>,
+    pub unparsed: Option<Refusal>,
     pub partial: Option<&'static str>,
     /// The filter that left it out, by its place in the configuration.
     pub left_out: Option<usize>,
@@ -289,10 +290,14 @@ impl Lane {
                 used
             }
             rule => {
-                // A stream whose lines are known to be whole events is not kept waiting for a trace.
-                let known = self.detector.format().is_some() && matches!(rule, Rule::Traces);
-                let open =
-                    |line: &[u8]| !known && (line.first() != Some(&b'{') || matches!(rule, Rule::Start(_)));
+                // A stream of access records is not kept waiting for a trace, unless a line begins one.
+                let alone =
+                    matches!(rule, Rule::Traces) && self.detector.format().is_some_and(Format::stands_alone);
+                let open = |line: &[u8]| match rule {
+                    Rule::Start(_) => true,
+                    _ if alone => trace::bare_trace(line),
+                    _ => line.first() != Some(&b'{'),
+                };
                 join::cut(rule, bytes, flush, open, |event| {
                     let verdict = self.event(&event, None, counts, out);
                     seen(&event, verdict, out);
@@ -359,6 +364,8 @@ impl Lane {
         let text = if !known.plain && memchr::memchr(0x1b, text).is_some() {
             strip_ansi(text, &mut clean);
             &clean[..]
+        } else if strip_escaped_ansi(text, &mut clean) {
+            &clean[..]
         } else {
             text
         };
@@ -372,11 +379,12 @@ impl Lane {
             Verdict { format: self.stream.format, unparsed: None, partial: None, left_out: None };
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
-        let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
-        let first = match event.lines > 1 && event.text.is_none() && !whole {
-            true => &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())],
-            false => text,
-        };
+        let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole) || spread(text);
+        let first =
+            match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none() && !whole) {
+                Some(end) => &text[..end],
+                None => text,
+            };
         let opens = self.stream.decoder.as_ref().is_none_or(Decoder::wrapped) && part.is_none();
         let mut content = std::mem::take(&mut self.content);
         let wrapped = if opens { envelope::unwrap(first, &mut content) } else { None };
@@ -414,8 +422,14 @@ impl Lane {
                 }
             }
         }
+        if record.full() {
+            record.clear();
+            record.unparsed = Some("more than 1024 fields");
+            verdict.unparsed = Some(Refusal { at: 0, reason: "more than 1024 fields" });
+            counts.unparsed += 1;
+        }
         if first.len() < text.len() && record.unparsed.is_none() {
-            trace(text, first.len() + 1, &mut record);
+            behind(text, first.len() + 1, &mut record);
         }
         verdict.partial = record.partial;
         counts.lines += event.lines;
@@ -461,18 +475,25 @@ impl Lane {
     }
 }
 
+/// An object that goes on in the next lines.
+fn spread(text: &[u8]) -> bool {
+    text.first() == Some(&b'{')
+        && memchr::memchr(b'\n', text).is_some_and(|end| text[..end].trim_ascii_end().last() != Some(&b'}'))
+}
+
 /// What stands behind the first line of an event: a stack trace, with the exception's class and message where they are there to read.
-fn trace<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
+fn behind<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
     let rest = &text[from..];
-    if join::bare_trace(text) {
+    if trace::bare_trace(&text[..from - 1]) {
         record.message = Some(Value::Text(Str::Raw(text)));
+        name_cause(text, record);
         return;
     }
     if record.has(Field::ErrorStack) {
         record.message = Some(Value::Text(Str::Raw(text)));
         return;
     }
-    let start = join::trace_start(rest);
+    let start = trace::trace_start(rest);
     if start != Some(0) {
         // Lines before the trace, or without one, are the message's own.
         let end = start.map_or(text.len(), |start| from + start - 1);
@@ -481,14 +502,18 @@ fn trace<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
     let Some(start) = start else { return };
     let rest = &rest[start..];
     record.text(Field::ErrorStack, rest);
-    let head = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
-    if join::exception(head) && !record.has(Field::ErrorType) {
-        match memchr::memmem::find(head, b": ") {
-            Some(colon) => {
-                record.text(Field::ErrorType, &head[..colon]);
-                record.text(Field::ErrorMessage, &head[colon + 2..]);
-            }
-            None => record.text(Field::ErrorType, head),
+    name_cause(rest, record);
+}
+
+/// The class and the message of an exception, where the line has named neither.
+fn name_cause<'a>(trace: &'a [u8], record: &mut Record<'a>) {
+    if record.has(Field::ErrorType) {
+        return;
+    }
+    if let Some((class, message)) = trace::cause(trace) {
+        record.text(Field::ErrorType, class);
+        if let Some(message) = message.filter(|_| !record.has(Field::ErrorMessage)) {
+            record.text(Field::ErrorMessage, message);
         }
     }
 }
@@ -506,355 +531,4 @@ fn extended<'a>(text: &'a [u8], from: usize, end: usize, record: &Record<'a>) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::Edit;
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    fn lane(from: &str, schema: Schema, original: Original) -> Lane {
-        let config = Config { schema, original, ..Config::default() };
-        let stream = config::Stream { from: Some(from.to_owned()), ..config::Stream::default() };
-        Lane::new(Arc::new(Stream::compile(&stream, &config).expect("compiles")), Some("/var/log/x"))
-    }
-
-    fn convert(lane: &mut Lane, line: &[u8]) -> (String, Counts) {
-        let (mut counts, mut out) = (Counts::default(), Vec::new());
-        lane.line(line, None, &mut counts, &mut out);
-        assert!(counts.balanced());
-        (String::from_utf8(out).expect("records are UTF-8"), counts)
-    }
-
-    /// No repeated keys at any depth, and valid JSON.
-    fn strict(text: &str) -> Value {
-        struct Once(Value);
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Once;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
-                let mut object = serde_json::Map::new();
-                while let Some((key, value)) = map.next_entry::<String, Once>()? {
-                    if object.insert(key.clone(), value.0).is_some() {
-                        return Err(serde::de::Error::custom(format!("{key:?} is there twice")));
-                    }
-                }
-                Ok(Once(Value::Object(object)))
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Once, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = list.next_element::<Once>()? {
-                    items.push(item.0);
-                }
-                Ok(Once(Value::Array(items)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Once, E> {
-                Ok(Once(Value::from(text)))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Once, E> {
-                Ok(Once(Value::from(value)))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Once, E> {
-                Ok(Once(Value::from(value)))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Once, E> {
-                Ok(Once(Value::from(value)))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Once, E> {
-                Ok(Once(Value::from(value)))
-            }
-            fn visit_unit<E>(self) -> Result<Once, E> {
-                Ok(Once(Value::Null))
-            }
-        }
-        impl<'de> serde::Deserialize<'de> for Once {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Visitor)
-            }
-        }
-        match serde_json::from_str::<Once>(text) {
-            Ok(value) => value.0,
-            Err(error) => panic!("{error}: {text}"),
-        }
-    }
-
-    /// The line that a record holds.
-    fn recover(text: &str, schema: Schema) -> Option<Vec<u8>> {
-        let record = match schema {
-            Schema::Logfmt => pairs(text),
-            _ => strict(text),
-        };
-        let (at, message, original, coded) = match schema {
-            Schema::Ecs | Schema::Ecs8 => {
-                (record.clone(), "message", "event.original", "event.original_base64")
-            }
-            Schema::Otel => {
-                let mut at = record.get("Attributes")?.clone();
-                at["Body"] = record.get("Body").cloned().unwrap_or_default();
-                (at, "Body", "log.record.original", "log.record.original_base64")
-            }
-            Schema::Otlp => (otlp(&record)?, "body", "log.record.original", "log.record.original_base64"),
-            Schema::Gelf => (record.clone(), "short_message", "_original", "_original_base64"),
-            Schema::Splunk => (record.get("event")?.clone(), "message", "original", "original_base64"),
-            _ => (record.clone(), "message", "original", "original_base64"),
-        };
-        if let Some(coded) = at.get(coded).and_then(Value::as_str) {
-            return Some(unbase64(coded));
-        }
-        let text = at.get(original).or_else(|| at.get(message)).and_then(Value::as_str)?;
-        // GELF's message may not be empty.
-        Some(if schema == Schema::Gelf && text == "-" { Vec::new() } else { text.as_bytes().to_vec() })
-    }
-
-    /// The attributes of the one log record, and its body.
-    fn otlp(request: &Value) -> Option<Value> {
-        let record = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
-        let mut found = serde_json::Map::new();
-        for attribute in record["attributes"].as_array()? {
-            let key = attribute["key"].as_str()?.to_owned();
-            assert!(found.insert(key, attribute["value"]["stringValue"].clone()).is_none(), "{request}");
-        }
-        found.insert("body".to_owned(), record["body"]["stringValue"].clone());
-        Some(Value::Object(found))
-    }
-
-    /// logfmt, read by its rules.
-    fn pairs(mut text: &str) -> Value {
-        let mut found = serde_json::Map::new();
-        while !text.is_empty() {
-            let (key, rest) = text.split_once('=').unwrap_or_else(|| panic!("no pair: {text:?}"));
-            assert!(!key.is_empty() && !key.contains([' ', '"']), "{key:?}");
-            let (value, rest) = if rest.starts_with('"') {
-                let mut values = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-                let value = values.next().expect("a value").expect("closed quotes");
-                (value, &rest[values.byte_offset()..])
-            } else {
-                let end = rest.find(' ').unwrap_or(rest.len());
-                (rest[..end].to_owned(), &rest[end..])
-            };
-            assert!(found.insert(key.to_owned(), Value::from(value)).is_none(), "{key:?} is there twice");
-            text = rest.strip_prefix(' ').unwrap_or(rest);
-        }
-        Value::Object(found)
-    }
-
-    fn unbase64(text: &str) -> Vec<u8> {
-        const TABLE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let (mut word, mut bits, mut bytes) = (0u32, 0, Vec::new());
-        for place in text.chars().filter_map(|c| TABLE.find(c)) {
-            word = word << 6 | place as u32;
-            bits += 6;
-            if bits >= 8 {
-                bits -= 8;
-                bytes.push((word >> bits & 255) as u8);
-            }
-        }
-        bytes
-    }
-
-    fn check_all(line: &[u8]) {
-        let line: Vec<u8> = line.iter().copied().filter(|b| *b != b'\n').collect();
-        let names = FORMATS.iter().filter(|e| !e.needs_pattern()).map(|e| e.name);
-        for name in std::iter::once("auto").chain(names) {
-            for schema in Schema::ALL {
-                // What an envelope adds does not depend on the format.
-                let own = matches!(schema, Schema::Ecs | Schema::Otel | Schema::Flat);
-                if own || matches!(name, "auto" | "json" | "nginx" | "syslog") {
-                    check(name, schema, &line);
-                }
-            }
-        }
-    }
-
-    fn check(name: &str, schema: Schema, line: &[u8]) {
-        let bare = line.strip_suffix(b"\r").unwrap_or(line);
-        let (text, counts) = convert(&mut lane(name, schema, Original::Always), line);
-        assert_eq!(counts.records, 1);
-        assert_eq!(text.bytes().filter(|b| *b == b'\n').count(), 1, "{text:?}");
-        let recovered = recover(text.trim_end_matches('\n'), schema);
-        assert_eq!(recovered.as_deref(), Some(bare), "{name} {schema:?} {text}");
-        let (text, _) = convert(&mut lane(name, schema, Original::Failed), line);
-        let text = text.trim_end_matches('\n');
-        if schema == Schema::Logfmt {
-            pairs(text)
-        } else {
-            strict(text)
-        };
-    }
-
-    fn json_like() -> impl Strategy<Value = String> {
-        let key = prop_oneof![
-            Just("msg"),
-            Just("message"),
-            Just("time"),
-            Just("level"),
-            Just("a"),
-            Just("a.b"),
-            Just("a_"),
-            Just("tags"),
-            Just("error"),
-            Just("ecs.version"),
-            Just("event.original"),
-            Just("\\u0061"),
-            Just("host"),
-            Just("pid"),
-            Just("v"),
-            Just("name"),
-            Just("status"),
-            Just(""),
-            Just("."),
-            Just("@timestamp"),
-            Just("event.severity"),
-            Just("fields"),
-            Just("t")
-        ];
-        let leaf = prop_oneof![
-            Just("1".to_owned()),
-            Just("\"x\"".to_owned()),
-            Just("null".to_owned()),
-            Just("\"\\x22\"".to_owned()),
-            Just("[\"t\",\"t\"]".to_owned()),
-            Just("12345678901234567890123".to_owned()),
-            Just("NaN".to_owned()),
-            Just("1e999".to_owned()),
-            Just("\"2026-11-21T12:24:10Z\"".to_owned()),
-            Just("\"warn\"".to_owned()),
-            Just("\"\\ud800\"".to_owned())
-        ];
-        let value = leaf.prop_recursive(3, 12, 4, move |inner| {
-            let key = prop_oneof![
-                Just("message"),
-                Just("type"),
-                Just("k"),
-                Just("stack"),
-                Just("line"),
-                Just("file")
-            ];
-            prop::collection::vec((key, inner), 0..4).prop_map(|members| {
-                let body: Vec<_> = members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
-                format!("{{{}}}", body.join(","))
-            })
-        });
-        prop::collection::vec((key, value), 0..9).prop_map(|members| {
-            let body: Vec<_> = members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
-            format!("{{{}}}", body.join(","))
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn any_bytes_become_one_valid_record_that_holds_them(line in prop::collection::vec(any::<u8>(), 0..200)) {
-            check_all(&line);
-        }
-
-        #[test]
-        fn damaged_lines_of_known_formats_do_too(
-            which in 0..FORMATS.len(), cut in 0usize..200, at in 0usize..200, byte in any::<u8>()
-        ) {
-            let mut line = FORMATS[which].example.as_bytes().to_vec();
-            line.truncate(cut.max(1));
-            let at = at % line.len();
-            line[at] = byte;
-            check_all(&line);
-        }
-
-        #[test]
-        fn edits_leave_valid_records(line in json_like(), hit in any::<bool>()) {
-            let name = |name: &str| name.to_owned();
-            let pair = |from: &str, to: &str| rules::FromTo { from: name(from), to: name(to) };
-            let edit = vec![
-                Edit::Rename(pair("app.a", "labels.a")),
-                Edit::Rename(pair("app.t", if hit { "app.v" } else { "message" })),
-                Edit::Copy(pair("app.name", "log.level")),
-                Edit::Copy(pair("app.a.b", "app.a_")),
-                Edit::Add(rules::Add { field: name("labels.k"), value: config::Scalar::Int(1) }),
-                Edit::Convert(rules::Convert { field: name("app.v"), to: rules::Kind::Text }),
-                Edit::Expand(name("app.fields")),
-                Edit::Mask(name("app.error.message")),
-                Edit::Mask(name("app.status")),
-                Edit::Drop(name("app.fields.k")),
-            ];
-            for schema in [Schema::Ecs, Schema::Flat, Schema::Otel, Schema::Gelf, Schema::Gcp] {
-                let config = Config { schema, edit: edit.clone(), ..Config::default() };
-                let stream = config::Stream { from: Some("json".to_owned()), ..config::Stream::default() };
-                let stream = Stream::compile(&stream, &config);
-                // Where names have no prefix, some of the targets are the schema's own.
-                let Ok(stream) = stream else { continue };
-                let (text, _) = convert(&mut Lane::new(Arc::new(stream), None), line.as_bytes());
-                strict(text.trim_end_matches('\n'));
-            }
-        }
-
-        #[test]
-        fn any_object_does_too(line in json_like()) {
-            check_all(line.as_bytes());
-        }
-    }
-
-    #[test]
-    fn lines_inside_of_envelopes_are_read_and_whatever_they_hold_is_text() {
-        for line in [
-            &br#"{"log":"{\"a\":\"\ud800\"}\n","stream":"stdout","time":"2026-11-21T12:24:10Z"}"#[..],
-            br#"{"log":"\xff\u001b[31mx\n","stream":"stderr","time":"2026-11-21T12:24:10Z","attrs":{"a":1,"a":2}}"#,
-            br#"{"__REALTIME_TIMESTAMP":"1795263850123456","MESSAGE":[104,255,10],"A":"\ud800"}"#,
-            br#"{"__REALTIME_TIMESTAMP":"1795263850123456","MESSAGE":"k=v msg=\"\xff\" x=1"}"#,
-            br#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":null}"#,
-        ] {
-            check_all(line);
-        }
-        let (text, _) = convert(
-            &mut lane("auto", Schema::Flat, Original::Failed),
-            br#"{"log":"{\"level\":\"warn\",\"msg\":\"low\"}\n","stream":"stdout","time":"2026-11-21T12:24:10Z"}"#,
-        );
-        let record = strict(&text);
-        assert_eq!((&record["level"], &record["message"]), (&"warn".into(), &"low".into()));
-    }
-
-    #[test]
-    fn keys_that_collide_move_aside() {
-        let (text, _) = convert(
-            &mut lane("json", Schema::Ecs, Original::Failed),
-            br#"{"msg":"m","a":1,"a.b":2,"":3,"x..y":4}"#,
-        );
-        let record = strict(&text);
-        assert_eq!(record["app.a_"], 1);
-        assert_eq!(record["app.a.b"], 2);
-        assert_eq!(record["app._"], 3);
-        assert_eq!(record["app.x__y"], 4);
-        let (text, _) = convert(
-            &mut lane("json", Schema::Flat, Original::Failed),
-            br#"{"msg":"m","message":"n","original":"o","message_":1}"#,
-        );
-        let record = strict(&text);
-        assert_eq!(record["message"], "m");
-        assert_eq!(record["message__"], "n");
-        assert_eq!(record["message_"], 1);
-        assert_eq!(record["original_"], "o");
-    }
-
-    #[test]
-    fn a_refused_line_goes_out_whole_and_marked() {
-        let (text, counts) =
-            convert(&mut lane("nginx", Schema::Ecs, Original::Always), b"GET / is not an access log");
-        let record = strict(&text);
-        assert_eq!(record["message"], "GET / is not an access log");
-        assert_eq!(record["tags"], serde_json::json!(["unparsed"]));
-        assert_eq!(record["error.message"], "nginx: no time in brackets");
-        assert_eq!(counts.unparsed, 1);
-    }
-
-    #[test]
-    fn a_bad_field_costs_only_itself() {
-        let line = b"192.0.2.7 - - [21/Nov/2026:12:24:10 +0000] \"\\x16\\x03\\x01\" 400 150 \"-\" \"-\"";
-        let (text, counts) = convert(&mut lane("nginx", Schema::Ecs, Original::Always), line);
-        let record = strict(&text);
-        assert_eq!(record["http.response.status_code"], 400);
-        assert_eq!(record["source.ip"], "192.0.2.7");
-        assert_eq!(record["tags"], serde_json::json!(["partial"]));
-        assert_eq!((counts.partial, counts.unparsed), (1, 0));
-    }
-}
+mod tests;

@@ -21,6 +21,7 @@ pub mod rules;
 pub mod severity;
 pub mod text;
 pub mod time;
+pub mod trace;
 
 use std::time::Duration;
 

@@ -86,6 +86,10 @@ pub enum Value<'a> {
     Duration(i64),
 }
 
+/// Most fields of one record. Elasticsearch takes as many per index out of the box; names are compared with each other, so without an end one line could
+/// keep the adapter busy for minutes.
+pub const MOST: usize = 1024;
+
 /// Which piece of a line that was too long for one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Part {
@@ -112,6 +116,8 @@ pub struct Record<'a> {
     bloom: u64,
     dotted: bool,
     escaped: bool,
+    /// More fields came than [`MOST`].
+    full: bool,
 }
 
 impl<'a> Record<'a> {
@@ -132,6 +138,19 @@ impl<'a> Record<'a> {
 
     pub fn fields(&self) -> &[(Name<'a>, Value<'a>)] {
         &self.fields
+    }
+
+    /// True when there were more fields than a record may have: it lacks some.
+    pub fn full(&self) -> bool {
+        self.full
+    }
+
+    /// Adds a field, while there is room.
+    fn add(&mut self, name: Name<'a>, value: Value<'a>) {
+        self.full |= self.fields.len() >= MOST;
+        if !self.full {
+            self.fields.push((name, value));
+        }
     }
 
     /// True when an application's key holds a dot, so that keys may collide in a schema that nests.
@@ -168,6 +187,9 @@ impl<'a> Record<'a> {
 
     /// Sets a field under the application's own name; a repeated name keeps its place and takes the last value.
     pub fn push(&mut self, name: Str<'a>, value: Value<'a>) {
+        if self.full {
+            return;
+        }
         let bytes = name.bytes();
         let bit = 1u64 << bloom_bit(bytes);
         if bytes.is_empty() || first_of(bytes, *b".\\\"").is_some() {
@@ -186,28 +208,34 @@ impl<'a> Record<'a> {
             }
         }
         self.bloom |= bit;
-        self.fields.push((Name::App(name), value));
+        self.add(Name::App(name), value);
     }
 
     /// Sets a field of a namespace of ours.
     pub fn push_sub(&mut self, space: &'static str, name: Str<'a>, value: Value<'a>) {
+        if self.full {
+            return;
+        }
         let twin = self
             .fields
             .iter_mut()
             .find(|(n, _)| matches!(n, Name::Sub(p, s) if *p == space && same(s, &name)));
         match twin {
             Some(entry) => entry.1 = value,
-            None => self.fields.push((Name::Sub(space, name), value)),
+            None => self.add(Name::Sub(space, name), value),
         }
     }
 
     /// Sets a structured-data parameter.
     pub fn push_sd(&mut self, id: &'a [u8], param: &'a [u8], value: Value<'a>) {
+        if self.full {
+            return;
+        }
         let twin =
             self.fields.iter_mut().find(|(n, _)| matches!(n, Name::Sd(i, p) if *i == id && *p == param));
         match twin {
             Some(entry) => entry.1 = value,
-            None => self.fields.push((Name::Sd(id, param), value)),
+            None => self.add(Name::Sd(id, param), value),
         }
     }
 

@@ -3,6 +3,10 @@
 //! Log lines hold anything: quotes, control bytes, terminal colours, bytes that are no UTF-8. Everything here is total:
 //! any input gives a valid JSON string body, and what is not valid UTF-8 shows as `\xHH`, the way nginx writes it.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 mod block;
 mod copy;
 mod pen;
@@ -214,6 +218,33 @@ pub fn strip_ansi(mut line: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(line);
 }
 
+/// The same for colours within the texts of a JSON object, where their first byte is written `\u001b`; false when there are none, and `to` says nothing.
+pub fn strip_escaped_ansi(line: &[u8], to: &mut Vec<u8>) -> bool {
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u001"));
+    if line.first() != Some(&b'{') || ESCAPE.find(line).is_none() {
+        return false;
+    }
+    to.clear();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = ESCAPE.find(&line[at..]) {
+        let start = at + found;
+        at = start + 5;
+        // A backslash that is itself escaped begins nothing.
+        let escapes = line[..start].iter().rev().take_while(|b| **b == b'\\').count();
+        let Some([b'b' | b'B', b'[', rest @ ..]) = line.get(start + 5..).filter(|_| escapes % 2 == 0) else {
+            continue;
+        };
+        let parameters = rest.iter().take_while(|b| matches!(b, b'0'..=b'9' | b';' | b'?')).count();
+        if rest.get(parameters).is_some_and(u8::is_ascii_alphabetic) {
+            to.extend_from_slice(&line[copied..start]);
+            copied = start + 7 + parameters + 1;
+            at = copied;
+        }
+    }
+    to.extend_from_slice(&line[copied..]);
+    copied > 0
+}
+
 /// Appends standard base64 (RFC 4648, with padding).
 pub fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const TABLE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -274,6 +305,13 @@ mod tests {
     #[test]
     fn colours_go_text_stays() {
         let mut to = Vec::new();
+        assert!(strip_escaped_ansi(
+            br#"{"m":"\u001b[1;31mred\u001B[0m \\u001b[0m \u001b] \u001bx","k":1}"#,
+            &mut to
+        ));
+        assert_eq!(to, br#"{"m":"red \\u001b[0m \u001b] \u001bx","k":1}"#);
+        assert!(!strip_escaped_ansi(br#"{"m":"\u001fx \u001b["}"#, &mut to));
+        assert!(!strip_escaped_ansi(b"{\"m\":\"\\u001", &mut to));
         strip_ansi(b"\x1b[1;31merror\x1b[0m [x] \x1b]0;title\x07done\x1b", &mut to);
         assert_eq!(to, b"error [x] done\x1b");
     }

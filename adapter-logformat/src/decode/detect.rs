@@ -150,6 +150,9 @@ mod tests {
             "error: a=b was not expected here by anyone",
             "Exception in thread main",
             "2026-11-21 12:24:10,123 INFO listening",
+            "2026-11-21T12:24:10Z INFO server: listening",
+            "2026-11-21T12:24:10Z [error] server: not listening",
+            "2026-11-21T12:24:10Z INFO since=2026-11-21T10:30:00Z user=alice logged in",
             "    at com.example.Main.run(Main.java:10)",
             "127.0.0.1 said hello [x] \"y\"",
         ] {

@@ -77,7 +77,8 @@ fn operator(text: &str, at: usize) -> Result<Variable, Ambiguous> {
     let mut blanks = false;
     let meaning = match name {
         "START_TIME" | "EMIT_TIME" if argument.is_empty() => Meaning::Time(None),
-        "START_TIME" | "EMIT_TIME" => match TimePattern::strftime(argument) {
+        // Envoy's notations are in UTC whether they say so or not.
+        "START_TIME" | "EMIT_TIME" => match TimePattern::strftime(argument).and_then(|t| t.in_zone("UTC")) {
             Ok(notation) => Meaning::Time(Some(notation)),
             Err(error) => return Ambiguous::new(at, error),
         },

@@ -140,7 +140,8 @@ fn parse(pattern: &str, offset: usize, tokens: &mut Vec<Token>) -> Result<(), Am
                         "something follows the end of the line; describe the first line only",
                     );
                 }
-                let mut variable = word_variable(word, option, at)?;
+                let zone = options.get(1).map(|(from, to)| &pattern[*from..*to]);
+                let mut variable = word_variable(word, option, zone, at)?;
                 variable.padded |= padded;
                 tokens.push(Token::Variable(variable));
             }
@@ -202,22 +203,38 @@ fn longest(text: &str) -> (&str, usize) {
     (&text[..length], length)
 }
 
-fn word_variable(word: &str, option: &str, at: usize) -> Result<Variable, Ambiguous> {
+/// Logback writes the zone behind a comma, perhaps with quotes around the notation; log4j in braces of its own.
+fn notation_and_zone<'a>(option: &'a str, zone: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    if let Some((notation, rest)) = option.strip_prefix('"').and_then(|text| text.split_once('"')) {
+        let behind =
+            rest.trim_start_matches([',', ' ']).split(',').next().filter(|zone| !zone.trim().is_empty());
+        return (notation.trim(), behind.or(zone));
+    }
+    match option.split_once(',').map(|(notation, rest)| (notation, rest.split(',').next().unwrap_or(rest))) {
+        // `HH:mm:ss,SSS` has a comma of its own.
+        Some((notation, own)) if zone.is_none() && is_zone(own) => (notation.trim(), Some(own)),
+        _ => match option.rsplit_once(',') {
+            Some((notation, own)) if zone.is_none() && is_zone(own) => (notation.trim(), Some(own)),
+            _ => (option.trim(), zone),
+        },
+    }
+}
+
+fn is_zone(text: &str) -> bool {
+    let text = text.trim();
+    text.len() > 2 && TimePattern::java("HH").and_then(|time| time.in_zone(text)).is_ok()
+}
+
+fn word_variable(word: &str, option: &str, zone: Option<&str>, at: usize) -> Result<Variable, Ambiguous> {
     let mut blanks = false;
     let meaning = match word {
         "d" | "date" => {
-            let text = option.trim_matches('"');
-            let text = text.split_once("\",").map_or(text, |(notation, _)| notation);
-            // A zone behind the notation says nothing about how the time looks.
-            let text = match text.rsplit_once(',') {
-                Some((notation, zone))
-                    if zone.contains('/') || matches!(zone.trim(), "UTC" | "GMT" | "CET") =>
-                {
-                    notation
-                }
-                _ => text,
-            };
-            match TimePattern::java(text.trim()) {
+            let (notation, zone) = notation_and_zone(option, zone);
+            let compiled = TimePattern::java(notation).and_then(|time| match zone {
+                None => Ok(time),
+                Some(zone) => time.in_zone(zone),
+            });
+            match compiled {
                 Ok(notation) => Meaning::Time(Some(notation)),
                 Err(error) => return Ambiguous::new(at, format!("{option:?}: {error}")),
             }

@@ -31,7 +31,11 @@ fn level(text: &[u8], after_time: bool) -> Option<Severity> {
     let head = &text[..text.len().min(64)];
     let words = head.split(|b| matches!(b, b' ' | b'\t' | b'|')).filter(|w| !w.is_empty() && *w != b"-");
     for word in words.take(if after_time { 4 } else { 1 }) {
-        let bare = word.strip_suffix(b":").unwrap_or(word);
+        // `12:24:10,123:DEBUG:text`, in capitals: `http://…` is no level.
+        let glued = word.strip_prefix(b":").filter(|_| after_time).unwrap_or(word);
+        let cut = memchr::memchr(b':', glued)
+            .filter(|at| after_time && glued[..*at].iter().all(u8::is_ascii_uppercase));
+        let bare = cut.map_or_else(|| glued.strip_suffix(b":").unwrap_or(glued), |at| &glued[..at]);
         let inner = bare.strip_prefix(b"[").and_then(|w| w.strip_suffix(b"]"));
         let marked = inner.is_some() || bare.len() < word.len();
         let name = inner.unwrap_or(bare);
@@ -44,4 +48,28 @@ fn level(text: &[u8], after_time: bool) -> Option<Severity> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_found_behind_the_time_however_it_is_set_apart() {
+        let mut cx =
+            Context::new(crate::time::Clock::new(jiff::tz::TimeZone::UTC, crate::time::Time::default()));
+        for (line, level) in [
+            ("2026-11-21 12:24:10,123 WARN low", Some("warn")),
+            ("2026-11-21 12:24:10,123:DEBUG:low", Some("debug")),
+            ("2026-11-21 12:24:10 [main] ERROR: low", Some("error")),
+            ("[2026-11-21 12:24:10] INFO low", Some("info")),
+            ("ERROR: low", Some("error")),
+            ("2026-11-21 12:24:10 GET http://shop/", None),
+            ("http://shop/ is there", None),
+        ] {
+            let mut record = Record::default();
+            assert_eq!(decode(line.as_bytes(), &mut cx, &mut record), Ok(()));
+            assert_eq!(record.severity.map(Severity::name), level, "{line}");
+        }
+    }
 }

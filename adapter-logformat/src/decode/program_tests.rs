@@ -96,3 +96,34 @@ proptest! {
         let _ = program.decode(line.as_bytes(), &mut cx(), &mut Record::default());
     }
 }
+
+#[test]
+fn a_time_in_a_pattern_has_the_zone_that_the_pattern_names() {
+    let berlin = || {
+        Context::new(Clock::new(jiff::tz::TimeZone::get("Europe/Berlin").expect("bundled"), Time::default()))
+    };
+    let want = |text: &str| text.parse::<jiff::Timestamp>().expect("a time").as_second();
+    for (pattern, line, time) in [
+        ("%d{yyyy-MM-dd HH:mm:ss} %m", "2026-07-01 12:24:10 x", "2026-07-01T10:24:10Z"),
+        ("%d{yyyy-MM-dd HH:mm:ss, UTC} %m", "2026-07-01 12:24:10 x", "2026-07-01T12:24:10Z"),
+        (
+            "%d{yyyy-MM-dd HH:mm:ss,SSS, America/New_York} %m",
+            "2026-07-01 12:24:10,000 x",
+            "2026-07-01T16:24:10Z",
+        ),
+        ("%d{\"yyyy-MM-dd HH:mm:ss,SSS\", GMT+3} %m", "2026-07-01 12:24:10,000 x", "2026-07-01T09:24:10Z"),
+        ("%d{yyyy-MM-dd HH:mm:ss,SSS}{UTC} %m", "2026-07-01 12:24:10,000 x", "2026-07-01T12:24:10Z"),
+        ("%d{ISO8601}{UTC} %m", "2026-07-01T12:24:10,000 x", "2026-07-01T12:24:10Z"),
+    ] {
+        let program = crate::decode::java_pattern::compile(pattern).expect("compiles");
+        let mut record = Record::default();
+        program.decode(line.as_bytes(), &mut berlin(), &mut record).expect("reads");
+        assert_eq!(record.time.map(|t| t.seconds), Some(want(time)), "{pattern}");
+    }
+    assert!(crate::decode::java_pattern::compile("%d{HH:mm:ss}{Mars/Olympus} %m").is_err());
+    let program =
+        crate::decode::envoy::compile("%START_TIME(%Y-%m-%d %H:%M:%S)% %RESPONSE_CODE%").expect("compiles");
+    let mut record = Record::default();
+    program.decode(b"2026-07-01 12:24:10 200", &mut berlin(), &mut record).expect("reads");
+    assert_eq!(record.time.map(|t| t.seconds), Some(want("2026-07-01T12:24:10Z")));
+}

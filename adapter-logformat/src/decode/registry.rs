@@ -129,6 +129,28 @@ impl Format {
         self.entry().name
     }
 
+    /// True for the access logs of servers and the like: no line of theirs has a stack trace behind it.
+    pub fn stands_alone(self) -> bool {
+        use Format::*;
+        matches!(
+            self,
+            Traefik
+                | IngressNginx
+                | AwsS3
+                | Nginx
+                | Istio
+                | Envoy
+                | NginxError
+                | ApacheError
+                | AwsAlb
+                | AwsElb
+                | AwsVpcFlow
+                | Cef
+                | Haproxy
+                | Ltsv
+        )
+    }
+
     pub fn by_name(name: &str) -> Option<Self> {
         FORMATS.iter().find(|e| e.name == name).map(|e| e.format)
     }

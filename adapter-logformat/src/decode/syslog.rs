@@ -167,6 +167,16 @@ fn with_blanks(rest: &[u8]) -> Option<usize> {
         .then_some(open)
 }
 
+/// `INFO`, `[error]`: a logger's line of time, level and text, and no host.
+fn level(host: &[u8]) -> bool {
+    let inner = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]"));
+    let name = inner.unwrap_or(host);
+    let plain: [&[u8]; 7] = [b"trace", b"debug", b"info", b"warn", b"warning", b"error", b"fatal"];
+    inner.is_some()
+        || plain.contains(&name)
+        || name.len() > 2 && name.iter().all(u8::is_ascii_uppercase) && Severity::from_name(name).is_some()
+}
+
 fn rfc3164<'a>(mut cursor: Cursor<'a>, cx: &mut Context, record: &mut Record<'a>, marked: bool) -> Decoded {
     let start = cursor.at;
     let Some((time, used)) = cx.clock.prefix(cursor.rest()).filter(|(_, used)| *used >= 15) else {
@@ -191,6 +201,9 @@ fn rfc3164<'a>(mut cursor: Cursor<'a>, cx: &mut Context, record: &mut Record<'a>
     let rest = cursor.rest();
     let end = rest.iter().position(|b| matches!(b, b':' | b'[' | b' ')).unwrap_or(rest.len());
     let end = with_blanks(rest).unwrap_or(end);
+    if !marked && (level(host) || rest[..end].iter().any(|b| matches!(b, b'=' | b'"' | b'{' | b'(' | b','))) {
+        return refuse(host_at, "a level, or a pair, where the host or the program's name stands");
+    }
     let (tag, mut after) = (&rest[..end], end);
     let mut pid = None;
     if rest.get(end) == Some(&b'[') {

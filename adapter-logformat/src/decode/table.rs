@@ -310,7 +310,7 @@ pub const FORMATS: &[Entry] = &[
         "[2026-11-21T12:24:10,123][INFO ][o.e.n.Node               ] [es-0] started",
     )
     .detect(bracket)
-    .join(Join::Start(r"^\[\d{4}-|^\{")),
+    .join(Join::Start(r#"^\[\d{4}-|^\{""#)),
     Entry::new(
         Format::Etcd,
         "etcd",

@@ -3,7 +3,9 @@
 //!
 //! What a notation leaves out comes from the [`Clock`]: a missing year is the nearest one, a missing date the nearest day.
 
-use crate::time::{Clock, Time, month, number, zone_prefix};
+use jiff::tz::{Offset, TimeZone};
+
+use crate::time::{Clock, Time, month, number, zone_prefix, zone_word};
 
 /// What comes next in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +37,33 @@ enum Step {
 
 /// A compiled notation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimePattern(Vec<Step>);
+pub struct TimePattern {
+    steps: Vec<Step>,
+    /// Of times that name none; the configured one where this is not set.
+    zone: Option<TimeZone>,
+}
 
 impl TimePattern {
+    /// The same in this zone: a name such as `Europe/Berlin`, or `GMT+2`.
+    ///
+    /// # Errors
+    /// The zone is not known.
+    pub fn in_zone(mut self, name: &str) -> Result<Self, String> {
+        let name = name.trim();
+        let bare = name.strip_prefix("GMT").or_else(|| name.strip_prefix("UTC")).unwrap_or(name);
+        let zone = match (bare, hours(bare)) {
+            ("" | "Z", _) => TimeZone::UTC,
+            (_, Some(offset)) => TimeZone::fixed(offset),
+            _ => TimeZone::get(name).map_err(|error| error.to_string())?,
+        };
+        self.zone = Some(zone);
+        Ok(self)
+    }
+
+    fn any() -> Self {
+        Self { steps: vec![Step::Any], zone: None }
+    }
+
     /// Java's letters; the names that log4j and logback give to notations work, too.
     ///
     /// # Errors
@@ -45,13 +71,13 @@ impl TimePattern {
     pub fn java(text: &str) -> Result<Self, String> {
         let text = match text {
             "" | "ISO8601" | "DEFAULT" | "ISO8601_BASIC" | "ISO8601_OFFSET_DATE_TIME_HHMM" => {
-                return Ok(Self(vec![Step::Any]));
+                return Ok(Self::any());
             }
             "ABSOLUTE" => "HH:mm:ss,SSS",
             "DATE" => "dd MMM yyyy HH:mm:ss,SSS",
             "COMPACT" => "yyyyMMddHHmmssSSS",
-            "UNIX" => return Ok(Self(vec![Step::Epoch])),
-            "UNIX_MILLIS" => return Ok(Self(vec![Step::EpochMillis])),
+            "UNIX" => return Self::usable(vec![Step::Epoch]),
+            "UNIX_MILLIS" => return Self::usable(vec![Step::EpochMillis]),
             other => other,
         };
         let mut steps = Vec::new();
@@ -133,11 +159,11 @@ impl TimePattern {
                 b'f' | b'L' | b'N' => vec![Step::Fraction],
                 b'z' | b'Z' => vec![Step::Zone],
                 b's' => vec![Step::Epoch],
-                b'F' => Self::strftime("%Y-%m-%d")?.0,
-                b'T' => Self::strftime("%H:%M:%S")?.0,
-                b'R' => Self::strftime("%H:%M")?.0,
-                b'D' => Self::strftime("%m/%d/%y")?.0,
-                b'c' => Self::strftime("%a %b %e %H:%M:%S %Y")?.0,
+                b'F' => Self::strftime("%Y-%m-%d")?.steps,
+                b'T' => Self::strftime("%H:%M:%S")?.steps,
+                b'R' => Self::strftime("%H:%M")?.steps,
+                b'D' => Self::strftime("%m/%d/%y")?.steps,
+                b'c' => Self::strftime("%a %b %e %H:%M:%S %Y")?.steps,
                 b'%' => vec![Step::Literal(b'%')],
                 b'n' | b't' => vec![Step::Literal(b' ')],
                 other => return Err(format!("'%{}' is no time", char::from(other))),
@@ -150,7 +176,7 @@ impl TimePattern {
     fn usable(steps: Vec<Step>) -> Result<Self, String> {
         let has = |wanted: &[Step]| steps.iter().any(|s| wanted.contains(s));
         if has(&[Step::Epoch, Step::EpochMillis, Step::Hour, Step::Day, Step::DayOfYear, Step::Any]) {
-            Ok(Self(steps))
+            Ok(Self { steps, zone: None })
         } else {
             Err("it names neither a day nor a time of day".to_owned())
         }
@@ -158,12 +184,19 @@ impl TimePattern {
 
     /// The time at the start of `text` and how many bytes it takes.
     pub fn prefix(&self, text: &[u8], clock: &mut Clock) -> Option<(Time, usize)> {
+        match &self.zone {
+            None => self.read(text, clock),
+            Some(zone) => clock.in_zone(zone, |clock| self.read(text, clock)),
+        }
+    }
+
+    fn read(&self, text: &[u8], clock: &mut Clock) -> Option<(Time, usize)> {
         let (mut year, mut month_day, mut day) = (None, None, None);
         let mut of_year = None;
         let (mut hour, mut half, mut minute, mut second, mut nanos) = (0, None, 0, 0, 0);
         let mut zone = None;
         let mut at = 0;
-        for step in &self.0 {
+        for step in &self.steps {
             let rest = text.get(at..)?;
             let (value, used) = match step {
                 Step::Literal(byte) => {
@@ -193,7 +226,7 @@ impl TimePattern {
                     (number(digits)? * scale, used)
                 }
                 Step::Zone => {
-                    let (offset, used) = zone_prefix(rest)?;
+                    let (offset, used) = zone_prefix(rest).or_else(|| zone_word(rest))?;
                     zone = Some(offset);
                     (0, used)
                 }
@@ -203,7 +236,7 @@ impl TimePattern {
                 }
                 Step::Any => {
                     let (time, used) = clock.prefix(rest)?;
-                    if self.0.len() == 1 {
+                    if self.steps.len() == 1 {
                         return Some((time, used));
                     }
                     return None;
@@ -235,11 +268,26 @@ impl TimePattern {
         let seconds = match (year, month_day, day, of_year) {
             (Some(year), _, _, Some(day)) => clock.resolve((year, 1, 1), of_day, zone)? + (day - 1) * 86_400,
             (Some(year), Some(month), Some(day), _) => clock.resolve((year, month, day), of_day, zone)?,
-            (None, Some(month), Some(day), _) => clock.nearest_year(month, day, of_day)?,
+            (None, Some(month), Some(day), _) => clock.nearest_year(month, day, of_day, zone)?,
             _ => clock.nearest_day(of_day, zone)?,
         };
         Some((Time { seconds, nanos: u32::try_from(nanos).ok()? }, at))
     }
+}
+
+/// `+2`, `-03:30`.
+fn hours(text: &str) -> Option<Offset> {
+    let (sign, rest) = match text.as_bytes() {
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let (hours, used) = two_digits(rest)?;
+    let minutes = match &rest[used..] {
+        [] => 0,
+        [b':', minutes @ ..] | minutes => number(minutes).filter(|m| *m < 60)?,
+    };
+    Offset::from_seconds(i32::try_from(sign * (hours * 3600 + minutes * 60)).ok()?).ok()
 }
 
 /// One or two digits, perhaps with a blank in front.
@@ -300,6 +348,31 @@ mod tests {
         assert!(TimePattern::java("'open").is_err());
         assert!(TimePattern::strftime("%Q").is_err());
         assert!(TimePattern::strftime("no time").is_err());
+    }
+
+    #[test]
+    fn a_zone_of_its_own_is_used_where_the_text_names_none() {
+        for (zone, want) in [
+            ("UTC", "2026-07-01T12:24:10.000Z"),
+            ("Europe/Berlin", "2026-07-01T10:24:10.000Z"),
+            ("GMT-3", "2026-07-01T15:24:10.000Z"),
+            ("+05:30", "2026-07-01T06:54:10.000Z"),
+        ] {
+            let pattern = TimePattern::java("yyyy-MM-dd HH:mm:ss").and_then(|p| p.in_zone(zone));
+            assert_eq!(read(&pattern.expect("compiles"), "2026-07-01 12:24:10").as_deref(), Some(want));
+        }
+        let named = TimePattern::java("yyyy-MM-dd HH:mm:ss z").expect("compiles");
+        assert_eq!(read(&named, "2026-07-01 12:24:10 CEST").as_deref(), Some("2026-07-01T10:24:10.000Z"));
+        assert!(TimePattern::java("HH:mm").and_then(|p| p.in_zone("Mars/Olympus")).is_err());
+        // The clock's own zone is back afterwards.
+        let mut clock = clock();
+        let berlin =
+            TimePattern::java("HH:mm:ss").and_then(|p| p.in_zone("Europe/Berlin")).expect("compiles");
+        let bare = TimePattern::java("HH:mm:ss").expect("compiles");
+        let at =
+            |pattern: &TimePattern, clock: &mut Clock| pattern.prefix(b"00:05:00", clock).expect("a time").0;
+        assert_eq!(at(&bare, &mut clock).seconds - at(&berlin, &mut clock).seconds, 3600);
+        assert_eq!(at(&bare, &mut clock).seconds - at(&berlin, &mut clock).seconds, 3600);
     }
 
     proptest! {

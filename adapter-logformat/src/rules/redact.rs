@@ -119,9 +119,7 @@ fn step(item: &Redact, key: Option<&Key>) -> Result<Step, String> {
             }
             return Ok(Step { hash: Some(key.clone()), ..step(inner, None)? });
         }
-        Redact::Emails => {
-            What::Emails(regex(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")?)
-        }
+        Redact::Emails => What::Emails(regex(EMAILS)?),
         Redact::Cards => What::Cards,
         Redact::Tokens => What::Tokens(regex(TOKENS)?),
         Redact::Ips => What::Ips(regex(IPS)?, Bits { v4: 24, v6: 48 }),
@@ -144,7 +142,10 @@ impl Step {
     fn apply(&self, line: &[u8]) -> Option<Vec<u8>> {
         match &self.what {
             What::Emails(regex) => {
-                memchr::memchr(b'@', line)?;
+                let written = |at: &[u8]| memchr::memmem::find(line, at).is_some();
+                if !(written(b"@") || written(b"%40") || written(b"\\u0040")) {
+                    return None;
+                }
                 self.replaced(regex, line, |_| b"***@***".to_vec())
             }
             What::Tokens(regex) => self.replaced(regex, line, |_| b"***".to_vec()),
@@ -178,12 +179,15 @@ impl Step {
                 (Some(key), _) => key.hash(part.as_bytes()),
                 (None, _) => with(part.as_bytes()),
             };
-            if new == part.as_bytes() {
+            if new == part.as_bytes() || matches!(part.as_bytes(), b"null" | b"true" | b"false") {
                 continue;
             }
+            let quote = &b"\""[..usize::from(bare(line, part.start(), part.end()))];
             let out = out.get_or_insert_with(|| Vec::with_capacity(line.len()));
             out.extend_from_slice(&line[copied..part.start()]);
+            out.extend_from_slice(quote);
             out.extend_from_slice(&new);
+            out.extend_from_slice(quote);
             copied = part.end();
         }
         out.map(|mut out| {
@@ -196,10 +200,36 @@ impl Step {
 /// Four numbers, or groups of an IPv6 address; whether it is one is looked at afterwards.
 const IPS: &str = r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b|\b[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,7}|::[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6}";
 
+/// Also as URLs and JSON may write the sign.
+const EMAILS: &str = r"[A-Za-z0-9._%+-]{1,64}(?:@|%40|\\u0040)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+";
+
+/// A value ends at its quote, escaped where JSON stands within a text; without one at what ends a pair in URLs, logfmt and JSON.
 const TOKENS: &str = concat!(
-    r#"(?i)(?:(?:bearer|basic)\s+|["']?(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)["']?\s*[=:]\s*["']?)"#,
-    r#"([A-Za-z0-9._~+/=-]{4,})|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"#
+    r#"(?i)(?:bearer|basic)\s+([A-Za-z0-9._~+/=-]{4,})"#,
+    r#"|(?:password|passwd|passphrase|pwd|secret|token|credential|signature|(?:api|access|private|secret)[_-]?key)\\*["']?\s*[=:]\s*"#,
+    r#"(?:"((?:[^"\\]|\\.)+)"|'([^']+)'|\\+"([^"\\]+)|([^\s"'&,;<>\\{}\[\]()]+))"#,
+    r#"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"#
 );
+
+/// True when `line` is an object and `from..to` a value of it without quotes, which a mask has to get.
+fn bare(line: &[u8], from: usize, to: usize) -> bool {
+    if line.first() != Some(&b'{')
+        || !matches!(line[..from].trim_ascii_end().last(), Some(b':' | b'[' | b','))
+        || !matches!(line[to..].trim_ascii_start().first(), Some(b',' | b'}' | b']'))
+    {
+        return false;
+    }
+    let (mut inside, mut escaped) = (false, false);
+    for byte in &line[..from] {
+        (inside, escaped) = match byte {
+            _ if escaped => (inside, false),
+            b'\\' => (inside, true),
+            b'"' => (!inside, false),
+            _ => (inside, false),
+        };
+    }
+    !inside
+}
 
 /// Masks numbers that may be a card's; `None` when there is none.
 fn cards(line: &[u8], masked: impl Fn(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
@@ -212,42 +242,76 @@ fn cards(line: &[u8], masked: impl Fn(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
             at += 1;
             continue;
         }
-        let (mut end, mut digits) = (at, Vec::with_capacity(19));
-        while let Some(&byte) = line.get(end) {
-            let group = matches!(byte, b' ' | b'-') && line.get(end + 1).is_some_and(u8::is_ascii_digit);
-            if byte.is_ascii_digit() {
-                digits.push(byte - b'0');
-            } else if !group {
-                break;
-            }
-            end += 1;
-        }
-        let ends = !line.get(end).is_some_and(|b| {
-            b.is_ascii_alphanumeric() || *b == b'.' && line.get(end + 1).is_some_and(u8::is_ascii_digit)
-        });
-        if ends && (13..=19).contains(&digits.len()) && luhn(&digits) {
+        let groups = groups(line, at);
+        let mut first = 0;
+        while let Some(&(from, _)) = groups.get(first) {
+            let Some((last, digits)) = card(line, &groups[first..]) else {
+                first += 1;
+                continue;
+            };
+            let to = groups[first + last].1;
             let out = out.get_or_insert_with(Vec::new);
-            out.extend_from_slice(&line[copied..at]);
+            out.extend_from_slice(&line[copied..from]);
             // A JSON number: masked, it is text.
-            let bare = line.first() == Some(&b'{')
-                && matches!(line[..at].trim_ascii_end().last(), Some(b':' | b'[' | b','))
-                && matches!(line[end..].trim_ascii_start().first(), Some(b',' | b'}' | b']'));
-            if bare {
-                out.push(b'"');
-            }
-            let digits: Vec<u8> = digits.iter().map(|d| d + b'0').collect();
+            let quote = &b"\""[..usize::from(bare(line, from, to))];
+            out.extend_from_slice(quote);
             out.extend_from_slice(&masked(&digits));
-            if bare {
-                out.push(b'"');
-            }
-            copied = end;
+            out.extend_from_slice(quote);
+            copied = to;
+            first += last + 1;
         }
-        at = end.max(at + 1);
+        at = groups.last().map_or(at, |(_, end)| *end).max(at + 1);
     }
     out.map(|mut out| {
         out.extend_from_slice(&line[copied..]);
         out
     })
+}
+
+/// Digits with single blanks, dashes or plus signs between them: where each group begins and ends. The last one belongs to it only when no word goes on
+/// behind it.
+fn groups(line: &[u8], mut at: usize) -> Vec<(usize, usize)> {
+    let mut groups = Vec::new();
+    loop {
+        let end = at + line[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let ends = !line.get(end).is_some_and(|b| {
+            b.is_ascii_alphanumeric() || *b == b'.' && line.get(end + 1).is_some_and(u8::is_ascii_digit)
+        });
+        if end == at || !ends {
+            return groups;
+        }
+        groups.push((at, end));
+        if !matches!(line.get(end), Some(b' ' | b'-' | b'+')) {
+            return groups;
+        }
+        at = end + 1;
+    }
+}
+
+/// The longest card number that begins with the first group: its last group, and its digits. Any of them may be followed by other numbers.
+fn card(line: &[u8], groups: &[(usize, usize)]) -> Option<(usize, Vec<u8>)> {
+    let mut digits = Vec::with_capacity(19);
+    let mut found = None;
+    for (place, (from, to)) in groups.iter().enumerate() {
+        if digits.len() + (to - from) > 19 {
+            break;
+        }
+        digits.extend_from_slice(&line[*from..*to]);
+        if issued(&digits) && luhn(&digits) {
+            found = Some((place, digits.clone()));
+        }
+    }
+    found
+}
+
+/// Lengths and first digits of cards (ISO/IEC 7812-1): what begins otherwise is a time or an id.
+fn issued(digits: &[u8]) -> bool {
+    let head = digits.iter().take(4).fold(0, |sum, d| sum * 10 + u32::from(d - b'0'));
+    match (digits.first(), digits.len()) {
+        (Some(b'2'), 16..=19) => (2200..=2204).contains(&head) || (2221..=2720).contains(&head),
+        (Some(b'3'), 14..=19) | (Some(b'4'), 13 | 16 | 19) | (Some(b'5' | b'6'), 13..=19) => true,
+        _ => false,
+    }
 }
 
 /// The check digit of card numbers (ISO/IEC 7812-1, annex B).
@@ -256,13 +320,13 @@ fn luhn(digits: &[u8]) -> bool {
         .iter()
         .rev()
         .enumerate()
-        .map(|(place, digit)| match (place % 2, u32::from(*digit)) {
+        .map(|(place, digit)| match (place % 2, u32::from(digit - b'0')) {
             (0, digit) => digit,
             (_, digit) if digit > 4 => digit * 2 - 9,
             (_, digit) => digit * 2,
         })
         .sum();
-    sum.is_multiple_of(10) && digits.iter().any(|d| *d != 0)
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]
@@ -297,6 +361,37 @@ mod tests {
                 Redact::Cards,
                 "id=a4111111111111111 v=1.4111111111111111",
                 "id=a4111111111111111 v=1.4111111111111111",
+            ),
+            // Numbers beside a card's are no part of it; times are no cards.
+            (
+                Redact::Cards,
+                "2026-11-21 12:24:10 4111111111111111 12",
+                "2026-11-21 12:24:10 ************1111 12",
+            ),
+            (Redact::Cards, "4111111111111111 5500005555555559 7x", "************1111 ************5559 7x"),
+            (
+                Redact::Cards,
+                "{\"ts\":1795263850129,\"us\":1795263850123457}",
+                "{\"ts\":1795263850129,\"us\":1795263850123457}",
+            ),
+            (Redact::Cards, "{\"m\":\"card:4111111111111111, or\"}", "{\"m\":\"card:************1111, or\"}"),
+            (Redact::Cards, "card=4111+1111+1111+1111&x", "card=************1111&x"),
+            (Redact::Emails, "GET /?mail=bob%40x.example&y", "GET /?mail=***@***&y"),
+            (Redact::Emails, r#"{"m":"bob\u0040x.example"}"#, r#"{"m":"***@***"}"#),
+            (
+                Redact::Tokens,
+                r#"{"m":"{\"password\":\"hun ter\",\"a\":1}"}"#,
+                r#"{"m":"{\"password\":\"***\",\"a\":1}"}"#,
+            ),
+            (
+                Redact::Tokens,
+                r#"{"password":"a, b!c","token":12345,"secret":null}"#,
+                r#"{"password":"***","token":"***","secret":null}"#,
+            ),
+            (
+                Redact::Tokens,
+                "pwd=x!y client_secret='a b' api-key: k1",
+                "pwd=*** client_secret='***' api-key: ***",
             ),
             (Redact::Tokens, "Authorization: Bearer abc.def-123 ok", "Authorization: Bearer *** ok"),
             (
