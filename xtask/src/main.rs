@@ -5,6 +5,7 @@ mod corpus;
 mod demo;
 mod dist;
 mod docker;
+mod fuzz;
 mod images;
 mod pages;
 mod record;
@@ -41,6 +42,8 @@ enum Command {
     Probe(soak::ProbeOptions),
     /// Compares the adapter's records with those that others made of the same logs
     Corpus(corpus::Options),
+    /// Runs the fuzz targets of the packages that have some, for as long as wanted
+    Fuzz(fuzz::Options),
     /// Builds the static binaries that ship, into dist/, and the archive with man pages, completions and bills of materials
     Dist,
     /// Plays the demo on a terminal of its own and writes docs/demo.svg
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::soak(&options),
         Command::Probe(options) => soak::probe(&options),
         Command::Corpus(options) => corpus::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Dist => dist::build().and_then(|_| release::archive()).map(|_| true),
         Command::Record(options) => record::run(&options).map(|()| true),
         Command::Pages(options) => pages::run(&options).map(|()| true),

@@ -1,7 +1,32 @@
 #![no_main]
+//! Databases, brokers, frameworks.
 
 mod common;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    common::check(&["postgresql", "postgresql-csv", "mysql-error", "mysql-slow", "redis", "mongodb", "rabbitmq", "etcd", "kafka", "zookeeper", "elasticsearch", "tomcat", "spring-boot", "rails", "python", "zap"], bytes);
-});
+#[cfg(fuzzing)]
+use libfuzzer_sys::fuzz_target;
+
+const FORMATS: &[&str] = &[
+    "postgresql",
+    "postgresql-csv",
+    "mysql-error",
+    "mysql-slow",
+    "redis",
+    "mongodb",
+    "rabbitmq",
+    "etcd",
+    "kafka",
+    "zookeeper",
+    "elasticsearch",
+    "tomcat",
+    "spring-boot",
+    "rails",
+    "python",
+    "zap",
+];
+
+fn seeds() -> Vec<Vec<u8>> {
+    common::seeds(FORMATS)
+}
+
+fuzz_target!(init: common::save(seeds), |bytes: &[u8]| common::check(FORMATS, bytes));

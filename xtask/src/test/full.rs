@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::{Done, setup};
-use crate::{demo, dist, pages as page, sh};
+use crate::{demo, dist, fuzz, pages as page, sh};
 
 /// Findings that do not apply, each with its reason.
 const CHECKOV_SKIPS: [(&str, &str); 8] = [
@@ -141,7 +141,19 @@ pub(crate) fn fuzz() -> anyhow::Result<Done> {
         sh::cargo(&["test", "--locked", "--package", "logtail", "--test=model", "--test=names"]);
     histories.env("PROPTEST_CASES", HISTORIES);
     sh::run(histories)?;
-    Ok(Done::Passed(format!("{CASES} cases for each property that does not set its own number")))
+    let mut command =
+        sh::cargo(&["test", "--locked", "--package", "adapter-logformat", "--test", "fuzz_targets"]);
+    command.env("FUZZ_CASES", CASES);
+    sh::run(command)?;
+    // Fuzzing proper, from the corpus of earlier runs on.
+    let options = fuzz::Options::short();
+    if !fuzz::run(&options)? {
+        anyhow::bail!("a fuzz target found something (see above)");
+    }
+    Ok(Done::Passed(format!(
+        "{CASES} cases for each property that does not set its own number; {} minutes of each fuzz target",
+        options.minutes
+    )))
 }
 
 /// Migration tools that come as source only: (crate and version, features). Debian's SQLite serves diesel and refinery; sqlx's binding to it would
