@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     /// Of these, the fields of the schema, not of one program.
     pub(crate) schema: usize,
     pub(crate) schema_equal: usize,
+    /// Fields of the schema that differ for a reason: the expectation is another program's choice, or wrong.
+    pub(crate) on_purpose: usize,
     pub(crate) misses: BTreeMap<String, Miss>,
 }
 
@@ -41,6 +43,13 @@ impl Tally {
         self.equal += other.equal;
         self.schema += other.schema;
         self.schema_equal += other.schema_equal;
+        self.on_purpose += other.on_purpose;
+    }
+
+    /// The share of the schema's fields that are equal, of those whose expectation is right.
+    pub(crate) fn right(&self) -> f64 {
+        let right = self.schema - self.on_purpose;
+        if right == 0 { 100.0 } else { self.schema_equal as f64 * 100.0 / right as f64 }
     }
 
     pub(crate) fn add(&mut self, system: &str, expected: &[Value], ours: &[Value]) {
@@ -80,6 +89,7 @@ impl Tally {
         if equal {
             return;
         }
+        self.on_purpose += usize::from(schema && names::explain(system, name).is_some());
         let miss = self.misses.entry(name.to_owned()).or_default();
         miss.times += 1;
         if miss.examples.len() < EXAMPLES {

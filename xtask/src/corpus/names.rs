@@ -28,6 +28,53 @@ pub(crate) fn format(system: &str, log: &Path) -> Option<&'static [&'static str]
     })
 }
 
+/// The same for the logs whose records are OTLP/JSON: here most servers are read by their layout's own pattern.
+pub(crate) fn other_format(system: &str, log: &Path) -> Option<&'static [&'static str]> {
+    let path = log.to_string_lossy();
+    Some(match system {
+        "cassandra" => &[
+            "--from",
+            "logback",
+            "--pattern",
+            "%-5level [%thread] %date{ISO8601} %F:%L - %msg%n",
+            "--multiline",
+            r"^[A-Z]+ +\[",
+        ],
+        "couchbase" => &["--from", "logback", "--pattern", "%d{ISO8601} %p %c: %m%n"],
+        "flink" => &[
+            "--from",
+            "logback",
+            "--pattern",
+            "%d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m%n",
+            "--multiline",
+            r"^\d{4}-",
+        ],
+        "wildfly" => &[
+            "--from",
+            "logback",
+            "--pattern",
+            "%d{yyyy-MM-dd HH:mm:ss,SSS} %-5p [%c] (%t) %m%n",
+            "--multiline",
+            r"^\d{4}-",
+        ],
+        "solr" => &[
+            "--from",
+            "logback",
+            "--pattern",
+            "%d{yyyy-MM-dd HH:mm:ss.SSS} %-5p (%t) [%X] %c %m%n",
+            "--multiline",
+            r"^\d{4}-",
+        ],
+        "jetty" | "varnish" => &["--from", "apache"],
+        "tomcat" if path.contains("access") => &["--from", "apache"],
+        "tomcat" => &["--from", "tomcat"],
+        "rabbitmq" => &["--from", "rabbitmq"],
+        "mysql" if path.contains("general") => return None,
+        "oracledb" | "couchdb" | "ops-agent-processors" => return None,
+        _ => return format(system, log),
+    })
+}
+
 /// Fields to compare: without enrichment (places, user agents taken apart), and without what the other program says about itself.
 pub(crate) fn counts(name: &str) -> bool {
     const OTHERS: [&str; 9] = [
