@@ -162,6 +162,8 @@ struct Known {
     valid: bool,
     /// They have no terminal colours.
     plain: bool,
+    /// Nor those that JSON spells `\\u001b`.
+    bare: bool,
 }
 
 impl Known {
@@ -169,6 +171,7 @@ impl Known {
         Self {
             valid: simdutf8::basic::from_utf8(lines).is_ok(),
             plain: memchr::memchr(0x1b, lines).is_none(),
+            bare: memchr::memmem::find(lines, b"\\u001").is_none(),
         }
     }
 }
@@ -361,10 +364,15 @@ impl Lane {
         // What was joined is made anew.
         let known = if event.text.is_none() { self.known } else { Known::default() };
         let mut clean = std::mem::take(&mut self.clean);
-        let text = if !known.plain && memchr::memchr(0x1b, text).is_some() {
+        let text = if event.lines > 1 && spread(text) {
+            // Newlines between its parts are blanks: the record is one line.
+            clean.clear();
+            clean.extend(text.iter().map(|b| if *b == b'\n' { b' ' } else { *b }));
+            &clean[..]
+        } else if !known.plain && memchr::memchr(0x1b, text).is_some() {
             strip_ansi(text, &mut clean);
             &clean[..]
-        } else if strip_escaped_ansi(text, &mut clean) {
+        } else if !known.bare && strip_escaped_ansi(text, &mut clean) {
             &clean[..]
         } else {
             text
@@ -379,7 +387,7 @@ impl Lane {
             Verdict { format: self.stream.format, unparsed: None, partial: None, left_out: None };
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
-        let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole) || spread(text);
+        let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
         let first =
             match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none() && !whole) {
                 Some(end) => &text[..end],

@@ -258,6 +258,7 @@ fn an_object_over_several_lines_is_one_record() {
     let (mut counts, mut out) = (Counts::default(), Vec::new());
     let text = "{\"type\": \"server\", \"timestamp\": \"2026-11-21T12:24:10,560Z\", \"level\": \"ERROR\", \"component\": \"o.e.Node\", \"message\": \"failed\" ,\n\"stacktrace\": [\"java.lang.Exception: no\",\n\"at org.elasticsearch.Node.start(Node.java:3)\"] }\n";
     lane.lines(text.as_bytes(), true, &mut counts, &mut out);
+    assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
     let record = strict(std::str::from_utf8(&out).expect("one record").trim_end());
     assert_eq!((&record["log.level"], &record["message"]), (&"error".into(), &"failed".into()));
     assert_eq!((counts.records, counts.joined, counts.unparsed), (1, 2, 0));
