@@ -162,7 +162,7 @@ struct Known {
     valid: bool,
     /// They have no terminal colours.
     plain: bool,
-    /// Nor those that JSON spells `\\u001b`.
+    /// Nor those that JSON spells `\u001b`.
     bare: bool,
 }
 
