@@ -179,8 +179,9 @@ impl Clock {
     pub fn in_zone<T>(&mut self, zone: &TimeZone, read: impl FnOnce(&mut Self) -> T) -> T {
         let own = std::mem::replace(&mut self.zone, zone.clone());
         let local = std::mem::replace(&mut self.local, (i64::MIN, 0));
+        let utc = std::mem::replace(&mut self.utc, *zone == TimeZone::UTC);
         let found = read(self);
-        (self.zone, self.local) = (own, local);
+        (self.zone, self.local, self.utc) = (own, local, utc);
         found
     }
 
@@ -221,7 +222,7 @@ impl Clock {
             zone = Some(offset);
             at = zone_at + length;
         }
-        Some((Time { seconds: self.in_zone(local, zone)?, nanos }, at))
+        Some((Time { seconds: self.of_wall(local, zone)?, nanos }, at))
     }
 
     /// `Nov 21 12:24:10`, with a year after it in some daemons (`Nov 21 12:24:10 2026`), or before the time.
@@ -279,13 +280,13 @@ impl Clock {
 
     /// Local date and second of the day → seconds since 1970.
     pub fn resolve(&mut self, date: (i64, i64, i64), of_day: i64, offset: Option<i64>) -> Option<i64> {
-        self.in_zone(local(date, of_day)?, offset)
+        self.of_wall(local(date, of_day)?, offset)
     }
 
     /// Seconds since 1970 by the clock on the wall → by UTC. A local time that a clock change skips or repeats is read as iCalendar (RFC 5545) reads
     /// it.
     #[inline]
-    fn in_zone(&mut self, local: i64, offset: Option<i64>) -> Option<i64> {
+    fn of_wall(&mut self, local: i64, offset: Option<i64>) -> Option<i64> {
         if let Some(offset) = offset {
             return Some(local - offset);
         }

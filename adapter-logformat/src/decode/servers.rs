@@ -82,7 +82,7 @@ fn redis_time(text: &[u8], cx: &mut Context) -> Option<(crate::time::Time, usize
     }
     let seconds = match year {
         Some(year) => cx.clock.resolve((year, month, day), clock, None)?,
-        None => cx.clock.nearest_year(month, day, clock)?,
+        None => cx.clock.nearest_year(month, day, clock, None)?,
     };
     Some((crate::time::Time { seconds, nanos: u32::try_from(nanos).ok()? }, used))
 }
