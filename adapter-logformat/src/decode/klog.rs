@@ -23,7 +23,9 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     let Some(micros) = line.get(14..21).and_then(|f| f.strip_prefix(b".")).and_then(number) else {
         return refuse(14, "no microseconds");
     };
-    let Some(seconds) = cx.clock.nearest_year(month, day, clock, None) else { return refuse(1, "no such day") };
+    let Some(seconds) = cx.clock.nearest_year(month, day, clock, None) else {
+        return refuse(1, "no such day");
+    };
     let mut cursor = Cursor::new(line);
     cursor.at = 21;
     while cursor.literal(b" ") {}
