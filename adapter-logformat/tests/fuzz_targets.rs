@@ -1,6 +1,13 @@
 //! The fuzz targets on their seeds and on seeds that were damaged: they compile, and what they ask for holds, also where cargo-fuzz is not installed.
 //! `FUZZ_CASES` makes it longer; `cargo xtask fuzz` is the real thing.
 
+#![allow(
+    clippy::duplicate_mod,
+    clippy::disallowed_methods,
+    clippy::type_complexity,
+    reason = "each target is a program of its own under cargo-fuzz, with the common part in it"
+)]
+
 use std::cell::Cell;
 
 /// What libfuzzer-sys makes a program of becomes two functions.

@@ -194,7 +194,7 @@ mod tests {
         for _ in 0..10_000 {
             let mut bytes = random.u128(..);
             for byte in [b'"', b'\\', 0x1f, 0x20, 0x7f, 0x80, 0xa2, 0xdc] {
-                bytes = bytes << 8 * random.u32(0..4) ^ u128::from(byte) << 8 * random.u32(0..16);
+                bytes = bytes << (8 * random.u32(0..4)) ^ u128::from(byte) << (8 * random.u32(0..16));
             }
             assert_eq!(special(bytes), special_anywhere(bytes), "{bytes:x}");
         }

@@ -135,11 +135,9 @@ impl Object<'_, '_, '_> {
         let seconds = !self.encoder.schema.in_nanos();
         let prefix = if record.ecs { &b""[..] } else { self.encoder.layout.app.as_bytes() };
         // Names with a prefix of their own collide with none of the schema's.
-        let plain_apps = self.valid
-            && !record.escaped()
-            && !prefix.is_empty()
-            && !self.encoder.fixed_app
-            && !(record.dotted() && self.encoder.schema.nests());
+        let may_collide = prefix.is_empty() || self.encoder.fixed_app;
+        let odd = record.escaped() || record.dotted() && self.encoder.schema.nests();
+        let plain_apps = self.valid && !odd && !may_collide;
         for (name, value) in record.fields() {
             match name {
                 Name::Known(Field::Tags) => {}
@@ -204,8 +202,8 @@ impl Object<'_, '_, '_> {
     fn app(&mut self, name: &Str<'_>, value: &Value<'_>) {
         let prefix = if self.record.ecs { "" } else { self.encoder.layout.app };
         let nests = self.encoder.schema.nests();
-        let simple = !self.record.escaped()
-            && !(nests && self.record.dotted())
+        let odd = self.record.escaped() || nests && self.record.dotted();
+        let simple = !odd
             && (!prefix.is_empty() && !self.encoder.fixed_app
                 || !self.encoder.taken(name.bytes(), self.record));
         self.out.extend_from_slice(b",\"");

@@ -136,8 +136,8 @@ mod words {
     pub(super) fn any<const N: usize>(word: u128, wanted: [u8; N]) -> u32 {
         wanted.into_iter().fold(0, |hits, byte| {
             // 127 + x reaches 128 from 1 on.
-            let other = |word: u64| ((word ^ ONES * u64::from(byte)) & !HIGHS) + ONES * 127;
-            hits | both(word, |word| other(word) | (word ^ ONES * u64::from(byte)))
+            let other = |word: u64| ((word ^ (ONES * u64::from(byte))) & !HIGHS) + ONES * 127;
+            hits | both(word, |word| other(word) | (word ^ (ONES * u64::from(byte))))
         })
     }
 
