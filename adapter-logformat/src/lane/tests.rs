@@ -281,7 +281,10 @@ fn a_line_with_a_hundred_thousand_fields_goes_out_as_it_is() {
         let (text, counts) = convert(&mut lane(format, Schema::Flat, Original::Always), line.as_bytes());
         assert!(counts.records == 1 && text.len() > line.len(), "{format}");
         assert_eq!(counts.unparsed, 1, "{format}");
-        assert!(strict(text.trim_end())["parse_error"].as_str().is_some_and(|e| e.contains("1024")), "{format}");
+        assert!(
+            strict(text.trim_end())["parse_error"].as_str().is_some_and(|e| e.contains("1024")),
+            "{format}"
+        );
     }
     let (text, counts) =
         convert(&mut lane("json", Schema::Flat, Original::Failed), br#"{"msg":"m","a":1,"b":2}"#);
