@@ -49,7 +49,7 @@ pub(crate) fn features() -> anyhow::Result<Done> {
         ["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"];
     sh::run(sh::cargo(&args))?;
     // A real `git http-backend` against the form of init-waitfor that is in no default build.
-    let args = ["test", "--locked", "--package", "init-waitfor", "--features", "git", "--test", "fetch"];
+    let args = ["test", "--locked", "--workspace", "--features", "init-waitfor/git", "--test", "fetch"];
     sh::run(sh::cargo(&args))?;
     // What is in no image has to work too.
     setup::install_python("requirements-full.txt")?;
@@ -193,17 +193,8 @@ pub(crate) fn migration_tools() -> anyhow::Result<Done> {
         cargo.env("LIBSQLITE3_FLAGS", "");
         sh::run(cargo)?;
     }
-    let args = [
-        "test",
-        "--locked",
-        "--package",
-        "init-waitfor",
-        "--test",
-        "it",
-        "--",
-        "--ignored",
-        "the_tools_themselves",
-    ];
+    // All packages, because one alone resolves other features, and everything would be built once more.
+    let args = ["test", "--locked", "--workspace", "--test", "it", "--", "--ignored", "the_tools_themselves"];
     sh::run(sh::cargo(&args))?;
     Ok(Done::Passed(TOOLS.map(|(tool, _)| tool).join(", ")))
 }

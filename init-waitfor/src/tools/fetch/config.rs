@@ -202,12 +202,14 @@ impl FetchConfig {
         if self.extract && self.mode.is_some() {
             problems.push(("mode", "an archive brings its own modes".to_owned(), "take mode or extract out"));
         }
-        if !self.extract
+        // A repository unfolds as an archive does, and has the same limits; `strip` was refused above.
+        if !git
+            && !self.extract
             && (self.strip.is_some() || self.max_unpacked.is_some() || self.max_entries.is_some())
         {
             problems.push((
                 "extract",
-                "strip, max_unpacked and max_entries are only for archives".to_owned(),
+                "strip, max_unpacked and max_entries are only for archives and repositories".to_owned(),
                 "set extract, or take them out",
             ));
         }
