@@ -115,7 +115,8 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    fn due(&mut self, now: Instant) -> bool {
+    /// Whether it is time for the next one; then the one after that is set.
+    pub(crate) fn due(&mut self, now: Instant) -> bool {
         let due = now >= self.next;
         if due {
             self.next = now + HEARTBEAT;

@@ -186,6 +186,14 @@ fn limits_links_and_submodules() {
 }
 
 #[test]
+fn what_is_no_git_server_is_said_with_the_cause() {
+    let forge = Forge::new();
+    forge.http.decide(|_| Some(Reply::new(200, "").into()));
+    let done = forge.fetch(&["--timeout", "1s"]).expect_code(124).stderr();
+    assert!(done.contains("handshake failed: "), "{done}");
+}
+
+#[test]
 fn credentials_and_redirects() {
     let forge = Forge::new();
     let served = forge.pod.join("forge");

@@ -288,6 +288,10 @@ fn time_is_up_also_while_something_trickles_in() {
     proc.run().expect_code(124);
     let told: serde_json::Value = serde_json::from_slice(&std::fs::read(message).unwrap()).unwrap();
     assert_eq!((told["reason"].as_str(), told["code"].as_u64()), (Some("fetch"), Some(124)));
+    // Many attempts, one obstacle: one line about it.
+    store.http.always(Answer::Status(502));
+    let done = store.proc("v/f", &["--timeout", "1s", "--interval", "10ms", "--max-interval", "20ms"]).run();
+    assert_eq!(done.expect_code(124).stderr().matches("not yet").count(), 1, "{}", done.stderr());
     store.http.always(Answer::RetryAfter(503, 3600));
     store.proc("v/f", &["--timeout", "1s"]).run().expect_code(124).expect_stderr("503");
     assert!(names(&store.pod.join("v")).is_empty());

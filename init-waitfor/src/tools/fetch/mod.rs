@@ -25,7 +25,7 @@ use tracing::info;
 use super::place::{Placing, PlacingTree};
 use super::unpack::{self, Limits, UnpackError};
 use crate::config::Config;
-use crate::report::Redactor;
+use crate::report::{Heartbeat, Redactor};
 use config::Shape;
 pub use config::{FetchConfig, Plan};
 pub use refresh::refresh;
@@ -71,7 +71,10 @@ async fn until_there(
     let url = plan.url.as_str();
     let mut last = "no attempt has ended".to_owned();
     let tries = async {
+        // A line per state change and a heartbeat, as for every other wait.
+        let (mut attempts, mut heartbeat) = (0u64, Heartbeat::default());
         loop {
+            attempts += 1;
             let pause = match attempt().await {
                 Ok(what) => {
                     info!(to = %plan.dest.display(), "fetched {}", redactor.clean(&what));
@@ -81,7 +84,10 @@ async fn until_there(
                     return Err(Exit::failed(format!("init-waitfor: {url}: {reason}")));
                 }
                 Err(Failure::Again(reason, pause)) => {
-                    info!(reason = redactor.clean(&reason), "not yet");
+                    let beats = heartbeat.due(Instant::now());
+                    if reason != last || beats {
+                        info!(attempts, reason = redactor.clean(&reason), "not yet");
+                    }
                     last = reason;
                     pause
                 }

@@ -220,7 +220,17 @@ fn missing(wanted: Option<&str>, error: &gix::Error) -> Failure {
     Failure::again(format!("ref {}: {}", wanted.unwrap_or("HEAD"), one_line(error)))
 }
 
+/// What failed and each cause below it: "Transport handshake failed" alone tells nobody what to mend.
 fn one_line(error: &gix::Error) -> String {
-    let text = error.to_string();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut text = String::new();
+    for cause in error.iter_errors_with_locations() {
+        let cause = format!("{cause:#}");
+        let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Some errors already repeat what is below them.
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
