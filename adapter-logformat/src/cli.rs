@@ -47,8 +47,8 @@ pub struct ConvertArgs {
     /// The server's own format string, such as nginx' log_format with --from nginx; the expression for regex and grok, the columns for csv
     #[arg(long, value_name = "STRING", global = true)]
     pub pattern: Option<String>,
-    /// File, glob (in quotes), tcp://:PORT, udp://:PORT, unix:///PATH, unixgram:///PATH, fifo:///PATH, or - for stdin; may be given several
-    /// times
+    /// File, glob (in quotes), tcp://:PORT, tls://:PORT?cert=FILE&key=FILE, udp://:PORT, unix:///PATH, unixgram:///PATH, fifo:///PATH, or -
+    /// for stdin; may be given several times
     #[arg(long = "in", value_name = "PATH|GLOB|URL|-")]
     pub input: Vec<String>,
     /// File to append to, tcp://HOST:PORT, unix:///PATH, fifo:///PATH, or - for stdout

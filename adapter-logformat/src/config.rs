@@ -27,8 +27,8 @@ pub struct Config {
     /// expression for `regex`, an expression for `grok`, the columns for `csv`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Files and globs to follow, sockets and FIFOs to listen on (`tcp://`, `udp://`, `unix://`, `unixgram://`, `fifo://`), or `-` for stdin (the
-    /// default).
+    /// Files and globs to follow, sockets and FIFOs to listen on (`tcp://`, `tls://`, `udp://`, `unix://`, `unixgram://`, `fifo://`), or `-` for stdin
+    /// (the default).
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
     pub input: Vec<String>,
     /// File to append to, `tcp://HOST:PORT`, `unix:///PATH`, `fifo:///PATH`, or `-` for stdout (the default).
@@ -51,7 +51,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_keep: Option<u32>,
     /// Which lines belong together: `auto` (stack traces, partial lines of a container runtime), `off`, or a regular expression that the
-    /// first line of an event matches. Default: `auto` where the format is `auto`, `plain` or `cri`, otherwise `off`.
+    /// first line of an event matches. Default: `auto` where the format is `auto`, `plain`, `cri` or `docker`, otherwise `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multiline: Option<String>,
     /// Fields that every record gets, by their names in the schema; they win over what a line says.

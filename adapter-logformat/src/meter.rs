@@ -24,6 +24,22 @@ struct FilterLabel {
     filter: String,
 }
 
+/// What can go wrong with TLS on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// Refused by one side.
+    Handshake,
+    /// Not done in time.
+    Timeout,
+    /// Changed files that cannot be used.
+    Certificate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TlsLabel {
+    reason: &'static str,
+}
+
 /// All counters; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
@@ -49,6 +65,7 @@ pub struct Meter {
     pub connections: Gauge,
     pub connections_held: Counter,
     pub datagrams_dropped: Counter,
+    tls_failures: Family<TlsLabel, Counter>,
     connection: Arc<AtomicU64>,
     lag: Gauge<f64, AtomicU64>,
     files: Gauge,
@@ -113,6 +130,11 @@ impl Meter {
             "Records left out, by the filter of the configuration",
             self.filters.clone(),
         );
+        registry.register(
+            "tls_failures",
+            "TLS on listeners: handshakes that failed or took too long, changed certificates that cannot be used",
+            self.tls_failures.clone(),
+        );
         registry.register_with_unit("read", "Bytes of lines read", Unit::Bytes, self.bytes_read.clone());
         registry.register_with_unit(
             "written",
@@ -161,6 +183,15 @@ impl Meter {
         for (name, count) in names.iter().zip(counts).filter(|(_, count)| **count > 0) {
             self.filters.get_or_create(&FilterLabel { filter: name.clone() }).inc_by(*count);
         }
+    }
+
+    pub fn tls_failed(&self, reason: TlsFailure) {
+        let reason = match reason {
+            TlsFailure::Handshake => "handshake",
+            TlsFailure::Timeout => "timeout",
+            TlsFailure::Certificate => "certificate",
+        };
+        self.tls_failures.get_or_create(&TlsLabel { reason }).inc();
     }
 
     /// What the output did since the last time.

@@ -1,8 +1,9 @@
-//! What may stand behind `--in` besides paths and globs: `tcp://`, `udp://`, `unix://`, `unixgram://`, `fifo://`, with options behind a `?`.
+//! What may stand behind `--in` besides paths and globs: `tcp://`, `tls://`, `udp://`, `unix://`, `unixgram://`, `fifo://`, with options behind a `?`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use podkit::tls::ServerTls;
 use podkit::units::Dur;
 
 /// How messages are told apart on a byte stream (RFC 6587) or in a datagram.
@@ -26,6 +27,8 @@ pub enum Framing {
 pub enum Address {
     /// Host (empty: loopback) and port.
     Tcp(String, u16),
+    /// The same below TLS (RFC 5425 for syslog).
+    Tls(String, u16, ServerTls),
     Udp(String, u16),
     Unix(PathBuf),
     UnixDatagram(PathBuf),
@@ -90,12 +93,14 @@ fn listener(text: &str, scheme: &str, rest: &str) -> Result<Listener, String> {
     };
     let address = match scheme {
         "tcp" => host_port(text, scheme, place).map(|(host, port)| Address::Tcp(host, port))?,
+        "tls" => host_port(text, scheme, place)
+            .map(|(host, port)| Address::Tls(host, port, ServerTls::default()))?,
         "udp" => host_port(text, scheme, place).map(|(host, port)| Address::Udp(host, port))?,
         "unix" => Address::Unix(path()?),
         "unixgram" => Address::UnixDatagram(path()?),
         "fifo" => Address::Fifo(path()?),
         _ => {
-            return Err(format!("{scheme:?} is none of tcp, udp, unix, unixgram, fifo"));
+            return Err(format!("{scheme:?} is none of tcp, tls, udp, unix, unixgram, fifo"));
         }
     };
     let mut listener = Listener::new(text, address);
@@ -103,14 +108,36 @@ fn listener(text: &str, scheme: &str, rest: &str) -> Result<Listener, String> {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         listener.option(key, value).map_err(|problem| format!("{key}={value} {problem}"))?;
     }
+    if let Address::Tls(.., tls) = &listener.address {
+        for (name, path) in [("cert", &tls.cert), ("key", &tls.key)] {
+            if path.as_os_str().is_empty() {
+                let whole = format!("{scheme}://{place}?cert=/etc/tls/tls.crt&key=/etc/tls/tls.key");
+                return Err(format!("{text:?} has no {name}; write {whole}"));
+            }
+        }
+    }
     Ok(listener)
 }
 
 impl Listener {
     fn option(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let stream = matches!(self.address, Address::Tcp(..) | Address::Unix(_));
+        let stream = matches!(self.address, Address::Tcp(..) | Address::Tls(..) | Address::Unix(_));
         let datagram = matches!(self.address, Address::Udp(..) | Address::UnixDatagram(_));
-        let file = !matches!(self.address, Address::Tcp(..) | Address::Udp(..));
+        let file = !matches!(self.address, Address::Tcp(..) | Address::Tls(..) | Address::Udp(..));
+        if let Address::Tls(.., tls) = &mut self.address
+            && matches!(key, "cert" | "key" | "client-ca")
+        {
+            if value.is_empty() {
+                return Err("names no file".to_owned());
+            }
+            let path = PathBuf::from(value);
+            match key {
+                "cert" => tls.cert = path,
+                "key" => tls.key = path,
+                _ => tls.client_ca = Some(path),
+            }
+            return Ok(());
+        }
         match key {
             "framing" => {
                 self.framing = match value {
@@ -138,8 +165,16 @@ impl Listener {
                     .ok_or("is no permission in octal; write for example mode=0660")?;
             }
             _ => {
-                let known =
-                    [("framing", true), ("max-connections", stream), ("idle", stream), ("mode", file)];
+                let secure = matches!(self.address, Address::Tls(..));
+                let known = [
+                    ("framing", true),
+                    ("max-connections", stream),
+                    ("idle", stream),
+                    ("mode", file),
+                    ("cert", secure),
+                    ("key", secure),
+                    ("client-ca", secure),
+                ];
                 let known: Vec<_> = known.iter().filter(|(_, fits)| *fits).map(|(name, _)| *name).collect();
                 return Err(format!("is no option here; there are {}", known.join(", ")));
             }
@@ -170,6 +205,14 @@ mod tests {
         assert_eq!(tcp.address, Address::Tcp(String::new(), 5170));
         assert_eq!((tcp.framing, tcp.max_connections), (Framing::Octets, 9));
         assert_eq!(tcp.idle, Some(Duration::from_secs(300)));
+        let tls = parse("tls://:6514?cert=/c/tls.crt&key=/c/tls.key&client-ca=/c/ca.crt&idle=1h");
+        let tls = tls.expect("an address").expect("right");
+        let files = ServerTls {
+            cert: "/c/tls.crt".into(),
+            key: "/c/tls.key".into(),
+            client_ca: Some("/c/ca.crt".into()),
+        };
+        assert_eq!(tls.address, Address::Tls(String::new(), 6514, files));
         let unix = parse("unix:///run/x.sock?mode=0660").expect("an address").expect("right");
         assert_eq!((unix.address, unix.mode), (Address::Unix("/run/x.sock".into()), 0o660));
         assert_eq!(
@@ -187,6 +230,11 @@ mod tests {
             ("unix://x", "no absolute path"),
             ("udp://:1?framing=octets", "none of auto, lines, message"),
             ("udp://:1?idle=1s", "there are framing"),
+            ("tls://:1?key=/k", "has no cert"),
+            ("tls://:1?cert=/c", "has no key"),
+            ("tls://:1?cert=&key=/k", "names no file"),
+            ("tls://:1?cert=/c&key=/k&ca=/x", "key, client-ca"),
+            ("tcp://:1?cert=/c", "there are framing"),
             ("tcp://:1?max-connections=0", "1 to 4096"),
             ("unix:///x?mode=999", "octal"),
             ("tcp://:1?idle=5", "no unit"),

@@ -8,6 +8,7 @@ mod datagram;
 mod drops;
 mod fifo;
 mod stream;
+mod tls;
 
 use std::cell::RefCell;
 use std::io;
@@ -62,7 +63,15 @@ pub enum Data {
 /// Bound and not yet read from.
 #[derive(Debug)]
 pub struct Bound {
-    listeners: Vec<(Arc<Listener>, Vec<Socket>)>,
+    listeners: Vec<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    listener: Arc<Listener>,
+    sockets: Vec<Socket>,
+    /// Where TLS is spoken.
+    credentials: Option<tls::Credentials>,
 }
 
 #[derive(Debug)]
@@ -135,7 +144,14 @@ impl Bound {
                 };
                 format!("{} cannot be listened on: {error}; {remedy}", listener.text)
             })?;
-            bound.push((listener, sockets));
+            let credentials = match &listener.address {
+                Address::Tls(.., files) => {
+                    let read = tls::Credentials::read(files);
+                    Some(read.map_err(|error| format!("{} cannot be listened on: {error}", listener.text))?)
+                }
+                _ => None,
+            };
+            bound.push(Listening { listener, sockets, credentials });
         }
         Ok(Self { listeners: bound })
     }
@@ -147,7 +163,7 @@ impl Bound {
             Socket::Udp(socket) => socket.local_addr().ok(),
             _ => None,
         };
-        self.listeners.iter().flat_map(|(_, sockets)| sockets.iter().filter_map(of)).collect()
+        self.listeners.iter().flat_map(|listening| listening.sockets.iter().filter_map(of)).collect()
     }
 
     /// Starts the readers as tasks of this thread. The queue ends when all of them have: after the shutdown has begun.
@@ -168,14 +184,23 @@ impl Bound {
             shutdown: shutdown.clone(),
             buffer: Rc::new(RefCell::new(vec![0; READ + 1])),
         };
-        for (index, (listener, sockets)) in self.listeners.into_iter().enumerate() {
+        for (index, listening) in self.listeners.into_iter().enumerate() {
+            let Listening { listener, sockets, credentials } = listening;
+            let secure = credentials.map(|credentials| tls::Secure::start(credentials, &listener, &shared));
             let limit = Arc::new(tokio::sync::Semaphore::new(listener.max_connections));
             for socket in sockets {
                 let (shared, listener, limit) = (shared.clone(), listener.clone(), limit.clone());
                 match socket {
                     Socket::Tcp(socket) => {
                         let socket = tokio::net::TcpListener::from_std(socket)?;
-                        tokio::task::spawn_local(stream::tcp(socket, index, listener, limit, shared));
+                        match secure.clone() {
+                            None => {
+                                tokio::task::spawn_local(stream::tcp(socket, index, listener, limit, shared))
+                            }
+                            Some(secure) => tokio::task::spawn_local(stream::tls(
+                                socket, secure, index, listener, limit, shared,
+                            )),
+                        };
                     }
                     Socket::Unix(socket) => {
                         let socket = tokio::net::UnixListener::from_std(socket)?;
@@ -203,7 +228,7 @@ impl Bound {
 
 fn bind(listener: &Listener) -> io::Result<Vec<Socket>> {
     match &listener.address {
-        Address::Tcp(host, port) => both(host, *port, |address| {
+        Address::Tcp(host, port) | Address::Tls(host, port, _) => both(host, *port, |address| {
             let socket = std::net::TcpListener::bind(address)?;
             socket.set_nonblocking(true)?;
             Ok((socket.local_addr()?, Socket::Tcp(socket)))

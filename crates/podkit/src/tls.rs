@@ -1,4 +1,6 @@
-//! TLS as a client: one provider (aws-lc-rs) in the whole process, roots loaded only where a connection needs them.
+//! TLS: one provider (aws-lc-rs) in the whole process, roots loaded only where a connection needs them.
+
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use server::ServerTls;
 
 /// Whom to trust and who we are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -51,6 +55,8 @@ pub enum TlsError {
     Half(&'static str),
     #[error("the client certificate does not work: {0}; give a certificate and the key that belongs to it")]
     Client(rustls::Error),
+    #[error("the certificate does not work: {0}; give a certificate and the key that belongs to it")]
+    Server(rustls::Error),
 }
 
 /// Makes aws-lc-rs the process's TLS provider. May be called any number of times; the first call counts.
