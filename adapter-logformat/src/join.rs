@@ -4,10 +4,12 @@
 //! may go on; the caller offers it again with what comes behind it, or says that nothing will. So a run of bytes always gives the
 //! same records, which exactly-once rests on.
 
+pub mod enveloped;
+
 use regex::bytes::Regex;
 
 use crate::{
-    decode::{Join, cri, envelope},
+    decode::Join,
     trace::{Trace, begins, trace_line},
 };
 
@@ -15,8 +17,6 @@ use crate::{
 const MAX_LINES: u64 = 512;
 /// Most bytes of one event.
 const MAX_BYTES: usize = 256 << 10;
-/// Most bytes of a line that a container runtime cut up.
-const MAX_PARTIAL: usize = 1 << 20;
 
 /// What makes a line the continuation of the one before.
 #[derive(Clone, Debug)]
@@ -25,9 +25,7 @@ pub enum Rule {
     Off,
     /// It looks like a line of a stack trace: Java, Kotlin, .NET, JavaScript, Python, Go, Ruby, PHP, Rust.
     Traces,
-    /// The line before is marked `P` by the container runtime.
-    Cri,
-    /// [`Rule::Cri`] where the lines have a container runtime's envelope, [`Rule::Traces`] otherwise.
+    /// [`Rule::Traces`], in the envelope of a container runtime or not.
     Auto,
     /// It does not match the pattern that starts an event.
     Start(Box<Regex>),
@@ -64,7 +62,7 @@ impl Rule {
         Ok(match join {
             Join::Off => Rule::Off,
             Join::Traces => Rule::Traces,
-            Join::Partial => Rule::Cri,
+            Join::Partial => Rule::Auto,
             Join::Indented => Rule::Indented,
             Join::Quotes => Rule::Quotes,
             Join::Slow => Rule::Slow,
@@ -72,18 +70,14 @@ impl Rule {
         })
     }
 
-    /// The rule for a run of lines.
-    pub fn of(&self, bytes: &[u8]) -> &Self {
+    /// The rule for a run of lines, and whether it is for what is inside of a container runtime's envelope. `opens`: these lines may be in one.
+    pub fn of(&self, bytes: &[u8], opens: bool) -> (&Self, bool) {
+        let wrapped =
+            || opens && enveloped::is_wrapped(&bytes[..memchr::memchr(b'\n', bytes).unwrap_or(bytes.len())]);
         match self {
-            Rule::Auto => {
-                let first = &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(bytes.len())];
-                if cri::envelope(first).is_ok() || envelope::docker(first).is_some() {
-                    &Rule::Cri
-                } else {
-                    &Rule::Traces
-                }
-            }
-            other => other,
+            Rule::Auto => (&Rule::Traces, wrapped()),
+            Rule::Start(_) => (self, wrapped()),
+            other => (other, false),
         }
     }
 }
@@ -143,114 +137,6 @@ pub fn cut<'a>(
     bytes.len()
 }
 
-/// How many bytes of `bytes` can be cut so that no partial line of a container runtime is torn from its rest.
-pub fn settled_cri(bytes: &[u8]) -> usize {
-    let mut spans: Vec<(usize, usize)> = Vec::new();
-    let mut open: [Option<usize>; 2] = [None, None];
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
-        if let Some((stderr, partial)) = piece(&bytes[at..end]) {
-            let slot = &mut open[usize::from(stderr)];
-            match (*slot, partial) {
-                (Some(start), false) => {
-                    spans.push((start, end));
-                    *slot = None;
-                }
-                (Some(start), true) if end - start > MAX_PARTIAL => *slot = None,
-                (None, true) => *slot = Some(at),
-                _ => {}
-            }
-        }
-        at = end + 1;
-    }
-    let mut settled = open.iter().flatten().copied().min().unwrap_or(bytes.len());
-    // Streams interleave: what begins before the cut must not end behind it.
-    while let Some((start, _)) = spans.iter().find(|(start, end)| *start < settled && *end > settled) {
-        settled = *start;
-    }
-    settled
-}
-
-/// Of a container runtime's line: whether it comes from stderr, and whether more of it follows.
-fn piece(line: &[u8]) -> Option<(bool, bool)> {
-    match cri::envelope(line) {
-        Ok(envelope) => Some((envelope.stream == b"stderr", envelope.partial)),
-        Err(_) => envelope::docker(line).map(|docker| (docker.stream == b"stderr", docker.partial())),
-    }
-}
-
-/// Joins the partial lines of a container runtime, per stream: the raw lines, and the joined one to decode.
-pub fn cut_cri(bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
-    let mut waiting: [Option<Partial>; 2] = [None, None];
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
-        let line = &bytes[at..end];
-        at = end + 1;
-        let Some((stderr, more)) = piece(line) else {
-            each(Event { raw: line, text: None, lines: 1 });
-            continue;
-        };
-        let slot = &mut waiting[usize::from(stderr)];
-        match slot {
-            Some(partial) => {
-                partial.add(line);
-                if !more || partial.raw.len() > MAX_PARTIAL {
-                    each(partial.event());
-                    *slot = None;
-                }
-            }
-            None if more => *slot = Some(Partial::new(line)),
-            None => each(Event { raw: line, text: None, lines: 1 }),
-        }
-    }
-    for partial in waiting.iter().flatten() {
-        each(partial.event());
-    }
-}
-
-struct Partial {
-    raw: Vec<u8>,
-    text: Vec<u8>,
-    lines: u64,
-}
-
-impl Partial {
-    /// The joined line has the container runtimes' notation, whichever of them cut it.
-    fn new(line: &[u8]) -> Self {
-        let mut text = Vec::new();
-        if let Ok(envelope) = cri::envelope(line) {
-            text.extend([envelope.time, b" ", envelope.stream, b" F "].concat());
-        } else if let Some(docker) = envelope::docker(line) {
-            text.extend([docker.time, b" ", docker.stream, b" F "].concat());
-        }
-        let mut partial = Self { raw: Vec::new(), text, lines: 0 };
-        partial.add(line);
-        partial
-    }
-
-    fn add(&mut self, line: &[u8]) {
-        if self.lines > 0 {
-            self.raw.push(b'\n');
-        }
-        self.raw.extend_from_slice(line);
-        self.lines += 1;
-        if let Ok(envelope) = cri::envelope(line) {
-            self.text.extend_from_slice(&line[envelope.content..]);
-        } else if let Some(docker) = envelope::docker(line) {
-            docker.log.resolve(&mut self.text);
-            if self.text.last() == Some(&b'\n') {
-                self.text.pop();
-            }
-        }
-    }
-
-    fn event(&self) -> Event<'_> {
-        Event { raw: &self.raw, text: Some(&self.text), lines: self.lines }
-    }
-}
-
 fn begins_with(rule: &Rule, line: &[u8]) -> Trace {
     match rule {
         Rule::Quotes if odd_quotes(line) => Trace::Quote,
@@ -275,7 +161,7 @@ fn odd_quotes(line: &[u8]) -> bool {
 /// `Some` when `line` goes on with the event, and where the trace stands then.
 fn continues(rule: &Rule, line: &[u8], trace: Trace) -> Option<Trace> {
     match rule {
-        Rule::Off | Rule::Cri | Rule::Auto => None,
+        Rule::Off | Rule::Auto => None,
         Rule::Start(pattern) => (!pattern.is_match(behind_colour(line))).then_some(Trace::None),
         Rule::Indented => matches!(line.first(), Some(b'\t' | b' ')).then_some(Trace::None),
         Rule::Quotes => {
@@ -394,26 +280,5 @@ mod tests {
         assert_eq!(events(&rule, "2026-a\nb\nc\n2026-d\n", true).0, [3, 1]);
         let long = format!("2026-a\n{}", "x\n".repeat(1000));
         assert_eq!(events(&rule, &long, true).0, [512, 489]);
-    }
-
-    #[test]
-    fn partial_lines_of_two_streams_are_joined_apart() {
-        let head = "2026-11-21T12:24:10.123456789Z";
-        let text = format!(
-            "{head} stdout P aa\n{head} stderr F x\n{head} stdout P bb\n{head} stdout F cc\n{head} stdout P dd\n"
-        );
-        let mut joined = Vec::new();
-        let used = settled_cri(text.as_bytes());
-        cut_cri(&text.as_bytes()[..used], |event| {
-            joined.push((String::from_utf8_lossy(event.text.unwrap_or(event.raw)).into_owned(), event.lines));
-        });
-        assert_eq!(joined, [(format!("{head} stderr F x"), 1), (format!("{head} stdout F aabbcc"), 3)]);
-        assert_eq!(&text[used..], format!("{head} stdout P dd\n"));
-        let crossed = format!("{head} stdout P a\n{head} stderr P b\n{head} stdout F c\n");
-        assert_eq!(
-            settled_cri(crossed.as_bytes()),
-            0,
-            "one ends behind the beginning of another that does not"
-        );
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, Config, timezone},
-    decode::{Context, Decoder, FORMATS, Format, Refusal, detect::Detector, envelope},
+    decode::{Context, Decoder, FORMATS, Format, Refusal, behind, cri, detect::Detector, envelope},
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
-    record::{Field, Part, Record, Value},
+    record::{Part, Record},
     rules::{self, Edits, Redactor, Room, Series},
-    text::{Str, strip_ansi, strip_escaped_ansi},
+    text::{strip_ansi, strip_escaped_ansi},
     time::{Clock, Time},
     trace,
 };
@@ -268,8 +268,13 @@ impl Lane {
     ) -> usize {
         let stream = self.stream.clone();
         self.known = Known::of(bytes);
-        match stream.join.of(bytes) {
-            Rule::Off => {
+        let opens = stream.decoder.as_ref().is_none_or(Decoder::wrapped);
+        match stream.join.of(bytes, opens) {
+            (rule, true) => join::enveloped::cut(rule, bytes, flush, |event| {
+                let verdict = self.event(&event, None, counts, out);
+                seen(&event, verdict, out);
+            }),
+            (Rule::Off, false) => {
                 let mut from = 0;
                 for end in memchr::memchr_iter(b'\n', bytes) {
                     let event = Event { raw: &bytes[from..end], text: None, lines: 1 };
@@ -284,15 +289,7 @@ impl Lane {
                 }
                 bytes.len()
             }
-            Rule::Cri => {
-                let used = if flush { bytes.len() } else { join::settled_cri(bytes) };
-                join::cut_cri(&bytes[..used], |event| {
-                    let verdict = self.event(&event, None, counts, out);
-                    seen(&event, verdict, out);
-                });
-                used
-            }
-            rule => {
+            (rule, false) => {
                 // A stream of access records is not kept waiting for a trace, unless a line begins one.
                 let alone =
                     matches!(rule, Rule::Traces) && self.detector.format().is_some_and(Format::stands_alone);
@@ -388,14 +385,13 @@ impl Lane {
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
         let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
-        let first =
-            match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && event.text.is_none() && !whole) {
-                Some(end) => &text[..end],
-                None => text,
-            };
-        let opens = self.stream.decoder.as_ref().is_none_or(Decoder::wrapped) && part.is_none();
+        let first = match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && !whole) {
+            Some(end) => &text[..end],
+            None => text,
+        };
         let mut content = std::mem::take(&mut self.content);
-        let wrapped = if opens { envelope::unwrap(first, &mut content) } else { None };
+        let format = self.stream.decoder.as_ref().map(Decoder::format);
+        let wrapped = if part.is_none() { envelope::unwrap(first, format, &mut content) } else { None };
         if part.is_some() {
             // A piece of a line is no line of any format; it goes out as the text it is.
             record.part = part;
@@ -437,7 +433,9 @@ impl Lane {
             counts.unparsed += 1;
         }
         if first.len() < text.len() && record.unparsed.is_none() {
-            behind(text, first.len() + 1, &mut record);
+            // What the runtime wrote in front is no part of the program's text.
+            let front = event.text.and_then(|_| cri::envelope(first).ok()).map_or(0, |e| e.content);
+            behind::read(&text[front..], first.len() - front + 1, &mut record);
         }
         verdict.partial = record.partial;
         counts.lines += event.lines;
@@ -487,55 +485,6 @@ impl Lane {
 fn spread(text: &[u8]) -> bool {
     text.first() == Some(&b'{')
         && memchr::memchr(b'\n', text).is_some_and(|end| text[..end].trim_ascii_end().last() != Some(&b'}'))
-}
-
-/// What stands behind the first line of an event: a stack trace, with the exception's class and message where they are there to read.
-fn behind<'a>(text: &'a [u8], from: usize, record: &mut Record<'a>) {
-    let rest = &text[from..];
-    if trace::bare_trace(&text[..from - 1]) {
-        record.message = Some(Value::Text(Str::Raw(text)));
-        name_cause(text, record);
-        return;
-    }
-    if record.has(Field::ErrorStack) {
-        record.message = Some(Value::Text(Str::Raw(text)));
-        return;
-    }
-    let start = trace::trace_start(rest);
-    if start != Some(0) {
-        // Lines before the trace, or without one, are the message's own.
-        let end = start.map_or(text.len(), |start| from + start - 1);
-        record.message = Some(Value::Text(Str::Raw(extended(text, from, end, record))));
-    }
-    let Some(start) = start else { return };
-    let rest = &rest[start..];
-    record.text(Field::ErrorStack, rest);
-    name_cause(rest, record);
-}
-
-/// The class and the message of an exception, where the line has named neither.
-fn name_cause<'a>(trace: &'a [u8], record: &mut Record<'a>) {
-    if record.has(Field::ErrorType) {
-        return;
-    }
-    if let Some((class, message)) = trace::cause(trace) {
-        record.text(Field::ErrorType, class);
-        if let Some(message) = message.filter(|_| !record.has(Field::ErrorMessage)) {
-            record.text(Field::ErrorMessage, message);
-        }
-    }
-}
-
-/// The message of the first line, going on to `end`.
-fn extended<'a>(text: &'a [u8], from: usize, end: usize, record: &Record<'a>) -> &'a [u8] {
-    let start = match record.message {
-        Some(Value::Text(Str::Raw(message))) => {
-            let start = (message.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-            if start <= from && start + message.len() + 1 == from { start } else { 0 }
-        }
-        _ => 0,
-    };
-    &text[start..end]
 }
 
 #[cfg(test)]

@@ -115,13 +115,13 @@ impl Severity {
             b"info" | b"inf" | b"information" | b"informational" | b"log" | b"http" | b"default" => {
                 Self::INFO
             }
-            b"notice" | b"note" | b"statement" => Self::NOTICE,
+            b"notice" | b"note" | b"noti" | b"ntc" | b"statement" => Self::NOTICE,
             b"warn" | b"wrn" | b"warning" => Self::WARN,
             b"error" | b"err" | b"eror" | b"erro" | b"severe" => Self::ERROR,
             b"critical" | b"crit" | b"crt" | b"dpanic" => Self::CRITICAL,
-            b"alert" => Self::ALERT,
+            b"alert" | b"alrt" => Self::ALERT,
             b"fatal" | b"ftl" | b"panic" | b"fata" => Self::FATAL,
-            b"emerg" | b"emergency" => Self::EMERGENCY,
+            b"emerg" | b"emgc" | b"emergency" => Self::EMERGENCY,
             [letter] if letter.is_ascii_alphabetic() => {
                 return Self::from_letter(letter.to_ascii_uppercase());
             }

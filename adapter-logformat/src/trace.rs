@@ -169,7 +169,7 @@ pub fn trace_line(line: &[u8], trace: Trace) -> Option<Trace> {
         });
     }
     let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| text.starts_with(prefix));
-    let java = (indented && starts(&[b"at ", b"... ", b"Suppressed: ", b"--- End of "]))
+    let java = (indented && starts(&[b"at ", b"eval at ", b"... ", b"Suppressed: ", b"--- End of "]))
         || starts(&[b"Caused by: ", b"Wrapped by: ", b"--- End of stack trace", b"---> "]);
     if indented && text.starts_with(b"at ") && text.ends_with(b" {") {
         return Some(Trace::Braces);

@@ -70,6 +70,59 @@ fn partial_lines_of_a_runtime_are_joined_over_reads() {
 }
 
 #[test]
+fn a_trace_inside_of_envelopes_is_one_record_per_stream() {
+    let head = "2026-11-21T12:24:10.123456789Z";
+    let traced = format!("2026-11-21 12:24:10,100 ERROR failed\n{TRACE}");
+    let cri: String = traced
+        .lines()
+        .map(|line| format!("{head} stderr F {line}\n{head} stdout F {{\"msg\":\"beside\"}}\n"))
+        .collect();
+    let docker: String = traced
+        .lines()
+        .map(|line| {
+            let log = serde_json::json!(format!("{line}\n"));
+            format!("{{\"log\":{log},\"stream\":\"stderr\",\"time\":\"{head}\"}}\n")
+        })
+        .collect();
+    for (from, text, beside) in
+        [("auto", &cri, 6), ("cri", &cri, 6), ("auto", &docker, 0), ("docker", &docker, 0)]
+    {
+        let running = adapter().with_stdin().args(["--schema", "ecs", "--from", from]).spawn();
+        running.write_stdin(text);
+        running.close_stdin();
+        let exited = running.wait_exit();
+        exited.expect_code(0);
+        let records: Vec<serde_json::Value> =
+            exited.stdout_lines().iter().map(|line| serde_json::from_str(line).expect("a record")).collect();
+        let found = records.iter().filter(|r| r["message"] == "beside").count();
+        assert_eq!((found, records.len()), (beside, beside + 1), "{from}: {records:?}");
+        let trace = records.iter().find(|r| r["message"] != "beside").expect("the trace");
+        assert_eq!(trace["log.level"], "error");
+        assert_eq!(trace["@timestamp"], "2026-11-21T12:24:10.100Z");
+        assert_eq!(trace["message"], "failed");
+        assert_eq!(trace["error.type"], "java.lang.IllegalStateException");
+        assert_eq!(trace["error.message"], "no stock");
+        assert_eq!(trace["error.stack_trace"], TRACE.trim_end());
+        assert_eq!(trace["log.iostream"], "stderr");
+        // The raw lines of that stream, envelopes and all.
+        let own: Vec<_> = text.lines().filter(|line| line.contains("stderr")).collect();
+        assert_eq!(trace["event.original"], own.join("\n"));
+    }
+    // A bare trace, and a start pattern: both see what is inside.
+    for (rule, lines) in [("auto", TRACE), ("^#", "#1 one\ntwo\n")] {
+        let text: String = lines.lines().map(|line| format!("{head} stdout F {line}\n")).collect();
+        let running = adapter().with_stdin().args(["--schema", "flat", "--multiline", rule]).spawn();
+        running.write_stdin(text);
+        running.close_stdin();
+        let exited = running.wait_exit();
+        let records = exited.stdout_lines();
+        assert_eq!(records.len(), 1, "{records:?}");
+        let record: serde_json::Value = serde_json::from_str(&records[0]).expect("a record");
+        assert_eq!(record["message"].as_str().and_then(|m| m.lines().next()), lines.lines().next());
+    }
+}
+
+#[test]
 fn a_start_pattern_of_the_users_own() {
     let running =
         adapter().with_stdin().args(["--multiline", "^#", "--schema", "flat", "--from", "plain"]).spawn();

@@ -52,6 +52,7 @@ macro_rules! formats {
 }
 
 formats! {
+    auditd "auditd" "auditd" 8,
     aws_alb "aws-alb" "aws-alb" 2,
     aws_cloudfront "aws-cloudfront" "aws-cloudfront" 3,
     aws_elb "aws-elb" "aws-elb" 2,
@@ -65,11 +66,13 @@ formats! {
     envoy "envoy" "envoy" 3,
     etcd "etcd" "etcd" 11,
     haproxy "haproxy" "haproxy" 12,
+    icinga "icinga" "icinga" 5,
     ingress_nginx "ingress-nginx" "ingress-nginx" 3,
     istio "istio" "istio" 2,
     journald "journald" "journald" 2,
-    kafka "kafka" "kafka" 4,
+    kafka "kafka" "kafka" 5,
     key_value "key-value" "key-value" 2,
+    loggers_json "loggers-json" "json" 8,
     ltsv "ltsv" "ltsv" 2,
     mongodb "mongodb" "mongodb" 5,
     postgresql "postgresql" "postgresql" 20,
@@ -130,6 +133,7 @@ patterns! {
 #[test]
 fn auto_reads_what_is_unambiguous_as_its_format_does() {
     for fixture in [
+        "auditd",
         "aws-alb",
         "aws-elb",
         "aws-s3",

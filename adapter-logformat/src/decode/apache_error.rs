@@ -64,8 +64,8 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         }
     }
     let message = cursor.rest().strip_prefix(b" ").unwrap_or(cursor.rest());
-    if let Some(code) =
-        message.get(..7).filter(|c| c.starts_with(b"AH") && c[2..].iter().all(u8::is_ascii_digit))
+    let own = behind_system_error(message, record);
+    if let Some(code) = own.get(..7).filter(|c| c.starts_with(b"AH") && c[2..].iter().all(u8::is_ascii_digit))
     {
         record.text(Field::ErrorCode, code);
     }
@@ -75,6 +75,23 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     }
     record.message = Some(Value::Text(Str::Escaped(message)));
     Ok(())
+}
+
+/// `(13)Permission denied: [client 192.0.2.7:5000] AH00035: …`: what the system said stands in front of the client. Gives what is behind both.
+fn behind_system_error<'a>(message: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
+    let system = message
+        .strip_prefix(b"(")
+        .and_then(|rest| number(&rest[..memchr::memchr(b')', rest).filter(|end| *end < 8)?]));
+    if system.is_none() {
+        return message;
+    }
+    if let Some(at) = memchr::memmem::find(message, b" [client ")
+        && let Some(end) = memchr::memchr(b']', &message[at..])
+    {
+        client_port(&message[at + 9..at + end], record);
+        return message[at + end + 1..].trim_ascii_start();
+    }
+    memchr::memmem::find(message, b": ").map_or(message, |at| &message[at + 2..])
 }
 
 /// `192.0.2.7:5000`, `192.0.2.7`, `2001:db8::1:5000`

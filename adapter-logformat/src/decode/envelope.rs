@@ -1,9 +1,9 @@
-//! What a runtime wraps around a program's line as JSON: Docker's json-file and journald's export. The line inside is unescaped into a buffer
-//! and read as what it is; the envelope adds what the line itself does not say.
+//! Lines that hold another one: what a runtime wraps around a program's line as JSON (Docker's json-file and journald's export), Serilog's templates, and
+//! audit records with texts in hexadecimal. What is inside is made readable in a buffer and read as what it is; the line outside adds what that does not say.
 //!
 //! (moby `daemon/logger/jsonfilelog`; systemd, "Journal Export Formats", "JSON format".)
 
-use super::{Context, Decoded, Format, cri, detect, dialect, json, refuse};
+use super::{Context, Decoded, Format, auditd, clef, cri, detect, dialect, json, refuse};
 use crate::{
     json::{Member, Token, object},
     record::{Record, Value},
@@ -15,6 +15,10 @@ use crate::{
 pub enum Wrapped {
     Docker,
     Journald,
+    /// Serilog: the buffer has the message.
+    Template,
+    /// The buffer has the line without hexadecimal texts.
+    Audit,
 }
 
 impl Wrapped {
@@ -23,6 +27,8 @@ impl Wrapped {
         match self {
             Wrapped::Docker => Format::Docker,
             Wrapped::Journald => Format::Journald,
+            Wrapped::Template => Format::Json,
+            Wrapped::Audit => Format::Auditd,
         }
     }
 }
@@ -67,9 +73,25 @@ pub fn docker(line: &[u8]) -> Option<Docker<'_>> {
     good.then_some(found)
 }
 
-/// Fills `to` with the program's line, where `line` is one in an envelope.
-pub fn unwrap(line: &[u8], to: &mut Vec<u8>) -> Option<Wrapped> {
-    if line.first() != Some(&b'{') {
+/// Fills `to` with what is inside of `line`, where there is something and lines of this format (`None`: of any) have it.
+pub fn unwrap(line: &[u8], format: Option<Format>, to: &mut Vec<u8>) -> Option<Wrapped> {
+    let any = matches!(format, None | Some(Format::Docker | Format::Journald | Format::Cri));
+    match line.first()? {
+        b'{' => {}
+        b't' | b'n' if any || format == Some(Format::Auditd) => {
+            let found = auditd::unhex(line, to).then_some(Wrapped::Audit);
+            if found.is_some() {
+                printable(to);
+            }
+            return found;
+        }
+        _ => return None,
+    }
+    if (any || format == Some(Format::Json)) && clef::render(line, to) {
+        printable(to);
+        return Some(Wrapped::Template);
+    }
+    if !any {
         return None;
     }
     if let Some(docker) = docker(line) {
@@ -147,6 +169,20 @@ pub fn decode<'a>(
     cx: &mut Context,
     record: &mut Record<'a>,
 ) -> Decoded {
+    match wrapped {
+        Wrapped::Template => {
+            json::decode(line, cx, record)?;
+            let template = record.message.replace(Value::Text(Str::Raw(content)));
+            if let (Some(template), Some(name)) = (template, line.get(2)) {
+                // What groups events of one kind, under the logger's own name for it.
+                let name: &[u8] = if *name == b'@' { b"@mt" } else { b"MessageTemplate" };
+                record.push(Str::Raw(name), template);
+            }
+            return Ok(());
+        }
+        Wrapped::Audit => return auditd::decode(content, cx, record),
+        Wrapped::Docker | Wrapped::Journald => {}
+    }
     detect::content(content, cx, record);
     if record.message.is_none() {
         record.message = Some(Value::Text(Str::Raw(content)));
@@ -161,7 +197,7 @@ pub fn decode<'a>(
             }
             Ok(())
         }
-        Wrapped::Journald => {
+        _ => {
             let mut members: Vec<Member<'a>> = Vec::new();
             object(line, |member| {
                 if member.key.bytes() != b"MESSAGE" && members.len() < 128 {

@@ -1,7 +1,7 @@
 //! What Java's programs write out of the box: Spring Boot, Tomcat, Kafka, ZooKeeper, Elasticsearch. Each is a logging library's pattern.
 
 use super::{
-    Context, Decoded, Refusal, refuse,
+    Context, Decoded, Refusal, behind, refuse,
     template::{Fixed, fixed, run},
 };
 use crate::{
@@ -20,26 +20,61 @@ static ELASTIC_BARE: Fixed = Fixed::new(|| fixed("[<time>][<level~>][<logger~>] 
 /// `%1$td-%1$tb-%1$tY … %4$s [%3$s] %2$s %5$s` (Tomcat, `org.apache.juli.OneLineFormatter`).
 static TOMCAT: Fixed = Fixed::new(|| fixed("<time> <level> [<thread*>] <logger> <message>", "tomcat"));
 
-pub fn kafka<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
-    if line.ends_with(b")") && run(&KAFKA, line, cx, record).is_ok() && logger(record) {
-        return Ok(());
+pub fn kafka<'a>(text: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let line = text[..end].strip_suffix(b"\r").unwrap_or(&text[..end]);
+    let alone = line.ends_with(b")") && run(&KAFKA, line, cx, record).is_ok() && logger(record);
+    if !alone {
+        record.clear();
     }
-    record.clear();
-    if !line.trim_ascii_end().ends_with(b":") {
-        return refuse(line.len(), "no logger in parentheses at the end");
+    // A list of settings, or a trace: its last line has the logger.
+    let text = match (alone, text.get(end + 1..).and_then(last_logger)) {
+        (true, _) => text,
+        (false, Some((name, used))) => {
+            run(&KAFKA_TRACE, line, cx, record)?;
+            record.text(Field::Logger, name);
+            &text[..end + 1 + used]
+        }
+        (false, None) if line.trim_ascii_end().ends_with(b":") => {
+            run(&KAFKA_TRACE, line, cx, record)?;
+            text
+        }
+        (false, None) => return refuse(line.len(), "no logger in parentheses at the end"),
+    };
+    component(record);
+    if end < text.len() {
+        behind::read(text, end + 1, record);
     }
-    // A list of settings follows; its last line has the logger.
-    run(&KAFKA_TRACE, line, cx, record)
+    Ok(())
+}
+
+/// ` (kafka.server.KafkaConfig)` at the end of what follows the first line: the logger, and how many bytes stand before that.
+fn last_logger(rest: &[u8]) -> Option<(&[u8], usize)> {
+    let rest = rest.trim_ascii_end();
+    let open = memchr::memrchr(b'(', rest)?;
+    let name = rest[open + 1..].strip_suffix(b")").filter(|name| is_logger(name) && name.contains(&b'.'))?;
+    (open > 0 && rest[open - 1].is_ascii_whitespace()).then(|| (name, rest[..open].trim_ascii_end().len()))
+}
+
+/// `[GroupCoordinator 0]: …`: which part of the broker speaks, also in a field of its own.
+fn component<'a>(record: &mut Record<'a>) {
+    let Some(Value::Text(text)) = record.message else { return };
+    let Some(inner) = text.bytes().strip_prefix(b"[") else { return };
+    if let Some(close) = memchr::memchr(b']', inner) {
+        record.push_sub("kafka.log", Str::Raw(b"component"), Value::Text(Str::Raw(&inner[..close])));
+    }
 }
 
 /// A parenthesis at the end of a message is a logger only when it looks like one.
 fn logger(record: &Record<'_>) -> bool {
     record.fields().iter().any(|(name, value)| match (name, value) {
-        (crate::record::Name::Known(Field::Logger), Value::Text(text)) => {
-            text.bytes().iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'$' | b'-'))
-        }
+        (crate::record::Name::Known(Field::Logger), Value::Text(text)) => is_logger(text.bytes()),
         _ => false,
     })
+}
+
+fn is_logger(name: &[u8]) -> bool {
+    name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'$' | b'-'))
 }
 
 pub fn elasticsearch<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {

@@ -15,7 +15,17 @@ pub fn compile(pattern: &str) -> Result<Program, Ambiguous> {
     let mut tokens = Vec::new();
     parse(&plain, 0, &mut tokens)?;
     trim_end(&mut tokens);
+    separate(&mut tokens);
     Program::compile(tokens, "app")
+}
+
+/// What the application itself wrote, such as its NDC in ` %x - `, ends at a separator that is more than blanks.
+fn separate(tokens: &mut [Token]) {
+    for i in 1..tokens.len() {
+        if let [Token::Variable(variable), Token::Literal(text)] = &mut tokens[i - 1..=i] {
+            variable.blanks &= text.trim_ascii().is_empty();
+        }
+    }
 }
 
 /// `${NAME:-default}` is what it is by default.

@@ -1,6 +1,6 @@
 //! One JSON object per line, of any shape; what loggers mean by their keys is [`super::dialect`]'s.
 
-use super::{Context, Decoded, Refusal, dialect};
+use super::{Context, Decoded, Refusal, dialect, loguru};
 use crate::{
     json::{self, Member, Token},
     record::Record,
@@ -8,6 +8,9 @@ use crate::{
 };
 
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    if loguru::decode(line, cx, record) {
+        return Ok(());
+    }
     let mut members: Vec<Member<'a>> = recycle(std::mem::take(&mut cx.members));
     let scanned = json::object(line, |member| {
         if members.len() < WIDE {

@@ -5,8 +5,11 @@
 
 pub mod apache_error;
 pub mod apache_pattern;
+pub mod auditd;
 pub mod aws;
+pub mod behind;
 pub mod cef;
+pub mod clef;
 pub mod cri;
 pub mod csv;
 pub mod detect;
@@ -24,6 +27,7 @@ pub mod json;
 pub mod key_value;
 pub mod klog;
 pub mod logfmt;
+pub mod loguru;
 pub mod meaning;
 pub mod mysql;
 pub mod names;

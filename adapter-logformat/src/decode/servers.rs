@@ -145,8 +145,10 @@ pub fn rabbitmq<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -
     record.time = Some(time);
     record.severity = Some(level);
     record.push_sub("rabbitmq.log", Str::Raw(b"pid"), Value::Text(Str::Raw(&line[at + 1..at + 2 + end + 1])));
+    // A report of several lines begins on the next one.
     let message = &process[end + 1..];
-    record.message = Some(Value::Text(Str::Raw(message.strip_prefix(b" ").unwrap_or(message))));
+    let message = message.strip_prefix(b" ").or(message.strip_prefix(b"\n")).unwrap_or(message);
+    record.message = Some(Value::Text(Str::Raw(message)));
     Ok(())
 }
 
@@ -158,6 +160,17 @@ pub fn etcd<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> De
         return json::decode(line, cx, record);
     }
     run(&CAPNSLOG, line, cx, record)
+}
+
+/// Icinga 2 (its documentation, "Logging"): `[2026-11-21 12:24:10 +0000] information/Checkable: message`; at start without a time.
+static ICINGA: Fixed = Fixed::new(|| fixed("[<time>] <level>/<logger>: <message>", "icinga"));
+static ICINGA_START: Fixed = Fixed::new(|| fixed("<level>/<logger>: <message>", "icinga"));
+
+pub fn icinga<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
+    match line.first() {
+        Some(b'[') => run(&ICINGA, line, cx, record),
+        _ => run(&ICINGA_START, line, cx, record),
+    }
 }
 
 /// zap's console: `2026-11-21T12:24:10.123Z\tINFO\tlogger\tfile.go:7\tmessage\t{"key":"value"}`, logger and caller where they are on.

@@ -3,7 +3,7 @@
 //! In the order of detection, the most specific first; the variants of [`Format`] stand in the same order.
 
 use super::{
-    Context, Decoded, apache_error, apache_pattern, aws, cef, cri, csv, envelope, envoy, haproxy,
+    Context, Decoded, apache_error, apache_pattern, auditd, aws, cef, cri, csv, envelope, envoy, haproxy,
     haproxy_pattern, java, java_pattern, json, key_value, klog, logfmt, mysql, nginx, nginx_error,
     nginx_pattern, plain, postgres, postgres_pattern, proxies, python, python_pattern, rails, refuse, regex,
     registry::{Compile, Entry, Join},
@@ -28,6 +28,7 @@ pub enum Format {
     AwsAlb,
     AwsElb,
     AwsVpcFlow,
+    Auditd,
     Cef,
     Haproxy,
     Postgresql,
@@ -40,6 +41,7 @@ pub enum Format {
     Kafka,
     Elasticsearch,
     Etcd,
+    Icinga,
     Tomcat,
     Spring,
     Rails,
@@ -115,7 +117,7 @@ pub const FORMATS: &[Entry] = &[
         Format::Json,
         "json",
         json::decode,
-        "one object per line: pino, bunyan, winston, zap, logrus, zerolog, slog, log4j2, logback, python, structlog, Serilog, tracing, ECS",
+        "one object per line: pino, bunyan, winston, zap, logrus, zerolog, slog, log4j2, logback, python, structlog, loguru, Serilog, tracing, ECS",
         "{\"level\":\"info\",\"ts\":1795263850.123,\"msg\":\"started\",\"port\":8080}",
     )
     .detect(|first| matches!(first, b'{' | b' ' | b'\t')),
@@ -211,6 +213,14 @@ pub const FORMATS: &[Entry] = &[
     )
     .detect(digit),
     Entry::new(
+        Format::Auditd,
+        "auditd",
+        auditd::decode,
+        "the Linux audit log, raw or enriched; hexadecimal texts are made readable",
+        "type=USER_LOGIN msg=audit(1795263850.123:4711): pid=711 uid=0 auid=1000 ses=3 msg='op=login acct=\"bob\" exe=\"/usr/sbin/sshd\" addr=192.0.2.7 res=success'",
+    )
+    .detect(|first| matches!(first, b't' | b'n')),
+    Entry::new(
         Format::Cef,
         "cef",
         cef::decode,
@@ -301,7 +311,8 @@ pub const FORMATS: &[Entry] = &[
         "[2026-11-21 12:24:10,123] INFO [KafkaServer id=0] started (kafka.server.KafkaServer)",
     )
     .detect(bracket)
-    .join(Join::Start(r"^\[\d{4}-")),
+    .join(Join::Start(r"^\[\d{4}-"))
+    .whole(),
     Entry::new(
         Format::Elasticsearch,
         "elasticsearch",
@@ -319,6 +330,16 @@ pub const FORMATS: &[Entry] = &[
         "2026-11-21 12:24:10.123456 I | etcdserver: published {Name:default} to cluster cdf818194e3a8c32",
     )
     .detect(digit),
+    Entry::new(
+        Format::Icinga,
+        "icinga",
+        servers::icinga,
+        "Icinga 2: its log, and what it says at start",
+        "[2026-11-21 12:24:10 +0000] warning/PluginNotificationTask: Notification command terminated with exit code 127",
+    )
+    .detect(bracket)
+    .join(Join::Start(r"^\[\d{4}-\d\d-\d\d |^(?:debug|notice|information|warning|critical)/"))
+    .whole(),
     Entry::new(
         Format::Tomcat,
         "tomcat",

@@ -74,8 +74,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         };
         let expected: Vec<Value> = serde_json::from_slice(&fs::read(&case.expected)?)
             .with_context(|| format!("{} is no list of records", case.expected.display()))?;
-        // The records in ECS were made two hours west of Greenwich, the others in UTC.
-        let zone = if case.otlp { "UTC" } else { "Etc/GMT+2" };
+        // The records in ECS were made two hours west of Greenwich, the others in California.
+        let zone = if case.otlp { "America/Los_Angeles" } else { "Etc/GMT+2" };
         let ours = read(&program, format, zone, &case.log)?;
         let expected = if case.otlp { otlp::records(&expected) } else { expected };
         let tally = tallies.entry(case.system.clone()).or_default();

@@ -6,6 +6,8 @@ use std::path::Path;
 pub(crate) fn format(system: &str, log: &Path) -> Option<&'static [&'static str]> {
     let path = log.to_string_lossy();
     Some(match system {
+        "auditd" => &["--from", "auditd"],
+        "icinga" => &["--from", "icinga"],
         "apache" if path.contains("error") => &["--from", "apache-error"],
         "apache" => &["--from", "apache"],
         "nginx" if path.contains("error") => &["--from", "nginx-error", "--multiline", r"^\d{4}/"],
@@ -40,7 +42,9 @@ pub(crate) fn other_format(system: &str, log: &Path) -> Option<&'static [&'stati
             "--multiline",
             r"^[A-Z]+ +\[",
         ],
-        "couchbase" => &["--from", "logback", "--pattern", "%d{ISO8601} %p %c: %m%n"],
+        "couchbase" => {
+            &["--from", "logback", "--pattern", "%d{ISO8601} %p %c: %m%n", "--multiline", r"^\d{4}-"]
+        }
         "flink" => &[
             "--from",
             "logback",
@@ -142,6 +146,14 @@ pub(crate) fn ours<'a>(system: &str, name: &'a str) -> Vec<&'a str> {
         ("traefik", "traefik.access.frontend_name") => "traefik.router_name",
         ("traefik", "traefik.access.backend_url") => "traefik.server_url",
         ("traefik", "traefik.access.request_count") => "traefik.request_count",
+        // The number in brackets is the process's (%p); that of threads does not exist there.
+        ("postgresql", "process.thread.id") => "process.pid",
+        ("auditd", "auditd.log.addr") => "source.address",
+        ("auditd", "auditd.log.new_auid") => "user.audit.id",
+        ("auditd", "auditd.log.new_ses") => "auditd.log.ses",
+        ("auditd", "process.ppid") => "process.parent.pid",
+        ("auditd", "user.terminal") => "auditd.log.terminal",
+        ("icinga", "icinga.main.facility" | "icinga.startup.facility") => "log.logger",
         ("kibana", "kibana.log.tags") => "tags",
         ("kibana", "kibana.log.meta.type") => "app.type",
         ("kibana", "kibana.log.state") => "app.state",
@@ -163,6 +175,7 @@ pub(crate) fn nothing(name: &str) -> bool {
             | "haproxy.http.response.captured_cookie"
             | "traefik.access.user_identifier"
             | "postgresql.log.database"
+            | "kafka.log.component"
     )
 }
 
@@ -203,6 +216,21 @@ pub(crate) fn explain(system: &str, name: &str) -> Option<&'static str> {
         ("elasticsearch", "elasticsearch.node.name" | "http.request.body.content") => {
             "elasticsearch.audit.node and .request_body here"
         }
+        ("flink", "message") => "the empty context `[] - ` of the pattern is left in the message there",
+        ("solr", "message") => "the arrow in front of the trace is cut there",
+        ("mongodb", "message") => {
+            "without its number, or the object below attr, there; here the text that the server wrote"
+        }
+        ("rabbitmq", "message") => "a report of several lines with all that is in front of it there",
+        ("auditd", "process.args" | "process.args_count") => "process.command_line here",
+        ("auditd", "auditd.log.success") => "event.outcome here",
+        ("postgresql", "log.level") => "PANIC is emergency here: it ends all sessions",
+        ("cassandra", "message") => {
+            "its file and line in front are left in the message there; here they are log.origin.file.*"
+        }
+        ("apache", "message") => "the system's error, the client and the code are cut out there; here it is as written",
+        ("iis", "@timestamp") => "read as local time there; the times of the format are in UTC",
+        ("iis", "url.original") => "path and query stand apart in the line: url.path and url.query here",
         ("apache", "source.domain") => "the name is source.address here",
         ("mysql", "message") => "the code in brackets is error.code here, the subsystem log.logger",
         ("postgresql", "message") => "the whole line there; here what is behind the prefix",
@@ -211,9 +239,6 @@ pub(crate) fn explain(system: &str, name: &str) -> Option<&'static str> {
         }
         ("kafka", "message") => {
             "the component in brackets is taken out of the message there; here the message is whole"
-        }
-        ("kafka", "kafka.log.component") => {
-            "taken out of the message's brackets there; here the message is whole"
         }
         ("postgresql", "postgresql.log.timestamp") => "the time as written, which event.original has",
         ("postgresql", "postgresql.log.core_id") => "session_line_number here",

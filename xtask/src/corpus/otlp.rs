@@ -26,6 +26,8 @@ fn record_of(record: &Value) -> Value {
         // Java loggers' own column, and httpd's.
         let module = if body.get("javaClass").is_some() { "process.thread.name" } else { "apache.module" };
         let ours = match name.as_str() {
+            // Kafka's part in brackets, beside its logger.
+            "source" if body.get("logger").is_some() => "kafka.log.component",
             "message" => "message",
             "level" => "log.level",
             "javaClass" => "log.origin.file.name",
