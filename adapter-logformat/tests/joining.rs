@@ -99,7 +99,7 @@ fn a_trace_inside_of_envelopes_is_one_record_per_stream() {
         let trace = records.iter().find(|r| r["message"] != "beside").expect("the trace");
         assert_eq!(trace["log.level"], "error");
         assert_eq!(trace["@timestamp"], "2026-11-21T12:24:10.100Z");
-        assert_eq!(trace["message"], "failed");
+        assert_eq!(trace["message"], "2026-11-21 12:24:10,100 ERROR failed");
         assert_eq!(trace["error.type"], "java.lang.IllegalStateException");
         assert_eq!(trace["error.message"], "no stock");
         assert_eq!(trace["error.stack_trace"], TRACE.trim_end());

@@ -228,7 +228,9 @@ pub(crate) fn explain(system: &str, name: &str) -> Option<&'static str> {
         ("cassandra", "message") => {
             "its file and line in front are left in the message there; here they are log.origin.file.*"
         }
-        ("apache", "message") => "the system's error, the client and the code are cut out there; here it is as written",
+        ("apache", "message") => {
+            "the system's error, the client and the code are cut out there; here it is as written"
+        }
         ("iis", "@timestamp") => "read as local time there; the times of the format are in UTC",
         ("iis", "url.original") => "path and query stand apart in the line: url.path and url.query here",
         ("apache", "source.domain") => "the name is source.address here",
