@@ -336,12 +336,12 @@ impl Config {
 fn check_from(at: &str, from: Option<&str>, report: &mut Report) {
     let Some(name) = from else { return };
     if name != "auto" && Format::by_name(name).is_none() {
-        let names: Vec<_> = std::iter::once("auto").chain(FORMATS.iter().map(|e| e.name)).collect();
-        report.problem(
-            at,
-            format!("there is no format {name:?}"),
-            format!("write one of {}", names.join(", ")),
-        );
+        let names = || std::iter::once("auto").chain(FORMATS.iter().map(|entry| entry.name));
+        let remedy = match podkit::config::nearest(name, names()) {
+            Some(near) => format!("did you mean {near:?}? `adapter-logformat formats` lists them"),
+            None => format!("write one of {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        report.problem(at, format!("there is no format {name:?}"), remedy);
     }
 }
 

@@ -8,7 +8,7 @@ use testkit::{PodDir, Stream, eventually, skip_or_fail};
 #[test]
 fn wrong_usage_and_wrong_configuration_say_what_to_write() {
     adapter().arg("--fron").run().expect_code(2).expect_stderr("--from");
-    adapter().args(["--from", "ngnix"]).run().expect_code(78).expect_stderr("nginx");
+    adapter().args(["--from", "ngnix"]).run().expect_code(78).expect_stderr("did you mean \"nginx\"?");
     adapter().args(["--timezone", "Mars/Olympus"]).run().expect_code(78).expect_stderr("Europe/Berlin");
     let pod = PodDir::new();
     let config = pod

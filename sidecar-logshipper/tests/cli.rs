@@ -60,6 +60,8 @@ fn all_problems_of_a_file_are_told_with_their_place() {
         .expect_stderr(&place("1:1: raed: unknown key; did you mean \"read\"?"))
         .expect_stderr(&place("4:5: sinks[0].to: \"nowhere\" is no sink"))
         .expect_stderr(&place("5:5: sinks[0].batch_byte: unknown key; did you mean \"batch_bytes\"?"));
+    let run = shipper().args(["--read", "*.log", "--to", "stdot"]).run();
+    run.expect_code(78).expect_stderr("\"stdot\" is no sink; did you mean \"stdout\"?");
 }
 
 #[test]

@@ -98,7 +98,11 @@ impl Target {
             return Ok(Self::Stdout);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(wrong(format!("{shown:?} is no sink"), SINKS));
+            let remedy = match podkit::config::nearest(text, ["stdout"].into_iter()) {
+                Some(_) => "did you mean \"stdout\"?",
+                None => SINKS,
+            };
+            return Err(wrong(format!("{shown:?} is no sink"), remedy));
         };
         if scheme == "file" {
             return match rest.strip_prefix('/') {

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use report::{Place, Problem, Problems, Report};
+pub use shape::nearest;
 use tree::Node;
 
 /// Bytes read of a configuration file at most: a ConfigMap holds 1 MiB.
