@@ -112,9 +112,12 @@ fn fuzz(package: &str, target: &str, minutes: f64) -> anyhow::Result<bool> {
     let host = sh::output(sh::command("rustc", &["--print", "host-tuple"]))?;
     let program = folder(package).join("build").join(host.trim()).join("release").join(target);
     let seeds = sh::root().join(package).join("fuzz/seeds").join(target);
-    // Targets that make their own seeds write them and end; others read `/dev/null` and end, too.
+    // Targets that make their own seeds write them and end; others read nothing and end, too. It has to be a regular file: anything else
+    // is taken for a folder.
+    let nothing = folder(package).join("nothing");
+    std::fs::write(&nothing, b"").with_context(|| format!("cannot write {}", nothing.display()))?;
     let mut first = command(&program);
-    first.env("FUZZ_SEEDS", &corpus).arg("-runs=0").arg("/dev/null");
+    first.env("FUZZ_SEEDS", &corpus).arg("-runs=0").arg(&nothing);
     sh::output(first)?;
     let mut command = command(&program);
     command.arg(&corpus);
