@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use podkit::{Exit, units::Dur};
 
 use crate::config::Config;
 use crate::config::plan::{Bind, HostRule, ListenerKind, ListenerPlan, Plan, Policy, Source, UpstreamPlan};
+use crate::fields::Ask;
 use crate::policy::retry;
 use crate::route;
 
@@ -59,8 +60,14 @@ fn explain(plan: &Plan, method: &str, url: &str, headers: &[String]) -> Result<S
         }
         return Ok(out);
     };
-    let host = map.get("host").and_then(|host| host.to_str().ok()).or(Some(authority.as_str()));
-    let Some((policy, number)) = routes.find(&method, host, uri.path(), &map) else {
+    if let Ok(host) = HeaderValue::try_from(authority.as_str()) {
+        map.entry(http::header::HOST).or_insert(host);
+    }
+    // As an app writes it that knows of no proxy.
+    let target = uri.path_and_query().and_then(|target| target.as_str().parse().ok()).unwrap_or_default();
+    let ask = Ask { method, uri: target, version: Version::HTTP_11, headers: map.into() };
+    let method = &ask.method;
+    let Some((policy, number)) = routes.find(&ask) else {
         return Err(Exit::failed(format!("no route takes {method} {}: the answer would be 404", uri.path())));
     };
     row(
@@ -69,7 +76,7 @@ fn explain(plan: &Plan, method: &str, url: &str, headers: &[String]) -> Result<S
     );
     if let Some(upstream) = plan.upstreams.get(&policy.upstream) {
         upstream_rows(upstream, &mut row);
-        http_rows(&method, &uri, policy, upstream, &mut row);
+        http_rows(method, &uri, policy, upstream, &mut row);
     }
     Ok(out)
 }

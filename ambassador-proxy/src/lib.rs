@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cpus;
 pub mod explain;
+pub mod fields;
 pub mod forward;
 mod h1;
 pub mod listen;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderName, Method};
 
 use crate::config::plan::Policy;
+use crate::fields::Ask;
+use crate::forward::headers;
 
 /// The routes of one listener, in the order written.
 #[derive(Debug, Default)]
@@ -52,32 +54,25 @@ pub enum HostRule {
 
 impl Routes {
     /// The policy for a request and the number of the rule, `None` where nothing matches.
-    pub fn find(
-        &self,
-        method: &Method,
-        host: Option<&str>,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Option<(&Arc<Policy>, Option<usize>)> {
+    pub fn find(&self, ask: &Ask) -> Option<(&Arc<Policy>, Option<usize>)> {
+        let fallback = || self.fallback.as_ref().map(|policy| (policy, None));
         if self.rules.is_empty() {
-            return self.fallback.as_ref().map(|policy| (policy, None));
+            return fallback();
         }
-        let found = self.rules.iter().position(|rule| rule.takes(method, host, path, headers));
-        match found {
-            Some(number) => Some((&self.rules[number].policy, Some(number))),
-            None => self.fallback.as_ref().map(|policy| (policy, None)),
-        }
+        let (host, path) = (headers::host(ask), ask.uri.path());
+        let found = self.rules.iter().position(|rule| rule.takes(ask, host, path));
+        found.map(|number| (&self.rules[number].policy, Some(number))).or_else(fallback)
     }
 }
 
 impl Rule {
-    fn takes(&self, method: &Method, host: Option<&str>, path: &str, headers: &HeaderMap) -> bool {
+    fn takes(&self, ask: &Ask, host: Option<&str>, path: &str) -> bool {
         self.path.takes(path)
-            && (self.methods.is_empty() || self.methods.contains(method))
+            && (self.methods.is_empty() || self.methods.contains(&ask.method))
             && self.host.as_ref().is_none_or(|rule| host.is_some_and(|host| rule.takes(host)))
             && self.headers.iter().all(|(name, want)| match want {
-                None => headers.contains_key(name),
-                Some(want) => headers.get_all(name).iter().any(|value| value.as_bytes() == want.as_bytes()),
+                None => ask.headers.has(name),
+                Some(want) => ask.headers.any(name, |value| value == want.as_bytes()),
             })
     }
 }

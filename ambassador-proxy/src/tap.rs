@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, Uri};
+use http::Uri;
 use podkit::Exit;
 use podkit::admin::Reply;
 
 use crate::access::Record;
+use crate::fields::{Ask, Headers};
 
 /// Requests shown at most by one command.
 const MOST: usize = 1000;
@@ -40,14 +41,14 @@ pub struct Head(String);
 
 impl Tap {
     /// Whether anybody looks on, and the request's head if so.
-    pub fn head(&self, parts: &http::request::Parts) -> Option<Head> {
+    pub fn head(&self, ask: &Ask) -> Option<Head> {
         if self.left.load(Relaxed) == 0 {
             return None;
         }
         let counted = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
         counted.ok()?;
-        let mut text = format!("> {} {} {:?}\n", parts.method, masked_uri(&parts.uri), parts.version);
-        headers('>', &parts.headers, &mut text);
+        let mut text = format!("> {} {} {:?}\n", ask.method, masked_uri(&ask.uri), ask.version);
+        headers('>', &ask.headers, &mut text);
         Some(Head(text))
     }
 
@@ -95,33 +96,33 @@ impl Tap {
 
 impl Head {
     /// Adds the head of the answer.
-    pub fn answer(&mut self, status: http::StatusCode, map: &HeaderMap) {
+    pub fn answer(&mut self, status: http::StatusCode, list: &Headers) {
         let _ = writeln!(self.0, "< {status}");
-        headers('<', map, &mut self.0);
+        headers('<', list, &mut self.0);
     }
 }
 
-fn headers(side: char, map: &HeaderMap, out: &mut String) {
+fn headers(side: char, list: &Headers, out: &mut String) {
     let start = out.len();
-    for (name, value) in map {
-        if out.len() - start > HEAD {
-            let _ = writeln!(out, "{side} … and more");
-            break;
+    let mut more = false;
+    list.all(|name, value| {
+        more |= out.len() - start > HEAD;
+        if more {
+            return;
         }
-        if is_secret(name) || value.is_sensitive() {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        if is_secret_name(&name) {
             let _ = writeln!(out, "{side} {name}: ***");
         } else {
-            let _ =
-                writeln!(out, "{side} {name}: {}", String::from_utf8_lossy(value.as_bytes()).escape_debug());
+            let _ = writeln!(out, "{side} {name}: {}", String::from_utf8_lossy(value).escape_debug());
         }
+    });
+    if more {
+        let _ = writeln!(out, "{side} … and more");
     }
 }
 
-/// Headers whose value is nobody's business, by name.
-fn is_secret(name: &HeaderName) -> bool {
-    is_secret_name(name.as_str())
-}
-
+/// Headers and parameters whose value is nobody's business, by name.
 fn is_secret_name(name: &str) -> bool {
     const PARTS: [&str; 11] = [
         "auth",
@@ -187,9 +188,9 @@ pub fn run(admin: Option<&str>, n: usize, limit: Option<Duration>) -> Result<(),
 mod tests {
     use super::*;
 
-    fn parts(uri: &str) -> http::request::Parts {
+    fn parts(uri: &str) -> Ask {
         let request = http::Request::get(uri).header("Authorization", "Bearer abc").header("x-api-key", "k");
-        request.header("accept", "*/*").body(()).unwrap().into_parts().0
+        request.header("accept", "*/*").body(()).unwrap().into_parts().0.into()
     }
 
     #[test]

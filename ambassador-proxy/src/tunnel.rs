@@ -300,6 +300,7 @@ fn record(client: &Client) -> Record {
         listener: client.listener(),
         client: client.address.clone(),
         protocol: "TCP",
+        http: false,
         request: None,
         host: None,
         status: 0,

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -12,13 +12,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Form, Log, Writer};
+use crate::clock;
 use crate::config::plan::ListenerPlan;
 use crate::listen::bind::Raw;
-use crate::listen::{self, Door};
+use crate::listen::{self, Client, Clients, Door};
 use crate::stats::Board;
 use crate::trace::Tracer;
 use crate::upstream::Shared;
 use crate::upstream::local::LocalUpstream;
+
+/// How often unused connections are looked at, and how often while draining.
+const SWEEP: Duration = Duration::from_secs(1);
+const DRAIN_SWEEP: Duration = Duration::from_millis(100);
 
 /// A listener, and the task that accepts there.
 type Accepting = (Rc<Door>, JoinHandle<()>);
@@ -37,6 +42,7 @@ pub struct Worker {
     pub board: Arc<Board>,
     upstreams: RefCell<HashMap<String, Rc<LocalUpstream>>>,
     doors: RefCell<HashMap<String, Accepting>>,
+    clients: Clients,
 }
 
 /// What the control thread asks of a worker.
@@ -119,8 +125,9 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, 
         board,
         upstreams: RefCell::default(),
         doors: RefCell::default(),
+        clients: Clients::default(),
     });
-    let mut sweep = tokio::time::interval(Duration::from_secs(1));
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -132,10 +139,15 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, 
                 Some(Command::Drain) => {
                     worker.draining.set(true);
                     worker.drain.cancel();
+                    sweep = tokio::time::interval(DRAIN_SWEEP);
                 }
                 Some(Command::Stop) | None => break,
             },
-            _ = sweep.tick() => worker.upstreams.borrow().values().for_each(|upstream| upstream.sweep(Instant::now())),
+            _ = sweep.tick() => {
+                let now = clock::turn();
+                worker.upstreams.borrow().values().for_each(|upstream| upstream.sweep(now));
+                worker.clients.attend(now, worker.draining.get());
+            }
         }
     }
     worker.log.send();
@@ -145,6 +157,11 @@ impl Worker {
     /// The upstream of that name.
     pub fn upstream(&self, name: &str) -> Option<Rc<LocalUpstream>> {
         self.upstreams.borrow().get(name).cloned()
+    }
+
+    /// Sees to it that a client's connection ends when it is not used any more.
+    pub(crate) fn attend(&self, client: &Rc<Client>) {
+        self.clients.add(client);
     }
 
     fn apply(

@@ -1,6 +1,7 @@
 #![no_main]
 
 use ambassador_proxy::access::{Format, Record};
+use ambassador_proxy::fields::Headers;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A request whose every text is the client's.
@@ -10,6 +11,7 @@ fn record(text: &str, captured: ambassador_proxy::access::format::Captured) -> R
         listener: "127.0.0.1:8080".into(),
         client: text.into(),
         protocol: "HTTP/1.1",
+        http: true,
         request: None,
         host: Some(text.to_owned()),
         status: 200,
@@ -40,6 +42,7 @@ libfuzzer_sys::fuzz_target!(|input: (&str, &str, &[u8])| {
             headers.insert(HeaderName::from_static(name), value.clone());
         }
     }
+    let headers = Headers::from(headers);
     let mut captured = format.request(&headers);
     format.answer(&headers, &mut captured);
     let mut out = Vec::new();

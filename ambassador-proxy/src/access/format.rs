@@ -5,9 +5,10 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::line::{Record, clock};
+use crate::fields::Headers;
 
 /// What one part of a line is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,14 +199,14 @@ impl Format {
     }
 
     /// The headers of a request that the line will need.
-    pub fn request(&self, headers: &HeaderMap) -> Captured {
-        let request = self.request.iter().map(|name| headers.get(name).cloned()).collect();
+    pub fn request(&self, headers: &Headers) -> Captured {
+        let request = self.request.iter().map(|name| headers.value(name)).collect();
         Captured { request, answer: Vec::new() }
     }
 
     /// Those of an answer.
-    pub fn answer(&self, headers: &HeaderMap, captured: &mut Captured) {
-        captured.answer = self.answer.iter().map(|name| headers.get(name).cloned()).collect();
+    pub fn answer(&self, headers: &Headers, captured: &mut Captured) {
+        captured.answer = self.answer.iter().map(|name| headers.value(name)).collect();
     }
 
     /// Appends a line and its end.
@@ -361,8 +362,8 @@ mod tests {
     fn line(format: &str) -> String {
         let format = Format::parse(format).unwrap();
         let mut record = record();
-        let mut headers = HeaderMap::new();
-        headers.insert("user-agent", HeaderValue::from_static("curl/8 \"x\""));
+        let mut headers = Headers::from(http::HeaderMap::new());
+        headers.set(&http::header::USER_AGENT, HeaderValue::from_static("curl/8 \"x\""));
         record.captured = format.request(&headers);
         format.answer(&headers, &mut record.captured);
         let mut out = Vec::new();

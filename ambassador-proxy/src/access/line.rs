@@ -19,7 +19,9 @@ pub struct Record {
     pub client: Rc<str>,
     /// `HTTP/1.1`, `HTTP/2` or `TCP`.
     pub protocol: &'static str,
-    /// The method and target; `None` for TCP.
+    /// A request, not a TCP connection.
+    pub http: bool,
+    /// The method and target; `None` for TCP, for what was no request, and where nobody looks.
     pub request: Option<(Method, Uri)>,
     /// The host asked for.
     pub host: Option<String>,
@@ -214,6 +216,7 @@ pub(super) mod tests {
             listener: "127.0.0.1:8080".into(),
             client: "127.0.0.1:50000".into(),
             protocol: "HTTP/1.1",
+            http: true,
             request: Some((Method::GET, "/a?b=%22".parse().unwrap())),
             host: Some("orders".into()),
             status: 200,

@@ -325,12 +325,12 @@ pub struct Rules {
 
 impl Rules {
     /// Applies them: first what goes, then what is set.
-    pub fn apply(&self, headers: &mut http::HeaderMap) {
+    pub fn apply(&self, headers: &mut crate::fields::Headers) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            headers.set(name, value.clone());
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The response body on its way to the client: counted, watched, and at its end the connection goes back to the pool.
 
-use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -8,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Sleep;
 
 use super::body::{BoxError, Exchange};
 use super::finish::Finish;
 use super::send::Rest;
+use crate::clock::{self, Alarm};
 use crate::config::plan::PoolPlan;
 use crate::stats::Reason;
 use crate::upstream::endpoint::Carried;
@@ -36,7 +35,7 @@ pub struct Relay {
     exchange: Rc<Exchange>,
     idle: Option<Duration>,
     deadline: Option<Instant>,
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     over: bool,
 }
 
@@ -54,7 +53,7 @@ impl Relay {
         deadline: Option<Instant>,
     ) -> Box<Self> {
         let wire = Some(wire);
-        let (alarm, over) = (None, false);
+        let (alarm, over) = (Alarm::default(), false);
         let mut relay = Self { rest, wire, carried, pool, finish, exchange, idle, deadline, alarm, over };
         if relay.is_read() {
             relay.end();
@@ -66,8 +65,8 @@ impl Relay {
     fn is_read(&self) -> bool {
         match (&self.rest, &self.wire) {
             (Rest::H2(incoming), _) => incoming.is_end_stream(),
-            (Rest::Line(_), Some(Wire::H1(lease))) => lease.conn.is_end_stream(),
-            (Rest::Line(_), _) => true,
+            (Rest::Line, Some(Wire::H1(lease))) => lease.conn.is_end_stream(),
+            (Rest::Line, _) => true,
         }
     }
 
@@ -76,8 +75,8 @@ impl Relay {
             (Rest::H2(incoming), _) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|error| Box::new(error) as BoxError)
             }
-            (Rest::Line(_), Some(Wire::H1(lease))) => lease.conn.poll_frame(cx),
-            (Rest::Line(_), _) => Poll::Ready(None),
+            (Rest::Line, Some(Wire::H1(lease))) => lease.conn.poll_frame(cx),
+            (Rest::Line, _) => Poll::Ready(None),
         }
     }
 
@@ -91,7 +90,7 @@ impl Relay {
         if self.exchange.body_done.get().is_some()
             && let Some(Wire::H1(lease)) = self.wire.take()
         {
-            pool::give_back(&self.carried.0, lease, self.pool);
+            pool::give_back(&self.carried.0, lease, self.pool, clock::now());
         }
     }
 
@@ -111,7 +110,7 @@ impl Relay {
     /// Too long without a byte, or the whole took too long.
     fn overdue(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return Some("the whole request took longer than timeouts.total");
             }
@@ -120,14 +119,10 @@ impl Relay {
                 return Some("no byte passed for timeouts.idle");
             }
             let next = idle.into_iter().chain(self.deadline).min()?;
-            let next = tokio::time::Instant::from_std(next);
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
-            if alarm.is_elapsed() {
-                alarm.as_mut().reset(next);
-            }
-            if alarm.as_mut().poll(cx).is_pending() {
+            if self.alarm.poll(cx, next).is_pending() {
                 return None;
             }
+            clock::turn();
         }
     }
 }
@@ -149,7 +144,7 @@ impl Body for Relay {
                 if let Some(data) = frame.data_ref() {
                     this.finish.record.bytes.1 += data.len() as u64;
                 }
-                this.exchange.active.set(Instant::now());
+                this.exchange.active.set(clock::now());
                 if this.is_read() {
                     this.end();
                 }
@@ -176,8 +171,8 @@ impl Body for Relay {
     fn size_hint(&self) -> SizeHint {
         match (&self.rest, &self.wire) {
             (Rest::H2(incoming), _) => incoming.size_hint(),
-            (Rest::Line(_), Some(Wire::H1(lease))) => lease.conn.size_hint(),
-            (Rest::Line(_), _) => SizeHint::with_exact(0),
+            (Rest::Line, Some(Wire::H1(lease))) => lease.conn.size_hint(),
+            (Rest::Line, _) => SizeHint::with_exact(0),
         }
     }
 }
@@ -188,19 +183,6 @@ impl Drop for Relay {
             self.end();
         }
         self.finish.record.bytes.0 = self.exchange.sent.get();
-    }
-}
-
-impl Answer {
-    /// The head as the upstream wrote it, for the spelling of its headers.
-    pub(crate) fn spelling(&self) -> &[u8] {
-        match self {
-            Self::Relay(relay) => match &relay.rest {
-                Rest::Line(spelling) => spelling,
-                Rest::H2(_) => b"",
-            },
-            Self::Own(..) => b"",
-        }
     }
 }
 

@@ -143,7 +143,7 @@ impl Piece {
 
 impl Source {
     /// Wraps a client's body; nothing of it moves before `gate` opens.
-    pub(super) fn new(incoming: Inbound, gate: Option<Gate>, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
+    pub(super) fn new(incoming: Inbound, gate: Option<Gate>, exchange: &Rc<Exchange>) -> Option<Rc<Self>> {
         if incoming.is_end_stream() {
             return None;
         }
@@ -151,7 +151,8 @@ impl Source {
         let keep = total.is_none_or(|total| total <= REPLAY as u64);
         let state =
             State { incoming, kept: Vec::new(), kept_bytes: 0, complete: keep, read: 0, ended: false };
-        Some(Rc::new(Self { state: RefCell::new(state), exchange, total, gate }))
+        let (state, exchange) = (RefCell::new(state), exchange.clone());
+        Some(Rc::new(Self { state, exchange, total, gate }))
     }
 
     /// Reads a body to its end before anything is sent, up to `most` bytes.
@@ -278,6 +279,7 @@ impl Body for Outgoing {
             return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut state.incoming).poll_frame(cx));
+        // Also polled by connections of HTTP/2, whose tasks are not ours.
         let now = Instant::now();
         exchange.active.set(now);
         let Some(frame) = frame else {

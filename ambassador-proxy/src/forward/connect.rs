@@ -1,16 +1,18 @@
 //! CONNECT: bytes to a place that the listener's list allows, with everything that belongs to an upstream for bytes.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::Served;
 use super::fault::Fault;
 use super::finish::Finish;
 use super::upgrade::Pending;
 use crate::config::plan::ListenerPlan;
+use crate::fields::Ask;
 use crate::listen::Client;
 use crate::stats::Reason;
 use crate::tunnel;
@@ -20,8 +22,8 @@ use crate::worker::Worker;
 pub(super) async fn run(
     worker: &Rc<Worker>,
     client: &Client,
-    plan: &ListenerPlan,
-    parts: &http::request::Parts,
+    plan: Arc<ListenerPlan>,
+    ask: &Ask,
     finish: &mut Box<Finish>,
 ) -> Result<Served, Fault> {
     let denied = |status, detail: String| {
@@ -29,11 +31,11 @@ pub(super) async fn run(
         fault.close = true;
         fault
     };
-    if plan.connect.is_empty() || parts.version == Version::HTTP_2 {
+    if plan.connect.is_empty() || ask.version == Version::HTTP_2 {
         return Err(denied(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not carried here".to_owned()));
     }
     let target =
-        parts.uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
+        ask.uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
     let Some(name) = plan.connect.get(&target) else {
         let detail = format!("{target} is not in this listener's `connect` list");
         return Err(denied(StatusCode::FORBIDDEN, detail));
@@ -55,5 +57,6 @@ pub(super) async fn run(
     let (carried, connected) = dialled.map_err(|error| Fault::connect(&error))?;
     let idle = upstream.shared.plan.tcp_idle;
     let far = (connected.stream, Bytes::new());
-    Ok(Served::Upgrade(Response::new(()), Pending::new(client.take_over(), far, carried, idle)))
+    let pending = Pending::new(client.take_over(), far, carried, idle);
+    Ok(Served::Upgrade(StatusCode::OK, HeaderMap::new().into(), pending))
 }

@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderMap;
 use tokio::time::Sleep;
+
+use crate::fields::Headers;
 
 /// An upstream that says nothing gets the body after this: old ones do not know the header.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,9 +25,9 @@ pub(super) struct Gate {
 
 impl Gate {
     /// A gate for a request that asks for one.
-    pub(super) fn new(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get(http::header::EXPECT)?;
-        value.as_bytes().eq_ignore_ascii_case(b"100-continue").then(Self::default)
+    pub(super) fn new(headers: &Headers) -> Option<Self> {
+        let value = headers.get(&http::header::EXPECT)?;
+        value.eq_ignore_ascii_case(b"100-continue").then(Self::default)
     }
 
     /// Opens it: the upstream wants the body, or its connection cannot say so. Who sends the body looks again after this.

@@ -1,8 +1,8 @@
 //! Errors that the proxy answers itself: whose fault it was, in the status, in `proxy-status` (RFC 9209) and in a short body.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::stats::Reason;
 use crate::upstream::connect::ConnectError;
@@ -138,7 +138,7 @@ impl Fault {
             "fault": self.whose(),
             "message": self.detail,
             "upstream": request.upstream,
-            "request_id": request.id.to_str().unwrap_or_default(),
+            "request_id": request.id,
         })
         .to_string();
         text.push('\n');
@@ -154,7 +154,7 @@ impl Fault {
             self.detail,
             self.whose(),
             self.error,
-            request.id.to_str().unwrap_or_default(),
+            request.id,
         )
     }
 
@@ -178,23 +178,15 @@ pub struct Head<'a> {
     /// Over HTTP/2.
     pub h2: bool,
     /// Its Accept header.
-    pub accept: Option<&'a HeaderValue>,
+    pub accept: Option<&'a str>,
     /// Its id.
-    pub id: &'a HeaderValue,
+    pub id: &'a str,
     /// The upstream it was for.
     pub upstream: Option<&'a str>,
 }
 
-impl Head<'_> {
-    /// The Accept header of a request.
-    pub fn accept(headers: &HeaderMap) -> Option<&HeaderValue> {
-        headers.get(ACCEPT)
-    }
-}
-
-fn wants_text(accept: Option<&HeaderValue>) -> bool {
-    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return false };
-    accept.contains("text/") && !accept.contains("json")
+fn wants_text(accept: Option<&str>) -> bool {
+    accept.is_some_and(|accept| accept.contains("text/") && !accept.contains("json"))
 }
 
 /// Printable ASCII without what would end a quoted string.
@@ -212,8 +204,8 @@ fn header_text(text: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn head<'a>(accept: Option<&'a HeaderValue>, id: &'a HeaderValue, grpc: bool) -> Head<'a> {
-        Head { grpc, h2: false, accept, id, upstream: Some("orders") }
+    fn head(accept: Option<&str>, grpc: bool) -> Head<'_> {
+        Head { grpc, h2: false, accept, id: "id-1", upstream: Some("orders") }
     }
 
     fn fault() -> Fault {
@@ -229,8 +221,7 @@ mod tests {
 
     #[test]
     fn the_answer_says_whose_fault_it_was() {
-        let id = HeaderValue::from_static("id-1");
-        let response = fault().response(&head(None, &id, false));
+        let response = fault().response(&head(None, false));
         assert_eq!(
             response.headers()["proxy-status"],
             "ambassador-proxy; error=connection_terminated; next-hop=\"10.0.0.1:80\"; details=\"10.0.0.1:80 broke off 'so'?\""
@@ -244,11 +235,9 @@ mod tests {
 
     #[test]
     fn browsers_get_text_and_grpc_gets_grpc() {
-        let id = HeaderValue::from_static("id-1");
-        let accept = HeaderValue::from_static("text/html,*/*");
-        let response = fault().response(&head(Some(&accept), &id, false));
+        let response = fault().response(&head(Some("text/html,*/*"), false));
         assert!(response.body().as_ref().unwrap().starts_with(b"502 Bad Gateway: "));
-        let response = fault().response(&head(None, &id, true));
+        let response = fault().response(&head(None, true));
         assert_eq!(
             (response.status().as_u16(), response.headers()["grpc-status"].as_bytes()),
             (200, &b"14"[..])

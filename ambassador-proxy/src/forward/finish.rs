@@ -103,7 +103,7 @@ impl Drop for Finish {
             stats.in_flight.add(-1);
             stats.bytes[0].add(self.record.bytes.0);
             stats.bytes[1].add(self.record.bytes.1);
-            if self.record.request.is_some() {
+            if self.record.http {
                 let class = usize::from(self.record.status / 100).min(5);
                 stats.classes[class].add(1);
             } else {
@@ -120,7 +120,8 @@ impl Drop for Finish {
             span.finish(&self.record);
         }
         self.client.end();
-        if self.log.on() {
+        // It may have been switched on since: then too little is known.
+        if self.log.on() && self.record.at != jiff::Timestamp::UNIX_EPOCH {
             self.log.add(&self.record);
         }
     }

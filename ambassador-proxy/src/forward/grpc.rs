@@ -1,5 +1,14 @@
 //! gRPC as far as a proxy has to know it: codes, and answers that a gRPC client understands.
 
+use http::HeaderName;
+
+use crate::fields::Headers;
+
+/// The time that a client waits.
+pub(super) static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// What became of a call.
+pub(super) static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// Codes by number (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
 const CODES: [&str; 17] = [
     "OK",
@@ -28,16 +37,14 @@ pub fn code(name: &str) -> Option<u32> {
 }
 
 /// Whether the request is gRPC, by its content type.
-pub fn is_grpc(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+pub fn is_grpc(headers: &Headers) -> bool {
+    headers.get(&http::header::CONTENT_TYPE).is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
 /// The time in a `grpc-timeout` header: up to 8 digits and a unit.
-pub fn timeout(headers: &http::HeaderMap) -> Option<std::time::Duration> {
+pub fn timeout(headers: &Headers) -> Option<std::time::Duration> {
     use std::time::Duration;
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.text(&TIMEOUT)?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -68,8 +75,8 @@ mod tests {
     #[test]
     fn timeouts_are_read() {
         let read = |text: &str| {
-            let mut headers = http::HeaderMap::new();
-            headers.insert("grpc-timeout", text.parse().unwrap());
+            let mut headers = Headers::from(http::HeaderMap::new());
+            headers.set(&TIMEOUT, text.parse().unwrap());
             timeout(&headers)
         };
         assert_eq!(read("250m"), Some(std::time::Duration::from_millis(250)));

@@ -3,6 +3,8 @@
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
+use crate::fields::{Ask, Headers};
+
 /// The header that names a request across services.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -11,80 +13,80 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 
 /// Takes away what concerns only the connection it came on (RFC 9110, 7.6.1). Returns the protocol asked for with `Upgrade`, if
 /// `Connection` says so too.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+pub fn strip_hop_by_hop(headers: &mut Headers) -> Option<HeaderValue> {
     let mut upgrade = None;
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
-        headers.remove(CONNECTION);
-        for value in named {
-            for token in value.as_bytes().split(|byte| *byte == b',') {
-                let token = token.trim_ascii();
-                if token.eq_ignore_ascii_case(b"upgrade") {
-                    upgrade = headers.get(UPGRADE).cloned();
-                } else if !protected(token)
-                    && let Ok(name) = HeaderName::from_bytes(token)
-                {
-                    headers.remove(name);
+    if headers.has(&CONNECTION) {
+        let mut named = Vec::new();
+        let mut asks = false;
+        headers.each(&CONNECTION, |value| {
+            for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                asks |= token.eq_ignore_ascii_case(b"upgrade");
+                if !protected(token) {
+                    named.extend(HeaderName::from_bytes(token).ok());
                 }
             }
+        });
+        if asks {
+            upgrade = headers.value(&UPGRADE);
         }
+        headers.remove(&CONNECTION);
+        named.iter().for_each(|name| headers.remove(name));
     }
     // `TE: trailers` is what gRPC insists on; every other coding concerns only this hop.
-    let trailers = headers.get_all(TE).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    });
+    let trailers = headers.says(&TE, b"trailers");
     for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE, &TE] {
         headers.remove(name);
     }
     if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.set(&TE, HeaderValue::from_static("trailers"));
     }
     upgrade
 }
 
-/// `Connection` must not be a way to take away what the request needs (a known attack).
+/// `Connection` must not be a way to take away what the request needs (a known attack). Some of its words are no names.
 fn protected(token: &[u8]) -> bool {
-    const ENDS: [&str; 8] =
-        ["host", "content-length", "content-type", "authorization", "cookie", "close", "te", "x-request-id"];
+    const ENDS: [&str; 10] = [
+        "keep-alive",
+        "close",
+        "upgrade",
+        "te",
+        "host",
+        "content-length",
+        "content-type",
+        "authorization",
+        "cookie",
+        "x-request-id",
+    ];
     ENDS.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes()))
         || token.eq_ignore_ascii_case(TRAILER.as_str().as_bytes())
 }
 
 /// The seconds of `Keep-Alive: timeout=N`.
-pub fn keep_alive_timeout(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get(&KEEP_ALIVE)?.to_str().ok()?;
+pub fn keep_alive_timeout(headers: &Headers) -> Option<u64> {
+    let value = headers.text(&KEEP_ALIVE)?;
     value.split(',').find_map(|part| {
         let (name, value) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse().ok())?
     })
 }
 
-/// The request's id: the one it brought, if it is sane, or a new one.
-pub fn request_id(headers: &mut HeaderMap) -> HeaderValue {
-    if let Some(id) = headers.get(&REQUEST_ID) {
-        let bytes = id.as_bytes();
-        if (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic) {
-            return id.clone();
-        }
+/// Sees to it that a request has an id: the one it brought, if that is sane, or a new one.
+pub fn request_id(headers: &mut Headers) {
+    let sane = |id: &[u8]| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    if !headers.get(&REQUEST_ID).is_some_and(sane) {
+        headers.set(&REQUEST_ID, new_id());
     }
-    let id = new_id();
-    headers.insert(REQUEST_ID.clone(), id.clone());
-    id
 }
 
 /// 128 random bits in the form of a UUID, version 4 (RFC 9562).
 fn new_id() -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    /// Where each byte is written.
+    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let mut text = [b'-'; 36];
-    for (i, byte) in text.iter_mut().enumerate() {
-        if !matches!(i, 8 | 13 | 18 | 23) {
-            bits = bits.rotate_left(4);
-            *byte = HEX[usize::from(bits.to_le_bytes()[0] & 0xf)];
-        }
+    for (at, byte) in AT.into_iter().zip(bits.to_be_bytes()) {
+        (text[at], text[at + 1]) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
     }
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
@@ -101,16 +103,20 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The host a request is for, from its target or its Host header.
-pub fn host<'a>(uri: &'a http::Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    uri.authority().map(http::uri::Authority::as_str).or_else(|| headers.get(HOST)?.to_str().ok())
+pub fn host(ask: &Ask) -> Option<&str> {
+    ask.uri.authority().map(http::uri::Authority::as_str).or_else(|| ask.headers.text(&HOST))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
-        list.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    fn headers(list: &[(&'static str, &str)]) -> Headers {
+        let map: HeaderMap = list
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        map.into()
     }
 
     #[test]
@@ -127,7 +133,7 @@ mod tests {
         ]);
         assert_eq!(strip_hop_by_hop(&mut map), None);
         let mut left: Vec<_> =
-            map.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            map.map().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         left.sort_unstable();
         assert_eq!(left, [("accept", "*/*"), ("host", "a"), ("te", "trailers")]);
     }
@@ -143,14 +149,19 @@ mod tests {
     #[test]
     fn ids_are_kept_when_sane_and_made_otherwise() {
         let mut map = headers(&[("x-request-id", "abc-1")]);
-        assert_eq!(request_id(&mut map), "abc-1");
+        request_id(&mut map);
+        assert_eq!(map.text(&REQUEST_ID), Some("abc-1"));
         for bad in ["a b", "", &"x".repeat(129)] {
             let mut map = headers(&[("x-request-id", bad)]);
-            let id = request_id(&mut map);
+            request_id(&mut map);
+            let id = map.text(&REQUEST_ID).unwrap();
             assert_eq!(id.len(), 36);
             assert_eq!(id.as_bytes()[14], b'4');
             assert!(b"89ab".contains(&id.as_bytes()[19]));
-            assert_eq!(map["x-request-id"], id);
+            assert!(
+                id.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23)),
+                "{id}"
+            );
         }
     }
 

@@ -4,12 +4,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::Request;
-
 use super::attempt::Job;
 use super::body::{Exchange, Outgoing, Source};
 use super::finish::Finish;
 use super::send::{self, Sent};
+use crate::fields::{Ask, Headers};
 use crate::stats::Again;
 use crate::upstream::local::{Choice, Leased};
 
@@ -18,17 +17,21 @@ use crate::upstream::local::{Choice, Leased};
 #[expect(clippy::too_many_arguments, reason = "everything about one try, and when the second begins")]
 pub(super) async fn send(
     job: &Job,
-    parts: &http::request::Parts,
+    ask: &Ask,
+    headers: &Headers,
     source: Option<&Rc<Source>>,
     after: Duration,
-    request: Request<Outgoing>,
-    leased: Leased,
+    mut leased: Leased,
     exchange: &Rc<Exchange>,
     deadline: Option<Instant>,
     finish: &mut Finish,
 ) -> (Sent, Leased) {
     let (slow, began) = (leased.carried.0.clone(), Instant::now());
-    let mut first = pin!(send::send(job, request, leased, exchange, deadline));
+    let mut first = pin!(async move {
+        let body = Outgoing::new(source);
+        let sent = send::send(job, ask, headers, body, &mut leased, exchange, deadline).await;
+        (sent, leased)
+    });
     tokio::select! {
         biased;
         done = &mut first => return done,
@@ -46,19 +49,21 @@ pub(super) async fn send(
     let avoid = [slow.clone()];
     let mut second = pin!(async {
         let choice = Choice {
-            want: job.want(parts),
+            want: job.want(ask),
             fresh: false,
             once: false,
             key: None,
             avoid: &avoid,
             limit: job.limit(deadline).ok()?,
         };
-        let leased = job.upstream.lease(&choice).await.ok()?;
-        let mut request = job.request(parts, &leased.wire, source, deadline);
-        if let Some(span) = span {
-            span.goes_out(other, &leased.carried.0.name, leased.reused, request.headers_mut());
-        }
-        Some(send::send(job, request, leased, exchange, deadline).await)
+        let mut leased = match job.upstream.kept(&choice) {
+            Ok(leased) => leased,
+            Err(first) => job.upstream.lease(&choice, first).await.ok()?,
+        };
+        let own = job.for_one_try(ask, &leased, None, None, deadline, span.as_deref_mut(), other).ok()?;
+        let (headers, body) = (own.as_ref().unwrap_or(&ask.headers), Outgoing::new(source));
+        let sent = send::send(job, ask, headers, body, &mut leased, exchange, deadline).await;
+        Some((sent, leased))
     });
     let (mut done_first, mut done_second) = (None, false);
     loop {
@@ -88,5 +93,5 @@ pub(super) async fn send(
 }
 
 fn good(sent: &Sent) -> bool {
-    matches!(sent, Sent::Answer(response) if response.status().as_u16() < 500)
+    matches!(sent, Sent::Answer(got) if got.status.as_u16() < 500)
 }

@@ -1,17 +1,19 @@
 //! One try: the request goes out on one connection, and the head of an answer comes back, or not.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 use hyper::body::Incoming;
 
 use super::attempt::Job;
 use super::body::{Exchange, Outgoing};
 use super::fault::Fault;
+use crate::clock::{self, Alarm};
+use crate::fields::{Ask, Headers};
 use crate::h1::client::Broken;
-use crate::h1::head::Answered;
 use crate::stats::Reason;
 use crate::upstream::endpoint::LocalEndpoint;
 use crate::upstream::local::Leased;
@@ -20,7 +22,7 @@ use crate::upstream::pool::Wire;
 /// What a try came to.
 pub(super) enum Sent {
     /// The head of an answer.
-    Answer(Response<Rest>),
+    Answer(Got),
     /// The connection was dead before a byte of the request left.
     Nothing(Error),
     /// It broke afterwards.
@@ -33,10 +35,17 @@ pub(super) enum Sent {
     Late(String),
 }
 
+/// The head of an answer, and the way to its body.
+pub(super) struct Got {
+    pub(super) status: StatusCode,
+    pub(super) headers: Headers,
+    pub(super) rest: Rest,
+}
+
 /// Where the rest of an answer comes from.
 pub enum Rest {
-    /// From the connection it was asked on; these are the bytes of its head.
-    Line(Bytes),
+    /// From the connection it was asked on.
+    Line,
     /// From a stream of HTTP/2.
     H2(Incoming),
 }
@@ -47,56 +56,62 @@ pub(super) enum Error {
     H2(hyper::Error),
 }
 
-fn response(answered: Answered) -> Response<Rest> {
-    let mut response = Response::new(Rest::Line(answered.spelling));
-    (*response.status_mut(), *response.headers_mut()) = (answered.status, answered.headers);
-    response
-}
-
-/// Sends the request. The connection comes back with the result, because an answer's body still needs it.
+/// Sends the request; an answer's body still needs the connection.
 pub(super) async fn send(
     job: &Job,
-    request: Request<Outgoing>,
-    mut leased: Leased,
+    ask: &Ask,
+    headers: &Headers,
+    body: Outgoing,
+    leased: &mut Leased,
     exchange: &Exchange,
     deadline: Option<Instant>,
-) -> (Sent, Leased) {
+) -> Sent {
     let requests = &leased.wire.meta().requests;
     requests.set(requests.get() + 1);
-    let sent_at = Instant::now();
+    let sent_at = clock::now();
     let streaming = job.grpc || job.upgrade.is_some();
+    let mut late = Late { job, exchange, deadline, streaming, sent_at, alarm: Alarm::default() };
     // The flag says that nothing of the request was processed.
-    let result = {
-        let late = late(job, exchange, deadline, streaming, sent_at);
-        match &mut leased.wire {
-            Wire::H1(lease) => {
-                lease.conn.begin(request, &job.spelling);
-                let head = race(poll_fn(|cx| lease.conn.poll_head(cx)), late).await;
-                head.map(|head| {
-                    head.map(response).map_err(|error| (!lease.conn.has_sent(), Error::H1(error)))
-                })
-            }
-            Wire::H2(lease) => {
-                let response = race(lease.sender.try_send_request(request), late).await;
-                response.map(|response| {
-                    response.map(|response| response.map(Rest::H2)).map_err(|mut error| {
-                        let returned = error.take_message().is_some();
-                        let error = error.into_error();
-                        (returned || refused(&error), Error::H2(error))
-                    })
-                })
-            }
+    let result = match &mut leased.wire {
+        Wire::H1(lease) => {
+            lease.conn.begin(&ask.method, ask.target(), headers, body);
+            let head = poll_fn(|cx| match lease.conn.poll_head(cx) {
+                Poll::Ready(head) => Poll::Ready(Ok(head)),
+                Poll::Pending => late.poll(cx).map(Err),
+            });
+            head.await.map(|head| match head {
+                Ok(head) => Ok(Got { status: head.status, headers: head.headers, rest: Rest::Line }),
+                Err(error) => Err((!lease.conn.has_sent(), Error::H1(error))),
+            })
+        }
+        Wire::H2(lease) => {
+            let mut sending = pin!(lease.sender.try_send_request(job.over_h2(ask, headers, body)));
+            let response = poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Ok(response)),
+                Poll::Pending => late.poll(cx).map(Err),
+            });
+            response.await.map(|response| match response {
+                Ok(response) => {
+                    let (head, incoming) = response.into_parts();
+                    Ok(Got { status: head.status, headers: head.headers.into(), rest: Rest::H2(incoming) })
+                }
+                Err(mut error) => {
+                    let returned = error.take_message().is_some();
+                    let error = error.into_error();
+                    Err((returned || refused(&error), Error::H2(error)))
+                }
+            })
         }
     };
     let sent = match result {
-        Ok(Ok(response)) => {
-            let now = Instant::now();
+        Ok(Ok(got)) => {
+            let now = clock::now();
             // Uploads would make an endpoint look slow: what counts is the time after the last byte sent.
             let since = exchange.body_done.get().map_or(now, |done| done.max(sent_at));
             let took = now.saturating_duration_since(since);
             leased.carried.0.observe(took, now);
             job.upstream.shared.in_flight.observe(Some(took));
-            Sent::Answer(response)
+            Sent::Answer(got)
         }
         Ok(Err((true, error))) => Sent::Nothing(error),
         Ok(Err((false, error))) => {
@@ -108,51 +123,70 @@ pub(super) async fn send(
     if !matches!(sent, Sent::Answer(_)) {
         job.upstream.shared.in_flight.observe(None);
     }
-    (sent, leased)
+    sent
 }
 
-async fn race<T>(send: impl Future<Output = T>, late: impl Future<Output = String>) -> Result<T, String> {
-    tokio::select! {
-        biased;
-        result = send => Ok(result),
-        detail = late => Err(detail),
-    }
-}
-
-/// Ends when the answer is late, with the limit that was reached.
-async fn late(
-    job: &Job,
-    exchange: &Exchange,
+/// The limits of the time for an answer.
+struct Late<'a> {
+    job: &'a Job,
+    exchange: &'a Exchange,
     deadline: Option<Instant>,
     streaming: bool,
     sent_at: Instant,
-) -> String {
-    let timeouts = &job.policy.timeouts;
-    let first_byte = if streaming { None } else { timeouts.first_byte };
-    let per_try = job.policy.retry.per_try;
-    loop {
-        let now = Instant::now();
+    alarm: Alarm,
+}
+
+impl Late<'_> {
+    /// Ready when the answer is late, with the limit that was reached.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        loop {
+            let now = clock::now();
+            // An upload may end at any moment, and with it begins the time for the answer.
+            let sends = self.exchange.body_done.get().is_none();
+            let Some((at, name, limit)) = self.next() else {
+                if sends {
+                    ready!(self.alarm.poll(cx, now + Duration::from_millis(100)));
+                    clock::turn();
+                    continue;
+                }
+                return Poll::Pending;
+            };
+            if now >= at {
+                return Poll::Ready(format!("gave no answer in time ({name} {limit:?})"));
+            }
+            let at = if sends { at.min(now + Duration::from_millis(100)) } else { at };
+            ready!(self.alarm.poll(cx, at));
+            clock::turn();
+        }
+    }
+
+    /// The first limit that will be reached, as things are.
+    fn next(&self) -> Option<(Instant, &'static str, Duration)> {
+        let Self { job, exchange, deadline, streaming, sent_at, .. } = *self;
+        let timeouts = &job.policy.timeouts;
+        let mut next: Option<(Instant, &'static str, Duration)> = None;
+        let mut limits = |at: Instant, name, limit| {
+            if next.is_none_or(|(other, ..)| at < other) {
+                next = Some((at, name, limit));
+            }
+        };
         // Times for the answer begin when the request is out; until then, and for streams, silence is what counts.
         let done = exchange.body_done.get().map(|done| done.max(sent_at));
-        let mut limits: [Option<(Instant, &str, Duration)>; 4] = [None; 4];
         if let Some(done) = done {
-            limits[0] = first_byte.map(|limit| (done + limit, "first_byte", limit));
-            limits[1] = per_try.map(|limit| (done + limit, "per_try", limit));
+            if let Some(limit) = timeouts.first_byte.filter(|_| !streaming) {
+                limits(done + limit, "first_byte", limit);
+            }
+            if let Some(limit) = job.policy.retry.per_try {
+                limits(done + limit, "per_try", limit);
+            }
         }
-        if done.is_none() || streaming {
-            let active = exchange.active.get().max(sent_at);
-            limits[2] = timeouts.idle.map(|limit| (active + limit, "idle", limit));
+        if let Some(limit) = timeouts.idle.filter(|_| done.is_none() || streaming) {
+            limits(exchange.active.get().max(sent_at) + limit, "idle", limit);
         }
-        limits[3] = deadline.map(|at| (at, "total", at.saturating_duration_since(job.started)));
-        let Some((at, name, limit)) = limits.into_iter().flatten().min_by_key(|(at, ..)| *at) else {
-            return std::future::pending().await;
-        };
-        if now >= at {
-            return format!("gave no answer in time ({name} {limit:?})");
+        if let Some(at) = deadline {
+            limits(at, "total", at.saturating_duration_since(job.started));
         }
-        // An upload may end at any moment, and with it begins the time for the answer.
-        let pause = if done.is_none() { (at - now).min(Duration::from_millis(100)) } else { at - now };
-        tokio::time::sleep(pause).await;
+        next
     }
 }
 

@@ -1,6 +1,7 @@
 //! Copies of requests for another upstream. Nothing about them reaches the app: neither answers nor errors nor waiting.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,9 @@ use http_body_util::{BodyExt as _, Limited};
 use super::attempt::Job;
 use super::body::{Exchange, Outgoing, Source};
 use super::send::{self, Rest, Sent};
+use crate::clock;
 use crate::config::plan::Policy;
+use crate::fields::Ask;
 use crate::upstream::local::{Choice, LocalUpstream};
 use crate::upstream::pool::{self, Wire};
 
@@ -20,12 +23,7 @@ use crate::upstream::pool::{self, Wire};
 const ANSWER: usize = 1 << 20;
 
 /// Starts a copy, if the shadow has room for it now and the body is known.
-pub(super) fn start(
-    upstream: &Rc<LocalUpstream>,
-    job: &Job,
-    parts: http::request::Parts,
-    source: Option<&Rc<Source>>,
-) {
+pub(super) fn start(upstream: &Rc<LocalUpstream>, job: &Job, ask: Ask, source: Option<&Rc<Source>>) {
     // A body that is still being read is not copied.
     let body = match source {
         None => Some(Bytes::new()),
@@ -50,36 +48,46 @@ pub(super) fn start(
         started: Instant::now(),
         grpc: job.grpc,
         upgrade: None,
-        spelling: job.spelling.clone(),
         shadow: None,
     };
     tokio::task::spawn_local(async move {
         let _permit = permit;
-        run(copy, parts, body).await;
+        run(copy, ask, body).await;
     });
 }
 
-async fn run(job: Job, mut parts: http::request::Parts, body: Bytes) {
+async fn run(job: Job, mut ask: Ask, body: Bytes) {
+    clock::turn();
     // One that has to be signed by its body would need a second pass; a shadow that demands it is rare.
-    let Ok(None) = job.prepare(&mut parts) else { return };
-    parts.headers.remove(http::header::EXPECT);
+    let Ok(None) = job.prepare(&mut ask) else { return };
+    ask.headers.remove(&http::header::EXPECT);
     let Ok(limit) = job.limit(None) else { return };
-    let choice = Choice { want: job.want(&parts), fresh: false, once: true, key: None, avoid: &[], limit };
-    let Ok(leased) = job.upstream.lease(&choice).await else { return };
-    let mut request = job.request(&parts, &leased.wire, None, None);
-    *request.body_mut() = if body.is_empty() { Outgoing::Empty } else { Outgoing::Whole(Some(body)) };
+    let choice = Choice { want: job.want(&ask), fresh: false, once: true, key: None, avoid: &[], limit };
+    let leased = match job.upstream.kept(&choice) {
+        Ok(leased) => Ok(leased),
+        Err(first) => job.upstream.lease(&choice, first).await,
+    };
+    let Ok(mut leased) = leased else { return };
+    let body = if body.is_empty() { Outgoing::Empty } else { Outgoing::Whole(Some(body)) };
     let exchange = Exchange::new(job.started, true);
-    let (sent, leased) = send::send(&job, request, leased, &exchange, None).await;
-    let Sent::Answer(response) = sent else { return };
-    let class = usize::from(response.status().as_u16() / 100).min(5);
+    let sent = {
+        let mut sending = pin!(send::send(&job, &ask, &ask.headers, body, &mut leased, &exchange, None));
+        poll_fn(|cx| {
+            clock::turn();
+            sending.as_mut().poll(cx)
+        })
+        .await
+    };
+    let Sent::Answer(got) = sent else { return };
+    let class = usize::from(got.status.as_u16() / 100).min(5);
     job.upstream.stats.classes[class].add(1);
     let limit = job.policy.timeouts.idle.unwrap_or(std::time::Duration::from_secs(300));
-    let wire = match response.into_body() {
+    let wire = match got.rest {
         Rest::H2(incoming) => {
             let _ = tokio::time::timeout(limit, Limited::new(incoming, ANSWER).collect()).await;
             return;
         }
-        Rest::Line(_) => leased.wire,
+        Rest::Line => leased.wire,
     };
     let Wire::H1(mut lease) = wire else { return };
     let read = async {
@@ -92,6 +100,6 @@ async fn run(job: Job, mut parts: http::request::Parts, body: Bytes) {
     };
     // One that is not at its end is not kept.
     if tokio::time::timeout(limit, read).await.is_ok() {
-        pool::give_back(&leased.carried.0, lease, job.upstream.shared.plan.pool);
+        pool::give_back(&leased.carried.0, lease, job.upstream.shared.plan.pool, Instant::now());
     }
 }

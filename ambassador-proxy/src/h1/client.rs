@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::decode::Decoder;
@@ -14,6 +14,7 @@ use super::encode::{self, Encoder};
 use super::head::{self, Answered, Bad};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+use crate::fields::Headers;
 use crate::forward::body::{BoxError, Outgoing};
 use crate::upstream::io::Stream;
 
@@ -94,15 +95,13 @@ impl Conn {
         })
     }
 
-    /// Begins a request; headers are spelled as in `spelling`.
-    pub(crate) fn begin(&mut self, request: Request<Outgoing>, spelling: &[u8]) {
-        let (parts, body) = request.into_parts();
+    /// Begins a request.
+    pub(crate) fn begin(&mut self, method: &Method, target: &str, headers: &Headers, body: Outgoing) {
         self.body = (!body.is_end_stream()).then_some(body);
         let known = self.body.as_ref().map(|body| body.size_hint().exact());
         (self.before, self.answered, self.keep) = (self.out.sent, false, true);
-        self.head = parts.method == Method::HEAD;
-        self.encoder =
-            encode::request(self.out.front(), &parts.method, &parts.uri, &parts.headers, spelling, known);
+        self.head = method == Method::HEAD;
+        self.encoder = encode::request(self.out.front(), method, target, headers, known);
     }
 
     /// Whether a byte of the request has left.

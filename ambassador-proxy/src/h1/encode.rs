@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 
-use super::head::spelled;
 use super::outbox::Outbox;
+use crate::fields::Headers;
 
 /// How a body is written.
 #[derive(Debug)]
@@ -78,11 +78,14 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn lines(out: &mut Vec<u8>, headers: &HeaderMap, spelling: &[u8]) {
-    out.reserve(64 + headers.len() * 48);
+fn lines(out: &mut Vec<u8>, headers: &Headers) {
     // How a body is framed is this connection's business alone.
-    for (name, value) in headers.iter().filter(|(name, _)| **name != TRANSFER_ENCODING) {
-        line(out, spelled(spelling, name, value), value.as_bytes());
+    if headers.has(&TRANSFER_ENCODING) {
+        let mut fewer = headers.clone();
+        fewer.remove(&TRANSFER_ENCODING);
+        fewer.write(out);
+    } else {
+        headers.write(out);
     }
 }
 
@@ -91,21 +94,24 @@ fn number(out: &mut Vec<u8>, n: u64) {
     let _ = write!(out, "{n}");
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn content_length(headers: &Headers) -> Option<u64> {
+    headers.text(&CONTENT_LENGTH)?.parse().ok()
 }
 
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(TRAILER).iter();
-    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TRAILER].contains(name))
-        .collect()
+fn announced(headers: &Headers) -> Vec<HeaderName> {
+    let mut list = Vec::new();
+    headers.each(&TRAILER, |value| {
+        let names = value.split(|byte| *byte == b',');
+        let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+        list.extend(
+            names.filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TRAILER].contains(name)),
+        );
+    });
+    list
 }
 
 /// Writes a body's framing after the other headers, when they do not say it already.
-fn framing(out: &mut Vec<u8>, headers: &HeaderMap, known: Option<u64>) -> Encoder {
+fn framing(out: &mut Vec<u8>, headers: &Headers, known: Option<u64>) -> Encoder {
     if let Some(length) = content_length(headers) {
         return Encoder::Length(length);
     }
@@ -123,16 +129,15 @@ fn framing(out: &mut Vec<u8>, headers: &HeaderMap, known: Option<u64>) -> Encode
 pub(crate) fn request(
     out: &mut Vec<u8>,
     method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    spelling: &[u8],
+    target: &str,
+    headers: &Headers,
     body: Option<Option<u64>>,
 ) -> Encoder {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    lines(out, headers, spelling);
+    lines(out, headers);
     let encoder = body.map_or(Encoder::Length(0), |known| framing(out, headers, known));
     out.extend_from_slice(b"\r\n");
     encoder
@@ -164,8 +169,8 @@ impl To {
 }
 
 /// The reason phrase: the upstream's own, if this is still its status.
-fn reason(spelling: &[u8], status: StatusCode) -> &[u8] {
-    let own = spelling.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..)).and_then(|rest| {
+fn reason(head: &[u8], status: StatusCode) -> &[u8] {
+    let own = head.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..)).and_then(|rest| {
         let rest = rest.strip_prefix(status.as_str().as_bytes())?.strip_prefix(b" ")?;
         rest.split(|byte| matches!(byte, b'\r' | b'\n')).next()
     });
@@ -176,8 +181,7 @@ fn reason(spelling: &[u8], status: StatusCode) -> &[u8] {
 pub(crate) fn response(
     out: &mut Vec<u8>,
     status: StatusCode,
-    headers: &HeaderMap,
-    spelling: &[u8],
+    headers: &Headers,
     known: Option<u64>,
     to: To,
 ) -> (Encoder, bool) {
@@ -185,9 +189,9 @@ pub(crate) fn response(
     out.extend_from_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(reason(spelling, status));
+    out.extend_from_slice(reason(headers.head(), status));
     out.extend_from_slice(b"\r\n");
-    lines(out, headers, spelling);
+    lines(out, headers);
     let mut keep = to.keep;
     let encoder = if to.is_bodiless(status) {
         Encoder::Length(0)
@@ -197,12 +201,12 @@ pub(crate) fn response(
     } else {
         framing(out, headers, known)
     };
-    match headers.get(CONNECTION) {
+    match headers.has(&CONNECTION) {
         _ if to.switches(status) => {}
-        Some(_) => keep = false,
-        None if !keep => out.extend_from_slice(b"connection: close\r\n"),
-        None if old => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        None => {}
+        true => keep = false,
+        false if !keep => out.extend_from_slice(b"connection: close\r\n"),
+        false if old => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        false => {}
     }
     out.extend_from_slice(b"\r\n");
     (encoder, keep)
@@ -225,8 +229,7 @@ mod tests {
     fn requests_announce_their_bodies() {
         let written = |list: &[(&'static str, &'static str)], body| {
             let mut out = Vec::new();
-            let uri = "/x?q".parse().unwrap();
-            let encoder = request(&mut out, &Method::POST, &uri, &headers(list), b"", body);
+            let encoder = request(&mut out, &Method::POST, "/x?q", &headers(list).into(), body);
             (String::from_utf8(out).unwrap(), encoder)
         };
         let (text, encoder) = written(&[("host", "a")], None);
@@ -251,7 +254,7 @@ mod tests {
         let written = |status: u16, list: &[(&'static str, &'static str)], known, to| {
             let mut out = Vec::new();
             let status = StatusCode::from_u16(status).unwrap();
-            let (encoder, keep) = response(&mut out, status, &headers(list), b"", known, to);
+            let (encoder, keep) = response(&mut out, status, &headers(list).into(), known, to);
             (String::from_utf8(out).unwrap(), encoder, keep)
         };
         let (text, encoder, keep) = written(200, &[], Some(3), to);

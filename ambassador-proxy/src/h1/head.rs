@@ -3,12 +3,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::decode::Decoder;
 use super::inbox::Inbox;
 use super::{HEAD, HEADERS};
+use crate::fields::{Ask, Headers, Lines};
 
 /// A head cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +22,7 @@ pub(crate) enum Bad {
 
 /// A request's head.
 pub(crate) struct Asked {
-    pub(crate) parts: http::request::Parts,
-    /// The bytes it was read from: names are spelled there as the client did.
-    pub(crate) spelling: Bytes,
+    pub(crate) ask: Ask,
     pub(crate) body: Decoder,
     /// The client keeps the connection.
     pub(crate) keep: bool,
@@ -34,24 +33,10 @@ pub(crate) struct Asked {
 /// An answer's head.
 pub(crate) struct Answered {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) spelling: Bytes,
+    pub(crate) headers: Headers,
     pub(crate) body: Decoder,
     /// The upstream keeps the connection.
     pub(crate) keep: bool,
-}
-
-/// The headers of a head that was read from `bytes` and copied to `head`, of which their values are parts.
-fn fields(bytes: &[u8], head: &Bytes, list: &[httparse::Header<'_>]) -> Result<HeaderMap, Bad> {
-    let mut map = HeaderMap::with_capacity(list.len() + 4);
-    for field in list {
-        let at = field.value.as_ptr().addr() - bytes.as_ptr().addr();
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(head.slice(at..at + field.value.len()));
-        let (Ok(name), Ok(value)) = (name, value) else { return Err(Bad::Form("a header is malformed")) };
-        map.try_append(name, value).map_err(|_| Bad::Large)?;
-    }
-    Ok(map)
 }
 
 fn refuse(error: httparse::Error) -> Bad {
@@ -65,79 +50,81 @@ fn refuse(error: httparse::Error) -> Bad {
     }
 }
 
-fn version(minor: Option<u8>) -> Version {
-    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
-}
-
-/// Whether a list in these headers has this word.
-fn says(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
-    headers.get_all(name).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
-    })
-}
-
 /// Whether the connection goes on after a message with these headers (RFC 9112, 9.3).
-fn keeps(version: Version, headers: &HeaderMap) -> bool {
-    match headers.get(CONNECTION) {
-        None => version == Version::HTTP_11,
-        Some(_) if says(headers, &CONNECTION, b"close") => false,
-        Some(_) => version == Version::HTTP_11 || says(headers, &CONNECTION, b"keep-alive"),
+fn keeps(version: Version, headers: &Headers) -> bool {
+    if !headers.has(&CONNECTION) {
+        return version == Version::HTTP_11;
     }
+    !headers.says(&CONNECTION, b"close")
+        && (version == Version::HTTP_11 || headers.says(&CONNECTION, b"keep-alive"))
 }
 
 /// The one length that all Content-Length headers name.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Bad> {
-    let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for part in value.as_bytes().split(|byte| *byte == b',') {
-            let part = part.trim_ascii();
+fn length(headers: &Headers) -> Result<Option<u64>, Bad> {
+    let mut length = Ok(None);
+    headers.each(&CONTENT_LENGTH, |value| {
+        for part in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let digits = (1..=18).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
-            if !digits {
-                return Err(Bad::Form("Content-Length is no number"));
-            }
-            let number = part.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-            if length.is_some_and(|other| other != number) {
-                return Err(Bad::Form("there are two lengths"));
-            }
-            length = Some(number);
+            let number = part.iter().fold(0, |sum: u64, digit| {
+                sum.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0')))
+            });
+            length = match length {
+                Err(bad) => Err(bad),
+                _ if !digits => Err(Bad::Form("Content-Length is no number")),
+                Ok(Some(other)) if other != number => Err(Bad::Form("there are two lengths")),
+                Ok(_) => Ok(Some(number)),
+            };
         }
-    }
-    Ok(length)
+    });
+    length
 }
 
-/// A request's head, if it is here. What is no request any more was refused before ([`crate::listen::framing`]).
+/// A request's head, if it is here. What is no request any more was refused before ([`crate::listen::framing`]), so that its
+/// lines have only to be found.
 pub(crate) fn request(inbox: &mut Inbox) -> Result<Option<Asked>, Bad> {
-    let mut lines = [MaybeUninit::uninit(); HEADERS];
-    let mut request = httparse::Request::new(&mut []);
+    // Empty lines before a request (RFC 9112, 2.2).
+    while inbox.bytes().starts_with(b"\r\n") {
+        inbox.skip(2);
+    }
     let bytes = inbox.bytes();
-    let parsed = request.parse_with_uninit_headers(bytes, &mut lines).map_err(refuse)?;
-    let httparse::Status::Complete(length) = parsed else {
-        return if bytes.len() > HEAD { Err(Bad::Large) } else { Ok(None) };
+    let unfinished = || if bytes.len() > HEAD { Err(Bad::Large) } else { Ok(None) };
+    let Some(end) = memchr::memchr(b'\n', bytes) else { return unfinished() };
+    let line = bytes[..end].strip_suffix(b"\r").ok_or(Bad::Form("the first line is no HTTP"))?;
+    let mut words = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Bad::Form("the first line is no HTTP"));
     };
-    let spelling = Bytes::copy_from_slice(&bytes[..length]);
-    let headers = fields(bytes, &spelling, request.headers)?;
-    let version = version(request.version);
-    let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes());
-    let target = request.path.unwrap_or_default();
-    let at = target.as_ptr().addr() - bytes.as_ptr().addr();
-    let uri = Uri::from_maybe_shared(spelling.slice(at..at + target.len()));
-    inbox.skip(length);
-    let (Ok(method), Ok(uri)) = (method, uri) else { return Err(Bad::Form("the target is no path")) };
-    let body = if headers.contains_key(TRANSFER_ENCODING) {
+    let version = match version {
+        b"HTTP/1.1" => Version::HTTP_11,
+        b"HTTP/1.0" => Version::HTTP_10,
+        _ => return Err(Bad::Form("the version is neither HTTP/1.1 nor HTTP/1.0")),
+    };
+    let scanned = Lines::scan(&bytes[end + 1..], end + 1).map_err(Bad::Form)?;
+    let Some((lines, rest)) = scanned else { return unfinished() };
+    if lines.len() > HEADERS {
+        return Err(Bad::Large);
+    }
+    // A copy, because heads live as long as their request.
+    let head = Bytes::copy_from_slice(&bytes[..end + 1 + rest]);
+    let at = method.len() + 1;
+    let uri = Uri::from_maybe_shared(head.slice(at..at + target.len()));
+    let (Ok(method), Ok(uri)) = (Method::from_bytes(method), uri) else {
+        return Err(Bad::Form("the target is no path"));
+    };
+    inbox.skip(head.len());
+    let headers = Headers::Lines(lines.with(head));
+    let body = if headers.has(&TRANSFER_ENCODING) {
         Decoder::Size
     } else {
-        self::length(&headers)?.map_or(Decoder::Done, Decoder::Length)
+        length(&headers)?.filter(|n| *n > 0).map_or(Decoder::Done, Decoder::Length)
     };
-    let body = if body == Decoder::Length(0) { Decoder::Done } else { body };
     let keep = keeps(version, &headers);
     let expects = !body.is_done()
         && version == Version::HTTP_11
-        && headers
-            .get(http::header::EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let mut parts = http::Request::new(()).into_parts().0;
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
-    Ok(Some(Asked { parts, spelling, body, keep, expects }))
+        && headers.get(&EXPECT).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    Ok(Some(Asked { ask: Ask { method, uri, version, headers }, body, keep, expects }))
 }
 
 /// An answer's head, if it is here; `head` says that the request was HEAD.
@@ -154,25 +141,27 @@ pub(crate) fn response(inbox: &mut Inbox, head: bool) -> Result<Option<Answered>
     if length > HEAD {
         return Err(Bad::Large);
     }
-    let spelling = Bytes::copy_from_slice(&bytes[..length]);
-    let mut headers = fields(bytes, &spelling, response.headers)?;
-    let version = version(response.version);
+    let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let status = StatusCode::from_u16(response.code.unwrap_or_default());
     let status = status.map_err(|_| Bad::Form("the status is no number of three digits"))?;
-    inbox.skip(length);
+    let found = Lines::found(bytes, response.headers);
+    // No copy: it is written to the client at once, or thrown away.
+    let mut headers = Headers::Lines(found.with(inbox.head(length)));
     let mut keep = keeps(version, &headers);
     // RFC 9112, 6.3.
     let body = if head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
         Decoder::Done
-    } else if headers.contains_key(TRANSFER_ENCODING) {
+    } else if headers.has(&TRANSFER_ENCODING) {
         if version == Version::HTTP_10 {
             return Err(Bad::Form("HTTP/1.0 knows no Transfer-Encoding"));
         }
         // Which of the two counts must not depend on who reads it next.
-        headers.remove(CONTENT_LENGTH);
-        let last = headers.get_all(TRANSFER_ENCODING).iter().next_back();
-        let last = last.and_then(|value| value.as_bytes().rsplit(|byte| *byte == b',').next());
-        let chunked = last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        headers.remove(&CONTENT_LENGTH);
+        let mut chunked = false;
+        headers.each(&TRANSFER_ENCODING, |value| {
+            let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+            chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        });
         if chunked { Decoder::Size } else { Decoder::Close }
     } else {
         match self::length(&headers)? {
@@ -182,24 +171,14 @@ pub(crate) fn response(inbox: &mut Inbox, head: bool) -> Result<Option<Answered>
         }
     };
     keep &= body != Decoder::Close;
-    Ok(Some(Answered { status, headers, spelling, body, keep }))
-}
-
-/// The name of a header as it was written: in a head, it stands in front of its value. Headers that were added since have none.
-pub(crate) fn spelled<'a>(head: &'a [u8], name: &'a HeaderName, value: &HeaderValue) -> &'a [u8] {
-    let plain = name.as_str().as_bytes();
-    let written = |before: &'a [u8]| {
-        let before = before.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
-        let written = &before[before.len().checked_sub(plain.len())?..];
-        written.eq_ignore_ascii_case(plain).then_some(written)
-    };
-    let at = value.as_bytes().as_ptr().addr().wrapping_sub(head.as_ptr().addr());
-    head.get(..at).and_then(written).unwrap_or(plain)
+    Ok(Some(Answered { status, headers, body, keep }))
 }
 
 #[cfg(test)]
 mod tests {
     use std::task::{Context, Waker};
+
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -242,10 +221,11 @@ mod tests {
     fn names_are_found_as_they_were_written() {
         let head = b"GET /x HTTP/1.1\r\nHost: a\r\nX-CamelCase:1\r\nSOAPAction:   x \r\n\r\n";
         let mut asked = request(&mut inbox(head)).unwrap().unwrap();
-        asked.parts.headers.insert("x-new", HeaderValue::from_static("1"));
-        let names: Vec<_> = asked.parts.headers.iter().map(|(n, v)| spelled(&asked.spelling, n, v)).collect();
+        asked.ask.headers.set(&HeaderName::from_static("x-new"), HeaderValue::from_static("1"));
+        let mut names = Vec::new();
+        asked.ask.headers.all(|name, _| names.push(name.to_vec()));
         assert_eq!(names, [&b"Host"[..], b"X-CamelCase", b"SOAPAction", b"x-new"]);
-        assert!(asked.keep && asked.body.is_done() && asked.parts.uri == "/x");
+        assert!(asked.keep && asked.body.is_done() && asked.ask.uri == "/x");
     }
 
     #[test]

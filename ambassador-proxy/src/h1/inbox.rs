@@ -88,24 +88,25 @@ impl Inbox {
         (self.held, self.shares) = (BytesMut::new(), false);
     }
 
-    /// Takes the first `n` bytes, copied: heads live as long as their request.
+    /// Takes the first `n` bytes. As long as they are kept, so is the block that they were read into.
     pub(crate) fn head(&mut self, n: usize) -> Bytes {
-        let head = Bytes::copy_from_slice(&self.held[..n]);
-        self.skip(n);
+        let head = self.held.split_to(n).freeze();
+        if self.held.is_empty() {
+            self.clear();
+        }
         head
+    }
+
+    fn copy(&mut self, n: usize) -> Bytes {
+        let bytes = Bytes::copy_from_slice(&self.held[..n]);
+        self.skip(n);
+        bytes
     }
 
     /// Takes the first `n` bytes, or all there are: a piece of a body.
     pub(crate) fn data(&mut self, n: u64) -> Bytes {
         let n = usize::try_from(n).unwrap_or(usize::MAX).min(self.held.len());
-        if n < SMALL {
-            return self.head(n);
-        }
-        let data = self.held.split_to(n).freeze();
-        if self.held.is_empty() {
-            self.clear();
-        }
-        data
+        if n < SMALL { self.copy(n) } else { self.head(n) }
     }
 
     /// Drops the first `n` bytes.

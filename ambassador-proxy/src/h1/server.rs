@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::io::AsyncWrite as _;
 
@@ -20,7 +20,7 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use crate::forward::answer::Answer;
 use crate::forward::body::{BoxError, Inbound};
-use crate::forward::handle;
+use crate::forward::{Reply as Made, respond};
 use crate::listen::Client;
 use crate::listen::framing::Refusal;
 use crate::listen::rewind::{REFUSED, Rewind};
@@ -237,11 +237,11 @@ async fn answer(
     asked: Asked,
     half_close: bool,
 ) -> io::Result<Ended> {
-    let Asked { parts, spelling, body, keep, expects } = asked;
+    let Asked { ask, body, keep, expects } = asked;
     let to = To {
-        head: parts.method == Method::HEAD,
-        connect: parts.method == Method::CONNECT,
-        version: parts.version,
+        head: ask.method == Method::HEAD,
+        connect: ask.method == Method::CONNECT,
+        version: ask.version,
         keep,
     };
     {
@@ -250,37 +250,38 @@ async fn answer(
     }
     let inbound = if body.is_done() { Inbound::Empty } else { Inbound::Line(Upload(line.clone())) };
     let mut gone = |cx: &mut Context<'_>| !half_close && line.borrow_mut().poll_gone(cx).is_ready();
-    // In a box, which is there only while a request is.
-    let request = Request::from_parts(parts, inbound);
-    let mut work = Box::pin(handle(worker.clone(), client.clone(), request, spelling));
-    let response = poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(response) => Poll::Ready(Some(response)),
-        Poll::Pending if gone(cx) => Poll::Ready(None),
-        Poll::Pending => {
-            // 100 may be on its way.
-            let mut line = line.borrow_mut();
-            if !line.out.is_empty() {
-                let _ = line.poll_flush(cx);
+    let made = {
+        // In a box, which is there only while a request is.
+        let mut work = Box::pin(respond(worker, client, ask, inbound));
+        let made = poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(made) => Poll::Ready(Some(made)),
+            Poll::Pending if gone(cx) => Poll::Ready(None),
+            Poll::Pending => {
+                // 100 may be on its way.
+                let mut line = line.borrow_mut();
+                if !line.out.is_empty() {
+                    let _ = line.poll_flush(cx);
+                }
+                Poll::Pending
             }
-            Poll::Pending
-        }
-    });
-    let Some(Ok(response)) = response.await else { return Err(io::ErrorKind::ConnectionAborted.into()) };
-    drop(work);
-    let (head, body) = response.into_parts();
+        });
+        made.await.ok_or(io::ErrorKind::ConnectionAborted)?
+    };
+    let Made { status, headers, body } = made;
     let (encoder, keep) = {
         let mut line = line.borrow_mut();
         line.expects = false;
         let known = body.size_hint().exact();
-        encode::response(line.out.front(), head.status, &head.headers, body.spelling(), known, to)
+        encode::response(line.out.front(), status, &headers, known, to)
     };
-    let mut reply = Reply { silent: to.is_bodiless(head.status), body, encoder, over: false };
+    drop(headers);
+    let mut reply = Reply { silent: to.is_bodiless(status), body, encoder, over: false };
     if reply.body.is_end_stream() {
         reply.end(None, &mut line.borrow_mut().out)?;
     }
     poll_fn(|cx| reply.poll(cx, line, &mut gone)).await?;
     drop(reply);
-    if to.switches(head.status) {
+    if to.switches(status) {
         return Ok(Ended::Switched);
     }
     // An answer may come before the request has been read: then the rest of it has to be here, or the connection ends.

@@ -1,5 +1,6 @@
 //! Local addresses: accepted connections become HTTP requests or TCP tunnels.
 
+mod attend;
 pub mod bind;
 pub mod framing;
 mod framing_head;
@@ -12,11 +13,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::attend::Attended;
+pub(crate) use self::attend::Clients;
 use self::rewind::Watch;
 use podkit::limit::Every;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::config::plan::{ListenerKind, ListenerPlan};
 use crate::h1::server::Taken;
 use crate::stats::{Board, ListenerStats};
@@ -71,6 +75,7 @@ pub struct Client {
     pub(crate) taker: Cell<Option<oneshot::Sender<Taken>>>,
     /// No request is taken any more.
     pub(crate) closing: Cell<bool>,
+    pub(crate) attended: Attended,
     busy: Cell<u32>,
     since: Cell<Instant>,
 }
@@ -88,6 +93,7 @@ impl Client {
             watch: Arc::default(),
             taker: Cell::default(),
             closing: Cell::new(false),
+            attended: Attended::default(),
             busy: Cell::new(0),
             since: Cell::new(Instant::now()),
         })
@@ -113,12 +119,12 @@ impl Client {
     /// It is over, its answer read to the end.
     pub fn end(&self) {
         self.busy.set(self.busy.get().saturating_sub(1));
-        self.since.set(Instant::now());
+        self.since.set(clock::now());
     }
 
     /// How long nothing has been going on.
-    pub fn idle(&self) -> Option<Duration> {
-        (self.busy.get() == 0).then(|| self.since.get().elapsed())
+    pub fn idle(&self, now: Instant) -> Option<Duration> {
+        (self.busy.get() == 0).then(|| now.saturating_duration_since(self.since.get()))
     }
 }
 
@@ -189,7 +195,7 @@ mod tests {
         size_of::<F>()
     }
 
-    fn request<A, B, C, F: Future>(_: fn(Rc<Worker>, A, B, C) -> F) -> usize {
+    fn request<A, B, F: Future>(_: fn(Rc<Worker>, A, B) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -27,8 +27,8 @@ const PIECE: usize = 8 << 10;
 /// What a connection and the requests on it tell each other.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// Bytes read in all.
-    pub read: AtomicU64,
+    /// Something is held back that is no whole unit yet: the beginning of a head, where no request is under way.
+    pub partial: AtomicBool,
     /// Why a request was refused; the connection ends with it.
     pub refusal: OnceLock<Refusal>,
     /// Requests that were answered without a switch of protocols.
@@ -67,7 +67,6 @@ pub struct Rewind {
 impl Rewind {
     /// With bytes that were read before. `strict` says that HTTP/1 follows.
     pub fn new(inner: Plain, head: Vec<u8>, strict: bool, watch: Arc<Watch>) -> Self {
-        watch.read.store(head.len() as u64, Relaxed);
         let held = BytesMut::from(&head[..]);
         let framing = strict.then(Framing::default);
         let mut this =
@@ -91,11 +90,6 @@ impl Rewind {
     /// The stream below.
     pub fn plain(&mut self) -> &mut Plain {
         &mut self.inner
-    }
-
-    fn count(&self, n: usize) {
-        let read = &self.watch.read;
-        read.store(read.load(Relaxed) + n as u64, Relaxed);
     }
 
     /// Looks at what is held behind what is ready.
@@ -180,6 +174,15 @@ pub async fn sniff(stream: &mut Plain, head: &mut Vec<u8>) -> io::Result<bool> {
 impl AsyncRead for Rewind {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let read = this.read(cx, buf);
+        this.watch.partial.store(this.held.len() > this.ready, Relaxed);
+        read
+    }
+}
+
+impl Rewind {
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         loop {
             if this.ready > 0 {
                 this.give(buf);
@@ -209,7 +212,6 @@ impl AsyncRead for Rewind {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
                 let n = buf.filled().len() - before;
-                this.count(n);
                 let Some(framing) = &mut this.framing else { return Poll::Ready(Ok(())) };
                 if n == 0 {
                     return Poll::Ready(Ok(()));
@@ -226,7 +228,6 @@ impl AsyncRead for Rewind {
             } else {
                 this.held.reserve(PIECE);
                 let n = ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held))?;
-                this.count(n);
                 if n == 0 {
                     return Poll::Ready(Ok(()));
                 }

@@ -1,11 +1,11 @@
 //! One client's HTTP connection: HTTP/1.1 or h2c by its first bytes, until it ends, idles out, or the drain closes it.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
-use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -13,7 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Client;
+use super::attend::Verdict;
 use super::rewind::{Rewind, sniff};
+use crate::clock;
 use crate::forward::{self, body::Inbound};
 use crate::h1::server::{self, Line};
 use crate::proxy_header;
@@ -21,18 +23,14 @@ use crate::upstream::connect::{BUFFER, Local};
 use crate::upstream::io::Plain;
 use crate::worker::Worker;
 
-/// An unused connection of the app is closed after this: above the 90 s after which Go and the 75 s after which others close theirs, so that
-/// it is they who close.
+/// A connection that has said nothing yet is closed after this.
 const IDLE: Duration = Duration::from_secs(300);
-/// A head has to be there this long after its first byte.
-const HEAD: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const TICK: Duration = Duration::from_secs(5);
-/// While draining, a connection unused for this long is closed.
+/// The same while draining.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, proxy_protocol: bool) {
+    worker.attend(&client);
     let mut head = Vec::new();
     let first = async {
         if proxy_protocol {
@@ -58,7 +56,7 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
             let (worker, client) = (worker.clone(), client.clone());
             service_fn(move |request: Request<Incoming>| {
                 let request = request.map(Inbound::H2);
-                forward::handle(worker.clone(), client.clone(), request, Bytes::new())
+                forward::handle(worker.clone(), client.clone(), request)
             })
         };
         let mut builder = http2::Builder::new(Local);
@@ -73,64 +71,41 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
             .keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
         let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
-        drive(connection, http2::Connection::graceful_shutdown, true, &worker, &client).await;
+        client.attended.h2.set(true);
+        drive(connection, http2::Connection::graceful_shutdown, &client).await;
     } else {
         let connection = Box::pin(server::serve(worker.clone(), client.clone(), Line::new(io)));
-        drive(connection, |_| client.closing.set(true), false, &worker, &client).await;
+        drive(connection, |_| client.closing.set(true), &client).await;
     }
 }
 
-async fn drive<C, E>(
-    mut connection: Pin<Box<C>>,
-    close: impl Fn(Pin<&mut C>),
-    h2: bool,
-    worker: &Worker,
-    client: &Client,
-) where
+/// Until the connection has ended, or its worker says that it has to.
+async fn drive<C, E>(mut connection: Pin<Box<C>>, close: impl Fn(Pin<&mut C>), client: &Client)
+where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
     let mut closing = false;
-    // Bytes seen while no request was being served, and since when.
-    let mut partial: Option<(u64, Instant)> = None;
-    loop {
-        let draining = worker.drain.is_cancelled();
-        let tick = if draining { Duration::from_millis(100) } else { TICK };
-        tokio::select! {
-            biased;
-            result = &mut connection => {
-                if let Err(error) = result {
-                    tracing::debug!(listener = %client.door.name, client = %client.address, %error, "connection ended");
-                }
-                return;
+    let ended = poll_fn(|cx| {
+        clock::turn();
+        client.attended.listen(cx.waker());
+        match client.attended.verdict() {
+            Verdict::Cut => return Poll::Ready(None),
+            Verdict::Close if !closing => {
+                closing = true;
+                close(connection.as_mut());
             }
-            () = worker.drain.cancelled(), if !draining => {
-                if h2 {
-                    closing = true;
-                    close(connection.as_mut());
-                }
-            }
-            () = tokio::time::sleep(tick) => {
-                let idle = client.idle();
-                let limit = if draining { DRAIN_IDLE } else { IDLE };
-                if !closing && idle.is_some_and(|idle| idle >= limit) {
-                    closing = true;
-                    close(connection.as_mut());
-                }
-                let now = client.watch.read.load(Relaxed);
-                partial = match (idle, partial) {
-                    (None, _) => None,
-                    (Some(_), Some((seen, since))) if seen != now || since.elapsed() < HEAD => Some((seen, since)),
-                    (Some(_), Some(_)) => None,
-                    (Some(idle), None) if idle < TICK => None,
-                    (Some(_), None) => Some((now, Instant::now())),
-                };
-                // Something came since the connection became idle, and it is no whole head yet.
-                if !h2 && partial.is_some_and(|(seen, since)| seen != now && since.elapsed() >= HEAD) {
-                    tracing::debug!(listener = %client.door.name, client = %client.address, "no whole head in time");
-                    return;
-                }
-            }
+            _ => {}
+        }
+        connection.as_mut().poll(cx).map(Some)
+    });
+    match ended.await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::debug!(listener = %client.door.name, client = %client.address, %error, "connection ended");
+        }
+        None => {
+            tracing::debug!(listener = %client.door.name, client = %client.address, "no whole head in time");
         }
     }
 }

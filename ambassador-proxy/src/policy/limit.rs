@@ -48,6 +48,15 @@ impl InFlight {
         }
     }
 
+    /// A permit, if there is one now.
+    pub fn enter(&self) -> Option<Permit> {
+        if self.adaptive.is_some() {
+            return None;
+        }
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        Some(Permit { _permit: permit, adaptive: None })
+    }
+
     /// A permit, at once or after a wait.
     ///
     /// # Errors

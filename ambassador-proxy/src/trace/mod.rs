@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
 use self::context::Context;
 use self::span::Span;
+use crate::fields::Headers;
+
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Requests whose spans may wait for the collector; with at most 17 spans of a few hundred bytes each.
 pub const QUEUE: usize = 2048;
@@ -76,14 +79,14 @@ impl Tracer {
     }
 
     /// The trace of a request, as it is logged, and its span if it is sampled: by the flag it brought, or else by the ratio.
-    pub fn begin(&self, headers: &mut HeaderMap) -> (Option<HeaderValue>, Option<Box<Span>>) {
+    pub fn begin(&self, headers: &mut Headers) -> (Option<HeaderValue>, Option<Box<Span>>) {
         let brought = headers.get(&context::TRACEPARENT).and_then(Context::read);
         let known = brought.is_some();
         let context = match brought {
             Some(context) => context,
             None if self.on() => {
                 // What is not well-formed is taken away with its `tracestate`, as the specification has it.
-                headers.remove("tracestate");
+                headers.remove(&TRACESTATE);
                 let sampled = self.spans.as_ref().is_some_and(|(_, ratio)| fastrand::f64() < *ratio);
                 Context::begin(sampled)
             }
@@ -91,15 +94,15 @@ impl Tracer {
         };
         match self.spans.as_ref().filter(|_| context.sampled()) {
             Some((sink, _)) => {
-                let span = Span::new(&context, known, headers.get("tracestate").cloned(), sink.clone());
+                let span = Span::new(&context, known, headers.value(&TRACESTATE), sink.clone());
                 (span.context().header(), Some(Box::new(span)))
             }
             // Not a byte of a trace that somebody else has begun changes.
-            None if known => (headers.get(&context::TRACEPARENT).cloned(), None),
+            None if known => (headers.value(&context::TRACEPARENT), None),
             None => {
                 let value = context.header();
                 if let Some(value) = &value {
-                    headers.insert(context::TRACEPARENT.clone(), value.clone());
+                    headers.set(&context::TRACEPARENT, value.clone());
                 }
                 (value, None)
             }
@@ -109,10 +112,15 @@ impl Tracer {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
-    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
-        list.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    fn headers(list: &[(&'static str, &'static str)]) -> Headers {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        list.iter().map(pair).collect::<HeaderMap>().into()
     }
 
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -121,13 +129,13 @@ mod tests {
     fn a_trace_is_kept_or_begun() {
         let (off, on) = (Tracer::default(), Tracer { begin: true, spans: None });
         let mut map = headers(&[("traceparent", GOOD), ("tracestate", "a=b")]);
-        assert_eq!((on.begin(&mut map).0.unwrap(), map.len()), (GOOD.parse().unwrap(), 2));
+        assert_eq!((on.begin(&mut map).0.unwrap(), map.map().len()), (GOOD.parse().unwrap(), 2));
         let mut map = headers(&[("traceparent", "x"), ("tracestate", "a=b")]);
         assert!(off.begin(&mut map).0.is_none());
-        assert_eq!(map.len(), 2);
+        assert_eq!(map.map().len(), 2);
         let begun = on.begin(&mut map).0.unwrap();
-        assert!(Context::read(&begun).is_some_and(|context| !context.sampled()), "{begun:?}");
-        assert_eq!((map.len(), &map["traceparent"]), (1, &begun));
+        assert!(Context::read(begun.as_bytes()).is_some_and(|context| !context.sampled()), "{begun:?}");
+        assert_eq!((map.map().len(), map.get(&context::TRACEPARENT)), (1, Some(begun.as_bytes())));
     }
 
     #[test]
@@ -137,11 +145,11 @@ mod tests {
         let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         assert!(with(0.0).begin(&mut headers(&[("traceparent", GOOD)])).1.is_some());
         assert!(with(1.0).begin(&mut headers(&[("traceparent", unsampled)])).1.is_none());
-        assert!(with(1.0).begin(&mut HeaderMap::new()).1.is_some());
-        let mut map = HeaderMap::new();
+        assert!(with(1.0).begin(&mut headers(&[])).1.is_some());
+        let mut map = headers(&[]);
         let (trace, span) = with(0.0).begin(&mut map);
-        assert!(span.is_none() && map["traceparent"].to_str().unwrap().ends_with("-00"));
-        assert_eq!(map["traceparent"], trace.unwrap());
+        assert!(span.is_none() && map.text(&context::TRACEPARENT).unwrap().ends_with("-00"));
+        assert_eq!(map.value(&context::TRACEPARENT), trace);
         assert!(queue.try_recv().is_err());
     }
 

@@ -4,12 +4,13 @@
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use podkit::otlp;
 
 use super::context::{Context, TRACEPARENT};
 use super::{Message, Sink};
 use crate::access::Record;
+use crate::fields::Headers;
 
 /// Tries of one request that become spans; more are not told apart.
 const TRIES: usize = 16;
@@ -82,7 +83,7 @@ impl Span {
     }
 
     /// It has a connection: what goes out there names it as the parent.
-    pub fn goes_out(&mut self, span: u64, endpoint: &Rc<str>, reused: bool, headers: &mut HeaderMap) {
+    pub fn goes_out(&mut self, span: u64, endpoint: &Rc<str>, reused: bool, headers: &mut Headers) {
         let outgoing = if let Some(found) = self.tries.iter_mut().find(|one| one.span == span) {
             (found.endpoint, found.reused) = (Some(endpoint.clone()), reused);
             Context { span, ..self.context }
@@ -90,7 +91,7 @@ impl Span {
             self.context
         };
         if let Some(value) = outgoing.header() {
-            headers.insert(TRACEPARENT.clone(), value);
+            headers.set(&TRACEPARENT, value);
         }
     }
 

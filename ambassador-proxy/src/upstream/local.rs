@@ -10,6 +10,7 @@ use super::endpoint::{Carried, LocalEndpoint};
 use super::pool::{self, Wire};
 use super::table::Table;
 use super::{Shared, balance};
+use crate::clock;
 use crate::policy::retry::Budget;
 use crate::stats::{Board, Reason, UpstreamStats};
 
@@ -128,11 +129,10 @@ impl LocalUpstream {
         endpoint.failed(&self.shared.plan.breaker, Instant::now(), self.may_eject());
     }
 
-    fn pick(&self, key: Option<u64>, avoid: &[Rc<LocalEndpoint>]) -> Option<Rc<LocalEndpoint>> {
+    fn pick(&self, key: Option<u64>, avoid: &[Rc<LocalEndpoint>], now: Instant) -> Option<Rc<LocalEndpoint>> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let set = self.endpoints();
-        let now = Instant::now();
         if let (Some(table), Some(key)) = (&*self.table.borrow(), key)
             && let Some(found) = table.pick(&set, key, avoid, now)
         {
@@ -155,22 +155,39 @@ impl LocalUpstream {
         Ok(started.elapsed())
     }
 
-    /// A connection for one HTTP request.
+    /// A kept connection for one HTTP request; without one, the endpoint whose turn it is.
+    ///
+    /// # Errors
+    /// There is none; with that, go to [`Self::lease`].
+    pub fn kept(&self, choice: &Choice<'_>) -> Result<Leased, Option<Rc<LocalEndpoint>>> {
+        if self.shared.generation() == 0 {
+            return Err(None);
+        }
+        let now = clock::now();
+        let Some(first) = self.pick(choice.key, choice.avoid, now) else { return Err(None) };
+        if choice.fresh {
+            return Err(Some(first));
+        }
+        let Some(wire) = self.kept_at(&first, choice, now) else { return Err(Some(first)) };
+        self.stats.reused.add(1);
+        let carried = Carried::new(first, now);
+        Ok(Leased { carried, wire, reused: true, timings: Timings::default(), dns: Duration::ZERO })
+    }
+
+    /// A new connection for one HTTP request, or one that becomes free meanwhile; to `first`, if that is known.
     ///
     /// # Errors
     /// Why there is none. Nothing has been sent by then.
-    pub async fn lease(&self, choice: &Choice<'_>) -> Result<Leased, ConnectError> {
+    pub async fn lease(
+        &self,
+        choice: &Choice<'_>,
+        first: Option<Rc<LocalEndpoint>>,
+    ) -> Result<Leased, ConnectError> {
         let dns = self.known(choice.limit).await?;
-        let Some(first) = self.pick(choice.key, choice.avoid) else { return Err(self.empty()) };
-        let plan = &self.shared.plan.pool;
         let now = Instant::now();
-        if !choice.fresh
-            && let Some(wire) = self.kept(&first, choice, now)
-        {
-            self.stats.reused.add(1);
-            let carried = Carried::new(first, now);
-            return Ok(Leased { carried, wire, reused: true, timings: Timings::default(), dns });
-        }
+        let first = first.or_else(|| self.pick(choice.key, choice.avoid, now));
+        let Some(first) = first else { return Err(self.empty()) };
+        let plan = &self.shared.plan.pool;
         let multiplexed = match choice.want {
             Want::Http2 => true,
             Want::Either => first.speaks_h2.get() == Some(true),
@@ -193,16 +210,15 @@ impl LocalUpstream {
                 }
             }
         }
-        // In a box, because most requests find a kept connection and should not carry room for this.
         let race = self.race(first, choice, async |endpoint| {
             let _pending = multiplexed.then(|| Pending::new(&endpoint));
             connect::http(&self.shared, &endpoint, choice.want, choice.limit).await
         });
-        let (carried, (wire, timings)) = Box::pin(race).await?;
+        let (carried, (wire, timings)) = race.await?;
         Ok(Leased { carried, wire, reused: false, timings, dns })
     }
 
-    fn kept(&self, endpoint: &Rc<LocalEndpoint>, choice: &Choice<'_>, now: Instant) -> Option<Wire> {
+    fn kept_at(&self, endpoint: &Rc<LocalEndpoint>, choice: &Choice<'_>, now: Instant) -> Option<Wire> {
         let plan = &self.shared.plan.pool;
         if choice.want != Want::Http1
             && let Some(lease) = pool::share(endpoint, plan, now)
@@ -226,7 +242,7 @@ impl LocalUpstream {
         hello: Option<&[u8]>,
     ) -> Result<(Carried, Connected), ConnectError> {
         self.known(limit).await?;
-        let Some(first) = self.pick(key, &[]) else { return Err(self.empty()) };
+        let Some(first) = self.pick(key, &[], Instant::now()) else { return Err(self.empty()) };
         let choice = Choice { want: Want::Http1, fresh: true, once: true, key, avoid: &[], limit };
         self.race(first, &choice, async |endpoint| {
             Box::pin(connect::stream(&self.shared, &endpoint.peer, Want::Http1, limit, hello)).await
@@ -246,7 +262,7 @@ impl LocalUpstream {
         let connect = &connect;
         let mut next = Some(first);
         let tries = (0..count.max(1)).map_while(|_| {
-            let endpoint = next.take().or_else(|| self.pick(choice.key, &tried.borrow()))?;
+            let endpoint = next.take().or_else(|| self.pick(choice.key, &tried.borrow(), Instant::now()))?;
             tried.borrow_mut().push(endpoint.clone());
             Some(async move {
                 let carried = Carried::new(endpoint.clone(), Instant::now());

@@ -123,8 +123,7 @@ impl Idle {
 }
 
 /// Keeps a connection whose answer has been read to its end.
-pub fn give_back(endpoint: &LocalEndpoint, lease: Lease1, plan: PoolPlan) {
-    let now = Instant::now();
+pub fn give_back(endpoint: &LocalEndpoint, lease: Lease1, plan: PoolPlan, now: Instant) {
     if endpoint.retired.get() || !lease.conn.is_reusable() || !lease.meta.fit(&plan, now) {
         return;
     }
