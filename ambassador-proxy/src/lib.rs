@@ -19,6 +19,7 @@ pub mod policy;
 pub mod proxy_header;
 pub mod route;
 pub mod run;
+mod shelf;
 pub mod starttls;
 pub mod stats;
 pub mod status;

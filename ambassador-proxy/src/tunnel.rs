@@ -1,5 +1,6 @@
 //! Bytes both ways: TCP listeners and what follows an Upgrade. Half-closes and resets are passed on.
 
+mod side;
 mod splice;
 
 use std::cell::{Cell, RefCell};
@@ -12,8 +13,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
+pub use self::side::Side;
 use self::splice::{Moved, Pipe};
 
 use crate::access::Record;
@@ -44,38 +45,6 @@ thread_local! {
 
 /// One way is spliced after so many bytes.
 const LONG: u64 = 128 << 10;
-
-/// One side of a tunnel.
-pub trait Side: AsyncRead + AsyncWrite + Unpin {
-    /// The socket, where nothing lies between it and the bytes.
-    fn tcp(&self) -> Option<&TcpStream> {
-        None
-    }
-}
-
-impl Side for Plain {
-    fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) => None,
-        }
-    }
-}
-
-impl Side for Stream {
-    fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Plain(plain) => plain.tcp(),
-            Self::Tls(_) => None,
-        }
-    }
-}
-
-impl<S: Side> Side for &mut S {
-    fn tcp(&self) -> Option<&TcpStream> {
-        (**self).tcp()
-    }
-}
 
 /// How a tunnel ended.
 #[derive(Debug)]
@@ -229,7 +198,7 @@ pub async fn carry(mut near: impl Side, mut far: impl Side, idle: Option<Duratio
 /// The same for whole connections, of which some bytes were read before. What broke on one side is a reset on the other: a clean
 /// end would look like a whole answer.
 pub async fn carry_from(
-    mut near: Plain,
+    mut near: impl Side,
     mut far: Stream,
     from_near: &[u8],
     from_far: &[u8],
@@ -247,11 +216,8 @@ pub async fn carry_from(
     ended.to_upstream += from_near.len() as u64;
     ended.to_client += from_far.len() as u64;
     if ended.error.is_some() {
-        reset(&near);
-        match &far {
-            Stream::Plain(plain) => reset(plain),
-            Stream::Tls(tls) => reset(tls.get_ref().0),
-        }
+        near.reset();
+        far.reset();
     }
     ended
 }
@@ -283,14 +249,8 @@ pub async fn serve(
             }
             finish.flag(fault.proxy_status);
             finish.record.error = Some(fault.detail);
-            reset(&stream);
+            stream.reset();
         }
-    }
-}
-
-fn reset(stream: &Plain) {
-    if let Plain::Tcp(stream) = stream {
-        let _ = stream.set_zero_linger();
     }
 }
 

@@ -1,7 +1,7 @@
 //! One thread that carries traffic: its own runtime, its own pools, its own counters.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::plan::ListenerPlan;
 use crate::listen::bind::Raw;
 use crate::listen::{self, Client, Clients, Door};
+use crate::shelf::Shelf;
 use crate::stats::Board;
 use crate::trace::Tracer;
 use crate::upstream::Shared;
@@ -40,7 +41,9 @@ pub struct Worker {
     pub tracer: RefCell<Tracer>,
     /// Counters, and what somebody looks at.
     pub board: Arc<Board>,
-    upstreams: RefCell<HashMap<String, Rc<LocalUpstream>>>,
+    /// Room for the requests under way.
+    pub(crate) shelf: Shelf,
+    upstreams: RefCell<BTreeMap<String, Rc<LocalUpstream>>>,
     doors: RefCell<HashMap<String, Accepting>>,
     clients: Clients,
 }
@@ -123,6 +126,7 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, board: Arc<Board>, 
         draining: Cell::new(false),
         tracer: RefCell::default(),
         board,
+        shelf: Shelf::default(),
         upstreams: RefCell::default(),
         doors: RefCell::default(),
         clients: Clients::default(),

@@ -211,6 +211,8 @@ pub struct LimitPlan {
     pub pending: usize,
     /// How long they wait.
     pub pending_wait: Duration,
+    /// Bytes of a request's body.
+    pub body: Option<u64>,
     /// Whether `in_flight` is only the most, and less is found by itself.
     pub adaptive: bool,
 }

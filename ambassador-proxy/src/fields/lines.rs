@@ -16,6 +16,8 @@ struct Line {
     end: u32,
     /// Behind the line; 0 if it may not go out as it came.
     next: u32,
+    /// [`tag`] of the name.
+    tag: u8,
 }
 
 /// Headers of one head.
@@ -28,11 +30,11 @@ pub struct Lines {
     names: u64,
 }
 
-/// What a name is known by at a glance: its length and its ends.
-fn bit(name: &[u8]) -> u64 {
-    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
-    let mixed = name.len() * 7 + usize::from(first | 0x20) + 5 * usize::from(last | 0x20);
-    1 << (mixed & 63)
+/// What a name is known by at a glance, below 64: its length and its ends.
+fn tag(name: &[u8]) -> u8 {
+    let ([first, ..], [.., last]) = (name, name) else { return 0 };
+    let length = name.len().to_le_bytes()[0];
+    length.wrapping_mul(7).wrapping_add(first | 0x20).wrapping_add((last | 0x20).wrapping_mul(5)) & 63
 }
 
 /// A line of a head.
@@ -106,8 +108,10 @@ impl Lines {
 
     /// Puts the bytes under the lines that were scanned.
     pub(crate) fn with(mut self, head: Bytes) -> Self {
-        // Of names, nothing was seen of bytes that did not stay.
-        self.names = self.list.iter().fold(0, |names, line| names | bit(range(&head, line.name, line.colon)));
+        for line in &mut self.list {
+            line.tag = tag(range(&head, line.name, line.colon));
+            self.names |= 1 << line.tag;
+        }
         self.head = head;
         self
     }
@@ -119,6 +123,7 @@ impl Lines {
             value: small(value),
             end: small(end),
             next: small(next),
+            tag: 0,
         };
         self.list.push(line);
     }
@@ -147,33 +152,31 @@ impl Lines {
         }
     }
 
-    fn is(&self, line: &Line, name: &[u8]) -> bool {
-        self.name(line).eq_ignore_ascii_case(name)
-    }
-
-    fn may_have(&self, name: &[u8]) -> bool {
-        self.names & bit(name) != 0
+    /// The place of the first header of that name.
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        let tag = tag(name);
+        if self.names & 1 << tag == 0 {
+            return None;
+        }
+        self.list.iter().position(|line| line.tag == tag && self.name(line).eq_ignore_ascii_case(name))
     }
 
     /// The first value of a header.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        let name = name.as_str().as_bytes();
-        if !self.may_have(name) {
-            return None;
-        }
-        self.list.iter().find(|line| self.is(line, name)).map(|line| self.value(line))
+        self.find(name.as_str().as_bytes()).map(|at| self.value(&self.list[at]))
     }
 
     /// Whether there is such a header.
     pub fn has(&self, name: &HeaderName) -> bool {
-        self.get(name).is_some()
+        self.find(name.as_str().as_bytes()).is_some()
     }
 
     /// Calls `f` with every value of a header.
     pub fn each(&self, name: &HeaderName, mut f: impl FnMut(&[u8])) {
         let name = name.as_str().as_bytes();
-        if self.may_have(name) {
-            self.list.iter().filter(|line| self.is(line, name)).for_each(|line| f(self.value(line)));
+        if let Some(first) = self.find(name) {
+            let is = |line: &&Line| self.name(line).eq_ignore_ascii_case(name);
+            self.list[first..].iter().filter(is).for_each(|line| f(self.value(line)));
         }
     }
 
@@ -185,28 +188,22 @@ impl Lines {
     /// Takes a header away.
     pub fn remove(&mut self, name: &HeaderName) {
         let name = name.as_str().as_bytes();
-        if self.may_have(name) {
-            let mut list = std::mem::take(&mut self.list);
-            list.retain(|line| !self.is(line, name));
-            self.list = list;
+        while let Some(at) = self.find(name) {
+            self.list.remove(at);
         }
     }
 
     /// Sets a header, in the place of the first one of its name.
     pub fn set(&mut self, name: &HeaderName, value: HeaderValue) {
         let text = name.as_str().as_bytes();
-        let at = if self.may_have(text) {
-            let at = self.list.iter().position(|line| self.is(line, text));
-            if at.is_some() {
-                self.remove(name);
-            }
-            at.unwrap_or(self.list.len())
-        } else {
-            self.list.len()
-        };
-        let line = Line { name: small(self.set.len()), colon: 0, value: 0, end: 0, next: 0 };
-        self.list.insert(at, line);
-        self.names |= bit(text);
+        let at = self.find(text);
+        if at.is_some() {
+            self.remove(name);
+        }
+        let tag = tag(text);
+        let line = Line { name: small(self.set.len()), colon: 0, value: 0, end: 0, next: 0, tag };
+        self.list.insert(at.unwrap_or(self.list.len()), line);
+        self.names |= 1 << tag;
         self.set.push((name.clone(), value));
     }
 

@@ -5,18 +5,21 @@
 //!   get 502, and for a minute requests that must not be repeated take new connections to that endpoint.
 //! - Anything else only when the configuration asks for it, for methods it allows, and within the retry budget.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use hyper::upgrade::OnUpgrade;
 
 use super::answer::{Answer, Relay};
 use super::body::{Exchange, Inbound, Outgoing};
 use super::fault::Fault;
 use super::finish::Finish;
 use super::send::{self, Got, Rest, Sent};
+use super::upgrade::Near;
 use super::{Served, grpc, headers, hedge, shadow, upgrade};
 use crate::clock;
 use crate::config::plan::Policy;
@@ -38,6 +41,8 @@ pub(super) struct Job {
     pub(super) started: Instant,
     pub(super) grpc: bool,
     pub(super) upgrade: Option<HeaderValue>,
+    /// The stream of HTTP/2 that asks for it.
+    pub(super) tunnel: Cell<Option<OnUpgrade>>,
     /// The upstream that gets a copy.
     pub(super) shadow: Option<Rc<LocalUpstream>>,
 }
@@ -77,7 +82,11 @@ impl Job {
         let plan = &self.policy.retry;
         let deadline = self.deadline(ask);
         let key = self.key(ask);
-        let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body));
+        let most = self.upstream.shared.plan.limits.body;
+        if let Some(most) = most.filter(|most| http_body::Body::size_hint(&body).lower() > *most) {
+            return Err(Fault::too_long(most));
+        }
+        let exchange = Exchange::new(self.started, http_body::Body::is_end_stream(&body), most);
         // For the shadow as it came, before rules and credentials of this upstream.
         let copy = self.shadow.as_ref().map(|_| ask.clone());
         let signer = self.prepare(ask)?;
@@ -202,6 +211,9 @@ impl Job {
         let endpoint = &leased.carried.0;
         let more = attempt < plan.attempts;
         if exchange.client_failed.get() && !matches!(sent, Sent::Answer(_)) {
+            if let Some(most) = exchange.too_long() {
+                return Next::Give(Fault::too_long(most));
+            }
             let refusal = self.client.watch.refusal.get();
             let detail = refusal.map_or("the request body broke off", |refusal| refusal.why);
             let mut fault = Fault::client(StatusCode::BAD_REQUEST, "http_request_error", detail);
@@ -327,17 +339,25 @@ impl Job {
             };
             let (stream, read) = lease.conn.into_stream();
             let protocol = headers::strip_hop_by_hop(&mut got.headers);
-            got.headers.set(&CONNECTION, HeaderValue::from_static("upgrade"));
-            if let Some(protocol) = protocol {
-                got.headers.set(&UPGRADE, protocol);
+            let (status, near) = if let Some(stream) = self.tunnel.take() {
+                got.headers.remove(&upgrade::ACCEPT);
+                (StatusCode::OK, Near::Stream(stream))
+            } else {
+                got.headers.set(&CONNECTION, HeaderValue::from_static("upgrade"));
+                if let Some(protocol) = protocol {
+                    got.headers.set(&UPGRADE, protocol);
+                }
+                (got.status, Near::Line(self.client.take_over()))
+            };
+            let pending = upgrade::Pending::new(near, (stream, read), carried, idle);
+            return Ok(Served::Upgrade(status, got.headers, pending));
+        }
+        if matches!(got.rest, Rest::Line) {
+            if let Some(seconds) = headers::keep_alive_timeout(&got.headers) {
+                leased.wire.meta().keep_alive(seconds);
             }
-            let pending = upgrade::Pending::new(self.client.take_over(), (stream, read), carried, idle);
-            return Ok(Served::Upgrade(got.status, got.headers, pending));
+            headers::strip_hop_by_hop(&mut got.headers);
         }
-        if let Some(seconds) = headers::keep_alive_timeout(&got.headers) {
-            leased.wire.meta().keep_alive(seconds);
-        }
-        headers::strip_hop_by_hop(&mut got.headers);
         self.upstream.shared.plan.response_headers.apply(&mut got.headers);
         Ok(Served::Relay(got, Wrap { leased, exchange, idle, deadline }))
     }

@@ -11,6 +11,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
 
 use super::expect::Gate;
 use crate::h1::server::Upload;
@@ -30,19 +32,27 @@ pub struct Exchange {
     pub body_done: Cell<Option<Instant>>,
     /// When a byte last passed, either way.
     pub active: Cell<Instant>,
-    /// The client broke off while sending.
+    /// The client broke off while sending, or sends too much.
     pub client_failed: Cell<bool>,
+    /// The most that the request's body may have.
+    pub most: Option<u64>,
 }
 
 impl Exchange {
-    /// For a request that came now.
-    pub fn new(now: Instant, no_body: bool) -> Rc<Self> {
+    /// For a request that came now, with a body of `most` bytes at most.
+    pub fn new(now: Instant, no_body: bool, most: Option<u64>) -> Rc<Self> {
         Rc::new(Self {
             sent: Cell::new(0),
             body_done: Cell::new(no_body.then_some(now)),
             active: Cell::new(now),
             client_failed: Cell::new(false),
+            most,
         })
+    }
+
+    /// The limit that the body has gone over.
+    pub fn too_long(&self) -> Option<u64> {
+        self.most.filter(|most| self.sent.get() > *most)
     }
 }
 
@@ -54,6 +64,8 @@ pub enum Inbound {
     Line(Upload),
     /// Over HTTP/2.
     H2(Incoming),
+    /// None, but bytes both ways once the request has been granted: CONNECT over HTTP/2, and the protocol asked for with it.
+    Tunnel(OnUpgrade, Option<Protocol>),
 }
 
 impl Body for Inbound {
@@ -65,7 +77,7 @@ impl Body for Inbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(..) => Poll::Ready(None),
             Self::Line(upload) => upload.poll_frame(cx),
             Self::H2(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|error| Box::new(error) as BoxError)
@@ -75,7 +87,7 @@ impl Body for Inbound {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Tunnel(..) => true,
             Self::Line(upload) => upload.is_end_stream(),
             Self::H2(incoming) => incoming.is_end_stream(),
         }
@@ -83,7 +95,7 @@ impl Body for Inbound {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(..) => SizeHint::with_exact(0),
             Self::Line(upload) => upload.size_hint(),
             Self::H2(incoming) => incoming.size_hint(),
         }
@@ -291,6 +303,11 @@ impl Body for Outgoing {
         let piece = match frame.into_data() {
             Ok(data) => {
                 exchange.sent.set(exchange.sent.get() + data.len() as u64);
+                if exchange.too_long().is_some() {
+                    // Nothing of this piece goes out: what has gone is cut, and never looks like the whole.
+                    exchange.client_failed.set(true);
+                    return Poll::Ready(Some(Err("the request body is longer than limits.body".into())));
+                }
                 state.kept_bytes += data.len();
                 Piece::Data(data)
             }

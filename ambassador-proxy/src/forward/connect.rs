@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, StatusCode};
+use hyper::upgrade::OnUpgrade;
 
 use super::Served;
 use super::fault::Fault;
 use super::finish::Finish;
-use super::upgrade::Pending;
+use super::upgrade::{Near, Pending};
 use crate::config::plan::ListenerPlan;
 use crate::fields::Ask;
 use crate::listen::Client;
 use crate::stats::Reason;
-use crate::tunnel;
 use crate::worker::Worker;
 
 /// Connects, and answers 200.
@@ -24,6 +24,7 @@ pub(super) async fn run(
     client: &Client,
     plan: Arc<ListenerPlan>,
     ask: &Ask,
+    tunnel: Option<OnUpgrade>,
     finish: &mut Box<Finish>,
 ) -> Result<Served, Fault> {
     let denied = |status, detail: String| {
@@ -31,7 +32,7 @@ pub(super) async fn run(
         fault.close = true;
         fault
     };
-    if plan.connect.is_empty() || ask.version == Version::HTTP_2 {
+    if plan.connect.is_empty() {
         return Err(denied(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not carried here".to_owned()));
     }
     let target =
@@ -53,10 +54,11 @@ pub(super) async fn run(
         fault
     })?;
     finish.permit = Some(permit);
-    let dialled = tunnel::dial(&upstream, finish, None, None).await;
+    let dialled = crate::tunnel::dial(&upstream, finish, None, None).await;
     let (carried, connected) = dialled.map_err(|error| Fault::connect(&error))?;
     let idle = upstream.shared.plan.tcp_idle;
     let far = (connected.stream, Bytes::new());
-    let pending = Pending::new(client.take_over(), far, carried, idle);
+    let near = tunnel.map_or_else(|| Near::Line(client.take_over()), Near::Stream);
+    let pending = Pending::new(near, far, carried, idle);
     Ok(Served::Upgrade(StatusCode::OK, HeaderMap::new().into(), pending))
 }

@@ -83,6 +83,15 @@ impl Fault {
         Self::upstream(status, error.proxy_status, error.reason, error.detail.clone())
     }
 
+    /// The request's body is longer than it may be.
+    pub fn too_long(most: u64) -> Self {
+        let detail = format!("the request body has more than {most} bytes (limits.body)");
+        let mut fault = Self::client(StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied", detail);
+        // The rest of it is not read.
+        fault.close = true;
+        fault
+    }
+
     /// The answer for the client. gRPC clients get a trailers-only answer with a gRPC status.
     pub fn response(&self, request: &Head<'_>) -> Response<Option<Bytes>> {
         let (content_type, body) = if request.grpc {
@@ -164,7 +173,7 @@ impl Fault {
             401 => 16,
             403 => 7,
             404 | 405 | 501 => 12,
-            429 => 8,
+            413 | 429 => 8,
             504 if self.error == "http_response_timeout" => 4,
             _ => 14,
         }

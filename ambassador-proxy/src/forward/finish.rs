@@ -94,7 +94,10 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        self.record.took = self.started.elapsed();
+        let looks = self.record.at != jiff::Timestamp::UNIX_EPOCH;
+        if looks || self.tap.is_some() {
+            self.record.took = self.started.elapsed();
+        }
         if !self.complete {
             self.flag("client_gone");
         }
@@ -121,7 +124,7 @@ impl Drop for Finish {
         }
         self.client.end();
         // It may have been switched on since: then too little is known.
-        if self.log.on() && self.record.at != jiff::Timestamp::UNIX_EPOCH {
+        if self.log.on() && looks {
             self.log.add(&self.record);
         }
     }

@@ -24,6 +24,8 @@ use std::time::Instant;
 
 use http::header::{ACCEPT, CONNECTION, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
 
 use self::answer::Answer;
 use self::body::Inbound;
@@ -33,7 +35,7 @@ use crate::access::Record;
 use crate::clock;
 use crate::config::plan::{FaultPlan, ListenerKind, Policy};
 use crate::fields::{Ask, Headers};
-use crate::listen::Client;
+use crate::listen::{Client, framing};
 use crate::worker::Worker;
 
 /// An answer for the client.
@@ -53,11 +55,14 @@ pub struct Reply {
 pub async fn handle(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Inbound>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
+    let tunnel = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
+    let protocol = request.extensions_mut().remove::<Protocol>();
     let (parts, body) = request.into_parts();
+    let body = tunnel.map_or_else(|| Inbound::H2(body), |tunnel| Inbound::Tunnel(tunnel, protocol));
     clock::turn();
-    let mut work = pin!(respond(&worker, &client, parts.into(), body));
+    let mut work = pin!(respond(worker, client, parts.into(), body));
     let reply = poll_fn(|cx| {
         clock::turn();
         work.as_mut().poll(cx)
@@ -69,8 +74,8 @@ pub async fn handle(
 }
 
 /// Serves a request; errors become answers.
-pub async fn respond(worker: &Rc<Worker>, client: &Rc<Client>, mut ask: Ask, body: Inbound) -> Reply {
-    let started = clock::now();
+pub async fn respond(worker: Rc<Worker>, client: Rc<Client>, mut ask: Ask, body: Inbound) -> Reply {
+    let (worker, client, started) = (&worker, &client, clock::now());
     let h2 = ask.version == Version::HTTP_2;
     headers::request_id(&mut ask.headers);
     let grpc = grpc::is_grpc(&ask.headers);
@@ -197,12 +202,21 @@ async fn serve(
     grpc: bool,
 ) -> Result<Served, Fault> {
     check(ask, client)?;
-    let policy = {
-        let plan = client.door.plan();
-        if ask.method == Method::CONNECT {
-            return Box::pin(connect::run(worker, client, plan, ask, finish)).await;
+    let (body, tunnel) = match body {
+        Inbound::Tunnel(tunnel, protocol) => {
+            if let Some(protocol) = protocol {
+                upgrade::websocket(ask, protocol.as_ref())?;
+            }
+            (Inbound::Empty, Some(tunnel))
         }
-        route(&plan.kind, ask)?
+        body => (body, None),
+    };
+    let policy = {
+        if ask.method == Method::CONNECT {
+            let plan = client.door.plan();
+            return Box::pin(connect::run(worker, client, plan, ask, tunnel, finish)).await;
+        }
+        client.door.look(|plan| route(&plan.kind, ask))?
     };
     if let Some(fault) = policy.fault.as_ref().filter(|fault| fastrand::u32(..100) < fault.percent) {
         // In a box, as everything that waits where most requests do not.
@@ -233,17 +247,29 @@ async fn serve(
         fault
     })?;
     finish.permit = Some(permit);
-    let wants = headers::strip_hop_by_hop(&mut ask.headers);
+    // HTTP/2 has none (RFC 9113, 8.2.2): such requests were refused.
+    let wants =
+        if ask.version == Version::HTTP_2 { None } else { headers::strip_hop_by_hop(&mut ask.headers) };
+    let wants = if tunnel.is_some() { Some(HeaderValue::from_static("websocket")) } else { wants };
     // HTTP/2 by Upgrade would be a way past routes and rules (and RFC 9113 has dropped it): such a request is served as it is.
     let upgrade = wants.filter(|protocol| {
-        ask.version == Version::HTTP_11 && !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2")
+        ask.version != Version::HTTP_10 && !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2")
     });
     if ask.version == Version::HTTP_2 {
         headers::join_cookies(ask.headers.map());
     }
     let shadow = policy.shadow.as_ref().filter(|(_, percent)| fastrand::u32(..100) < *percent);
     let shadow = shadow.and_then(|(name, _)| worker.upstream(name));
-    let job = attempt::Job { upstream, policy, client: client.clone(), started, grpc, upgrade, shadow };
+    let job = attempt::Job {
+        upstream,
+        policy,
+        client: client.clone(),
+        started,
+        grpc,
+        upgrade,
+        tunnel: tunnel.into(),
+        shadow,
+    };
     job.run(ask, body, finish).await
 }
 
@@ -287,7 +313,7 @@ fn check(ask: &Ask, client: &Client) -> Result<(), Fault> {
         let (mut hosts, mut odd) = (0, false);
         ask.headers.each(&HOST, |host| {
             hosts += 1;
-            odd |= !host.iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\,\"<>".contains(b));
+            odd |= !framing::is_host(host);
         });
         if hosts > 1 {
             return bad("more than one Host header");

@@ -132,7 +132,8 @@ impl Job {
         let signs = matches!(signer, Some(Credential::Signature(signer)) if signer.needs_body());
         let small = http_body::Body::size_hint(body).upper().is_some_and(|most| most <= REPLAY as u64);
         let copied = self.shadow.is_some() && small;
-        if signs { Some(SIGNED) } else { copied.then_some(REPLAY) }
+        let most = if signs { SIGNED } else { REPLAY };
+        (signs || copied).then_some(most)
     }
 
     /// The request's body as a stream.
@@ -152,9 +153,11 @@ impl Job {
         ask.headers.remove(&EXPECT);
         let left =
             deadline.map_or(UPLOAD, |deadline| deadline.saturating_duration_since(clock::now()).min(UPLOAD));
-        let read = tokio::time::timeout(left, Source::collect(body, most, exchange.clone())).await;
+        let limit = exchange.most.map_or(most, |limit| most.min(usize::try_from(limit).unwrap_or(most)));
+        let read = tokio::time::timeout(left, Source::collect(body, limit, exchange.clone())).await;
         let (status, detail) = match read {
             Ok(Ok(source)) => return Ok(source),
+            Ok(Err(Unread::TooLarge)) if limit < most => return Err(Fault::too_long(limit as u64)),
             Ok(Err(Unread::TooLarge)) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "a request that is signed by its body may have 1 MB (credentials.aws)".to_owned(),

@@ -1,5 +1,6 @@
 //! Copies of requests for another upstream. Nothing about them reaches the app: neither answers nor errors nor waiting.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -48,6 +49,7 @@ pub(super) fn start(upstream: &Rc<LocalUpstream>, job: &Job, ask: Ask, source: O
         started: Instant::now(),
         grpc: job.grpc,
         upgrade: None,
+        tunnel: Cell::default(),
         shadow: None,
     };
     tokio::task::spawn_local(async move {
@@ -69,7 +71,7 @@ async fn run(job: Job, mut ask: Ask, body: Bytes) {
     };
     let Ok(mut leased) = leased else { return };
     let body = if body.is_empty() { Outgoing::Empty } else { Outgoing::Whole(Some(body)) };
-    let exchange = Exchange::new(job.started, true);
+    let exchange = Exchange::new(job.started, true, None);
     let sent = {
         let mut sending = pin!(send::send(&job, &ask, &ask.headers, body, &mut leased, &exchange, None));
         poll_fn(|cx| {

@@ -148,6 +148,10 @@ pub(crate) fn response(inbox: &mut Inbox, head: bool) -> Result<Option<Answered>
     // No copy: it is written to the client at once, or thrown away.
     let mut headers = Headers::Lines(found.with(inbox.head(length)));
     let mut keep = keeps(version, &headers);
+    // No body follows these, whatever is said (RFC 9110, 8.6): who believes it would wait for the next answer's bytes.
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        headers.remove(&CONTENT_LENGTH);
+    }
     // RFC 9112, 6.3.
     let body = if head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
         Decoder::Done
@@ -157,12 +161,20 @@ pub(crate) fn response(inbox: &mut Inbox, head: bool) -> Result<Option<Answered>
         }
         // Which of the two counts must not depend on who reads it next.
         headers.remove(&CONTENT_LENGTH);
-        let mut chunked = false;
+        let (mut chunked, mut other) = (0, false);
         headers.each(&TRANSFER_ENCODING, |value| {
-            let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
-            chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                chunked += u32::from(coding.eq_ignore_ascii_case(b"chunked"));
+                // The name for none, of which RFC 2616 still knew.
+                other |=
+                    ![&b"chunked"[..], b"identity", b""].iter().any(|word| coding.eq_ignore_ascii_case(word));
+            }
         });
-        if chunked { Decoder::Size } else { Decoder::Close }
+        // It was not asked for, cannot be undone here, and passed on without its name it would be garbage.
+        if other || chunked > 1 {
+            return Err(Bad::Form("of all transfer codings, only chunked is known here"));
+        }
+        if chunked == 1 { Decoder::Size } else { Decoder::Close }
     } else {
         match self::length(&headers)? {
             Some(0) => Decoder::Done,
@@ -199,15 +211,17 @@ mod tests {
         assert_eq!(answer("Content-Length: 5\r\n"), Ok((Decoder::Length(5), true)));
         assert_eq!(answer("Content-Length: 5, 5\r\n"), Ok((Decoder::Length(5), true)));
         assert_eq!(answer("Content-Length: 0\r\nConnection: close\r\n"), Ok((Decoder::Done, false)));
-        assert_eq!(
-            answer("Transfer-Encoding: gzip, Chunked\r\nContent-Length: 5\r\n"),
-            Ok((Decoder::Size, true))
-        );
-        assert_eq!(answer("Transfer-Encoding: gzip\r\n"), Ok((Decoder::Close, false)));
+        assert_eq!(answer("Transfer-Encoding: Chunked\r\nContent-Length: 5\r\n"), Ok((Decoder::Size, true)));
+        assert_eq!(answer("Transfer-Encoding: identity\r\n"), Ok((Decoder::Close, false)));
         assert_eq!(answer(""), Ok((Decoder::Close, false)));
-        for wrong in
-            ["Content-Length: 5\r\nContent-Length: 6\r\n", "Content-Length: x\r\n", "Content-Length:\r\n"]
-        {
+        for wrong in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: x\r\n",
+            "Content-Length:\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ] {
             assert!(answer(wrong).is_err(), "{wrong}");
         }
         assert_eq!(answer(&"X: 1\r\n".repeat(101)), Err(Bad::Large));
@@ -215,6 +229,15 @@ mod tests {
         assert!(matches!(response(&mut inbox(b"HTTP/1.1 200 OK\r\nX:"), false), Ok(None)));
         let none = response(&mut inbox(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), true);
         assert!(none.unwrap().unwrap().body.is_done(), "HEAD");
+        for (status, kept) in [(204, false), (101, false), (304, true)] {
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n");
+            let answered = response(&mut inbox(head.as_bytes()), false).unwrap().unwrap();
+            assert_eq!(
+                (answered.body, answered.headers.has(&CONTENT_LENGTH)),
+                (Decoder::Done, kept),
+                "{status}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::forward::{Reply as Made, respond};
 use crate::listen::Client;
 use crate::listen::framing::Refusal;
 use crate::listen::rewind::{REFUSED, Rewind};
+use crate::shelf::Placed;
 use crate::upstream::io::Plain;
 use crate::worker::Worker;
 
@@ -252,7 +253,7 @@ async fn answer(
     let mut gone = |cx: &mut Context<'_>| !half_close && line.borrow_mut().poll_gone(cx).is_ready();
     let made = {
         // In a box, which is there only while a request is.
-        let mut work = Box::pin(respond(worker, client, ask, inbound));
+        let mut work = pin!(Placed::new(worker, respond(worker.clone(), client.clone(), ask, inbound)));
         let made = poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(made) => Poll::Ready(Some(made)),
             Poll::Pending if gone(cx) => Poll::Ready(None),

@@ -207,6 +207,11 @@ impl Framing {
     }
 }
 
+/// Whether this may be the host of a request.
+pub fn is_host(value: &[u8]) -> bool {
+    framing_head::is_host(value)
+}
+
 /// How many of `bytes` belong to a body of which `left` are to come, and how many are left then; `None` without a byte.
 fn pass(bytes: &[u8], left: u64) -> Option<(usize, u64)> {
     if bytes.is_empty() {

@@ -55,6 +55,11 @@ impl Door {
         self.plan.borrow().clone()
     }
 
+    /// Looks at what is in force now.
+    pub fn look<T>(&self, look: impl FnOnce(&ListenerPlan) -> T) -> T {
+        look(&self.plan.borrow())
+    }
+
     /// Takes over a new plan (reload); connections stay.
     pub fn set_plan(&self, plan: Arc<ListenerPlan>) {
         *self.plan.borrow_mut() = plan;

@@ -16,9 +16,10 @@ use super::Client;
 use super::attend::Verdict;
 use super::rewind::{Rewind, sniff};
 use crate::clock;
-use crate::forward::{self, body::Inbound};
+use crate::forward;
 use crate::h1::server::{self, Line};
 use crate::proxy_header;
+use crate::shelf::Placed;
 use crate::upstream::connect::{BUFFER, Local};
 use crate::upstream::io::Plain;
 use crate::worker::Worker;
@@ -55,8 +56,8 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
         let service = {
             let (worker, client) = (worker.clone(), client.clone());
             service_fn(move |request: Request<Incoming>| {
-                let request = request.map(Inbound::H2);
-                forward::handle(worker.clone(), client.clone(), request)
+                // In a box, because hyper and the runtime move it about.
+                Placed::new(&worker, forward::handle(worker.clone(), client.clone(), request))
             })
         };
         let mut builder = http2::Builder::new(Local);
@@ -68,6 +69,8 @@ pub async fn http(worker: Rc<Worker>, client: Rc<Client>, mut stream: Plain, pro
             .max_header_list_size(64 << 10)
             .max_concurrent_streams(256)
             .auto_date_header(false)
+            // WebSockets over HTTP/2 (RFC 8441).
+            .enable_connect_protocol()
             .keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
         let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));

@@ -182,8 +182,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_fit_waits_and_then_is_told_why() {
-        let plan =
-            LimitPlan { in_flight: 1, pending: 1, pending_wait: Duration::from_secs(1), adaptive: false };
+        let plan = LimitPlan {
+            in_flight: 1,
+            pending: 1,
+            pending_wait: Duration::from_secs(1),
+            body: None,
+            adaptive: false,
+        };
         let limit = InFlight::new(plan);
         let first = limit.acquire().await.unwrap();
         let (second, third) = tokio::join!(limit.acquire(), limit.acquire());

@@ -122,16 +122,20 @@ impl LocalEndpoint {
     }
 
     fn aged(&self, now: Instant) -> f64 {
+        self.latency_ns.get() * self.keep(now)
+    }
+
+    /// What is left of the last measurement.
+    fn keep(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.measured.get()).as_secs_f64();
-        self.latency_ns.get() * (-age / DECAY.as_secs_f64()).exp()
+        (-age / DECAY.as_secs_f64()).exp()
     }
 
     /// An answer came after so long. A worse one counts at once, a better one slowly (peak EWMA).
     pub fn observe(&self, took: Duration, now: Instant) {
         let took = took.as_secs_f64() * 1e9;
-        let aged = self.aged(now);
-        let age = now.saturating_duration_since(self.measured.get()).as_secs_f64();
-        let keep = (-age / DECAY.as_secs_f64()).exp();
+        let keep = self.keep(now);
+        let aged = self.latency_ns.get() * keep;
         let next = if took > aged { took } else { aged + took * (1.0 - keep) };
         self.latency_ns.set(next);
         self.measured.set(now);

@@ -10,6 +10,7 @@ mod complaints;
 mod dns;
 mod framing;
 mod h2;
+mod h2_connect;
 mod h2_raw;
 mod http;
 mod life;

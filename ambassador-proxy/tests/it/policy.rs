@@ -276,3 +276,42 @@ fn a_half_closed_client_gets_its_answer() {
     let text = String::from_utf8(client.read_to_end().unwrap()).unwrap();
     assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("still here"), "{text}");
 }
+
+/// `limits.body`: by the length that is announced, and by the bytes that come where none is.
+#[test]
+fn a_request_body_has_its_limit() {
+    let (echo, pod) = (FakeHttp::echo(), PodDir::new());
+    let text = format!(
+        "listeners: [{{http: '127.0.0.1:0', to: up}}]\nupstreams:\n  up: {{url: 'http://{}', limits: {{body: 1KB}}}}\n",
+        echo.addr()
+    );
+    let proxy = start_config(&pod.write("proxy.yaml", text));
+    let post = |size| http::send(proxy.http(), &Request::new("POST", "/").body(vec![b'x'; size]));
+    assert_eq!(post(1000).status, 200);
+    let refused = post(1001);
+    assert_eq!((refused.status, refused.header("connection")), (413, Some("close")));
+    let said = refused.header("proxy-status").unwrap();
+    assert!(said.contains("error=http_request_denied") && said.contains("limits.body"), "{said}");
+    assert_eq!(refused.json()["fault"], "client");
+    assert_eq!(echo.count(), 1, "nothing of it was sent");
+    // An upload that waits for a word is refused before it begins.
+    let mut client = Connection::open(proxy.http()).unwrap();
+    client
+        .write(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n")
+        .unwrap();
+    assert_eq!(client.read(12).unwrap(), b"HTTP/1.1 413");
+    // In chunks nobody knows before: it is cut, and the upstream never takes it for the whole.
+    let chunked = |size: usize| {
+        let mut client = Connection::open(proxy.http()).unwrap();
+        client.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        client.write(format!("{size:x}\r\n{}\r\n0\r\n\r\n", "y".repeat(size)).as_bytes()).unwrap();
+        String::from_utf8(client.read(12).unwrap()).unwrap()
+    };
+    assert_eq!(chunked(1000), "HTTP/1.1 200");
+    assert_eq!(chunked(1001), "HTTP/1.1 413");
+    assert_eq!(chunked(300_000), "HTTP/1.1 413");
+    assert_eq!(echo.count(), 2, "what was cut was no request");
+    let line = proxy.wait_log("it is logged", |line| line["status"] == 413);
+    assert_eq!(line["flags"], "http_request_denied");
+    proxy.end();
+}

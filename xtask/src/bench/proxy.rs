@@ -222,8 +222,10 @@ fn nginx(bench: &Bench, name: &str, stream: &str, http: &str) -> anyhow::Result<
         )
     };
     let config = folder.join("nginx.conf");
+    // Started by root, its worker would be `nobody`, who may not look into a home.
+    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
     let text = format!(
-        "{module}\ndaemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log; worker_rlimit_nofile 20000;\n\
+        "{user}{module}\ndaemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log; worker_rlimit_nofile 20000;\n\
          events {{ worker_connections 8192; }}\n{stream}\n{http}\n",
         folder.display()
     );

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use podkit::units::Dur;
+use podkit::units::{Dur, Size};
 
 use super::{Known, Problems, off, target};
 use crate::config::plan::{
@@ -342,6 +342,7 @@ fn limits(written: &Upstream, key: &dyn Fn(&str) -> String, problems: &mut Probl
         in_flight: limits.in_flight.unwrap_or(1024).min(1 << 20),
         pending: limits.pending.unwrap_or(1024),
         pending_wait: limits.pending_wait.map_or(Duration::from_secs(1), Dur::get),
+        body: limits.body.map(Size::bytes).filter(|most| *most > 0),
         adaptive: limits.adaptive,
     }
 }
