@@ -37,6 +37,8 @@ pub struct Relay {
     deadline: Option<Instant>,
     alarm: Alarm,
     over: bool,
+    /// Read by a task that does not look at the clock itself.
+    apart: bool,
 }
 
 impl Relay {
@@ -53,8 +55,9 @@ impl Relay {
         deadline: Option<Instant>,
     ) -> Box<Self> {
         let wire = Some(wire);
-        let (alarm, over) = (Alarm::default(), false);
-        let mut relay = Self { rest, wire, carried, pool, finish, exchange, idle, deadline, alarm, over };
+        let (alarm, over, apart) = (Alarm::default(), false, false);
+        let mut relay =
+            Self { rest, wire, carried, pool, finish, exchange, idle, deadline, alarm, over, apart };
         if relay.is_read() {
             relay.end();
         }
@@ -139,6 +142,9 @@ impl Body for Relay {
         if this.over {
             return Poll::Ready(None);
         }
+        if this.apart {
+            clock::turn();
+        }
         match this.poll_rest(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
@@ -183,6 +189,15 @@ impl Drop for Relay {
             self.end();
         }
         self.finish.record.bytes.0 = self.exchange.sent.get();
+    }
+}
+
+impl Answer {
+    /// The body will be read by hyper, in a task of its own.
+    pub(super) fn set_apart(&mut self) {
+        if let Self::Relay(relay) = self {
+            relay.apart = true;
+        }
     }
 }
 

@@ -67,7 +67,8 @@ pub async fn handle(
         clock::turn();
         work.as_mut().poll(cx)
     });
-    let Reply { status, headers, body } = reply.await;
+    let Reply { status, headers, mut body } = reply.await;
+    body.set_apart();
     let mut response = Response::new(body);
     (*response.status_mut(), *response.headers_mut()) = (status, headers.into_map());
     Ok(response)
