@@ -70,6 +70,9 @@ pub struct Config {
     /// Records to leave out, each counted under the name of its filter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
+    /// A program in VRL (Vector Remap Language) over every record: its text, or `{file: PATH}`. Only in builds with the cargo feature `vrl`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vrl: Option<Vrl>,
     /// Counters and histograms made from fields, on `/metrics`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Metric>,
@@ -114,6 +117,19 @@ pub enum Scalar {
     Int(i64),
     Float(f64),
     Text(String),
+}
+
+/// A program in VRL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Vrl {
+    /// The program itself.
+    Text(String),
+    /// Where it is; read at the start and when the configuration is read again.
+    File {
+        /// Path of the program's text.
+        file: PathBuf,
+    },
 }
 
 impl Scalar {
@@ -273,6 +289,9 @@ impl podkit::Config for Config {
         if let Err(error) = Redactor::compile(&self.redact, key.as_ref()) {
             report.problem("redact", error, "correct the pattern");
         }
+        if let Some(vrl) = &self.vrl {
+            self.check_vrl(vrl, report);
+        }
         for (i, metric) in self.metrics.iter().enumerate() {
             if let Err((key, problem)) = Compiled::compile(metric, self.schema) {
                 let remedy = "write for example {name: requests, labels: {class: \"http.response.status_code:class\"}}";
@@ -320,6 +339,35 @@ impl podkit::Config for Config {
 }
 
 impl Config {
+    #[cfg(not(feature = "vrl"))]
+    fn check_vrl(&self, _: &Vrl, report: &mut Report) {
+        let remedy = "build it with cargo build --package adapter-logformat --features vrl, or say it with edit and filters";
+        report.problem("vrl", "is not in this build", remedy);
+    }
+
+    #[cfg(feature = "vrl")]
+    fn check_vrl(&self, vrl: &Vrl, report: &mut Report) {
+        if matches!(self.schema, Schema::Otlp | Schema::Logfmt) {
+            report.problem(
+                "vrl",
+                "needs records that are objects of their own",
+                "choose another schema than otlp and logfmt",
+            );
+        }
+        if let Vrl::Text(source) = vrl
+            && let Err(problem) = crate::rules::program::Program::compile(source)
+        {
+            report.problem("vrl", problem, "correct the program");
+        }
+        if let Some(i) = self.filters.iter().position(|filter| filter.name == "vrl") {
+            report.problem(
+                format!("filters[{i}].name"),
+                "is vrl, which is what abort counts under",
+                "give it another name",
+            );
+        }
+    }
+
     fn check_fields(&self, at: &str, fields: &BTreeMap<String, Scalar>, report: &mut Report) {
         for name in fields.keys() {
             if reserved(self.schema).contains(&name.as_str()) || name.is_empty() {

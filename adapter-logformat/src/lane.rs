@@ -28,6 +28,8 @@ pub struct Stream {
     redact: Redactor,
     edits: Edits,
     filters: Vec<rules::Rule>,
+    #[cfg(feature = "vrl")]
+    program: Option<rules::program::Program>,
 }
 
 impl Stream {
@@ -58,6 +60,8 @@ impl Stream {
             .map(|filter| rules::Rule::compile(filter, config.schema).map_err(|(_, e)| e));
         Ok(Self {
             filters: filters.collect::<Result<_, _>>()?,
+            #[cfg(feature = "vrl")]
+            program: rules::program::Program::of(config.vrl.as_ref())?,
             redact: Redactor::compile(&config.redact, key)?,
             edits: Edits::compile(&config.edit, config.schema, key).map_err(|(_, problem)| problem)?,
             join,
@@ -153,6 +157,8 @@ pub struct Lane {
     /// Records left out, by the filter's place in the configuration.
     filtered: Vec<u64>,
     known: Known,
+    #[cfg(feature = "vrl")]
+    runner: rules::program::Runner,
 }
 
 /// What is known of the lines that are read, because all of them were looked at together.
@@ -180,7 +186,8 @@ impl Lane {
     /// `path` goes into the records.
     pub fn new(stream: Arc<Stream>, path: Option<&str>) -> Self {
         let encoder = Encoder::new(stream.schema, stream.original, &stream.fixed, path);
-        let filtered = vec![0; stream.filters.len()];
+        // One more: what a program drops.
+        let filtered = vec![0; stream.filters.len() + usize::from(cfg!(feature = "vrl"))];
         let cx = Context::new(Clock::new(stream.zone.clone(), Time::default()));
         Self {
             stream,
@@ -196,6 +203,8 @@ impl Lane {
             scratch: Vec::new(),
             filtered,
             known: Known::default(),
+            #[cfg(feature = "vrl")]
+            runner: rules::program::Runner::default(),
         }
     }
 
@@ -456,6 +465,29 @@ impl Lane {
             shown: hidden.as_deref(),
             valid: known.valid,
         };
+        #[cfg(feature = "vrl")]
+        let start = out.len();
+        if left_out.is_none() {
+            self.encoder.encode(&source, &record, out);
+        }
+        #[cfg(feature = "vrl")]
+        let left_out = match (&stream.program, left_out) {
+            (Some(program), None) => match self.runner.run(program, out, start) {
+                rules::program::Outcome::Kept => None,
+                rules::program::Outcome::Dropped => {
+                    out.truncate(start);
+                    Some(stream.filters.len())
+                }
+                rules::program::Outcome::Failed => {
+                    out.truncate(start);
+                    record.note("vrl");
+                    verdict.partial = record.partial;
+                    self.encoder.encode(&source, &record, out);
+                    None
+                }
+            },
+            (_, left_out) => left_out,
+        };
         match left_out {
             Some(rule) => {
                 self.filtered[rule] += 1;
@@ -467,7 +499,6 @@ impl Lane {
                 counts.parts -= u64::from(part.is_some());
             }
             None => {
-                self.encoder.encode(&source, &record, out);
                 counts.records += 1;
                 counts.partial += u64::from(record.partial.is_some());
                 counts.formats[found.index()] += u64::from(record.unparsed.is_none());

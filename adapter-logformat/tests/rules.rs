@@ -237,3 +237,15 @@ fn test_reads_a_sample_as_its_stream_joins_lines_and_names_the_filter() {
     shown.expect_stdout(&format!("{log}:5: plain\n"));
     shown.expect_stdout("5 lines: 2 records read (2 plain), 0 with a part that could not be read, 0 not read; 2 lines joined, 1 left out");
 }
+
+#[cfg(not(feature = "vrl"))]
+#[test]
+fn programs_are_refused_where_they_are_not_built_in() {
+    let pod = testkit::PodDir::new();
+    let config = pod.write("adapter.yaml", "vrl: .a = 1\n");
+    let checked = common::adapter().args(["--check", "--config", config.to_str().expect("text")]).run();
+    checked
+        .expect_code(78)
+        .expect_stderr("vrl: is not in this build; build it with")
+        .expect_stderr("--features vrl");
+}

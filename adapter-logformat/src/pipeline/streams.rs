@@ -45,7 +45,8 @@ impl Streams {
             let set = set.build().map_err(|e| e.to_string())?;
             streams.push((set, Arc::new(Stream::compile(&stream, config)?)));
         }
-        let filters = config.filters.iter().map(|filter| filter.name.clone()).collect();
+        let filters = config.filters.iter().map(|filter| filter.name.clone());
+        let filters = filters.chain(config.vrl.iter().map(|_| "vrl".to_owned())).collect();
         let metrics = config.metrics.iter().map(|metric| Compiled::compile(metric, config.schema));
         let metrics = metrics.collect::<Result<_, _>>().map_err(|(_, problem)| problem)?;
         series.set(metrics, config.max_series.unwrap_or(1000));

@@ -7,6 +7,8 @@
 mod edit;
 mod nested;
 mod path;
+#[cfg(feature = "vrl")]
+pub mod program;
 mod redact;
 mod series;
 

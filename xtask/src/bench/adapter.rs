@@ -1,5 +1,5 @@
-//! The adapter, one thread, file → file: nginx combined, JSON, logfmt and RFC 5424, beside a scan for line ends, a copy, and jq
-//! where it can read the lines at all; and the memory of a long run.
+//! The adapter, one thread, file → file: nginx combined, JSON, logfmt and RFC 5424, beside a scan for line ends, a copy, the parse functions of
+//! the `vrl` crate, and jq where it can read the lines at all; and the memory of a long run.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -33,6 +33,7 @@ const CASES: &[(&str, &str, Line)] = &[
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     table::say("\n━━━ adapter-logformat");
+    let parser = parser(bench)?;
     for (case, from, line) in CASES {
         if !bench.wants(case) {
             continue;
@@ -55,14 +56,43 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         if *case == "json" && sh::succeeds("jq", &["--version"]) {
             rows.push(floor(bench, &input, "jq -c", "jq", &["-c", "."])?);
         }
+        let (whole, compact) = (rows[0].figure, rows[1].figure);
+        let mut ratio = None;
+        if let Some(parser) = &parser {
+            rows.push(floor(bench, &input, "memchr over the lines", parser, &["scan"])?);
+            let row = floor(bench, &input, "vrl's parse function alone", parser, &[case])?;
+            ratio = Some((whole / row.figure, compact / row.figure));
+            rows.push(row);
+        }
         let head = format!("{case}: {} lines, {:.0} MB", input.lines, megabytes(input.bytes));
         table::show(&head, &FIGURE, &COLUMNS, &rows, "cat");
+        if let Some((whole, compact)) = ratio {
+            table::say(&format!(
+                "per second of processor time, from line to record: {whole:.1} x what vrl's function parses ({compact:.1} x compact)"
+            ));
+        }
         if *case == "nginx" {
             memory(bench, &input)?;
         }
         let _ = fs::remove_file(&input.path);
     }
     Ok(())
+}
+
+/// The peer that parses with VRL; `None` where it has not been built.
+fn parser(bench: &Bench) -> anyhow::Result<Option<String>> {
+    if !bench.no_build {
+        let args = ["build", "--release", "--locked", "--package", "adapter-logformat", "--features", "vrl"];
+        let mut cargo = sh::cargo(&args);
+        cargo.args(["--example", "vrl_parse"]);
+        sh::run(cargo)?;
+    }
+    let program = sh::target_dir().join("release/examples/vrl_parse");
+    if !program.is_file() {
+        table::say("the parse functions of vrl are left out: --no-build, and they are not built");
+        return Ok(None);
+    }
+    Ok(Some(program.to_string_lossy().into_owned()))
 }
 
 /// Resident memory: while it follows an idle file, and how it grows with ten times the lines.

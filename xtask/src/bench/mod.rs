@@ -42,7 +42,7 @@ pub(crate) struct Options {
 pub(crate) enum What {
     /// Beside HAProxy and nginx, one worker each
     Proxy,
-    /// Beside a scan for line ends, a copy, and jq
+    /// Beside a scan for line ends, a copy, VRL's parse functions, and jq
     Adapter,
     /// Beside rsyslog, syslog-ng and tail
     Shipper,

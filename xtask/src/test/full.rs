@@ -57,6 +57,10 @@ pub(crate) fn features() -> anyhow::Result<Done> {
     let mut cargo = sh::cargo(&["test", "--locked", "--package", "sidecar-logshipper", "--all-features"]);
     cargo.args(tests);
     sh::run(cargo)?;
+    let programs = ["--test=vrl", "--test=vrl_program", "--test=rules", "--test=docs"];
+    let mut cargo = sh::cargo(&["test", "--locked", "--package", "adapter-logformat", "--features", "vrl"]);
+    cargo.args(programs);
+    sh::run(cargo)?;
     let follow = ["test", "--locked", "--package", "logtail", "--all-features", "--test=follow"];
     sh::run(sh::cargo(&follow))?;
     Ok(Done::Passed("every cargo feature".to_owned()))
