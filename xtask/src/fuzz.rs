@@ -133,6 +133,7 @@ fn fuzz(package: &str, target: &str, minutes: f64) -> anyhow::Result<bool> {
         format!("-artifact_prefix={}/{target}-", findings.display()),
         "-print_final_stats=1".to_owned(),
         "-verbosity=0".to_owned(),
+        "-print_funcs=0".to_owned(),
     ]);
     eprintln!("\n━━━ {package} {target}, {minutes} minutes");
     let status = command.status().with_context(|| format!("cannot run {}", program.display()))?;
