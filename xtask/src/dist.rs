@@ -74,8 +74,12 @@ impl Place {
         }
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")).env("CFLAGS", c_flags);
         cargo.env("CARGO_HOME", &self.cargo_home).env("CARGO_TARGET_DIR", &self.target);
-        // For `--version`. A build script looks by itself only in cargo's own release profile.
-        let git = |args: &[&str]| sh::output(sh::command("git", args)).unwrap_or_default().trim().to_owned();
+        // For `--version`, of the checkout that is built. A build script looks by itself only in cargo's own release profile.
+        let git = |args: &[&str]| {
+            let mut command = sh::command("git", args);
+            command.current_dir(&self.root);
+            sh::output(command).unwrap_or_default().trim().to_owned()
+        };
         cargo.env("PODMATES_COMMIT", git(&["rev-parse", "--short=12", "HEAD"]));
         cargo.env("PODMATES_COMMIT_DATE", git(&["log", "-1", "--format=%cs"]));
         cargo.current_dir(&self.root);
