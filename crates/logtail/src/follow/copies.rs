@@ -32,22 +32,37 @@ impl Tail {
         if !self.ensure_open(key).unwrap_or(false) {
             return Likeness::Other;
         }
-        let Some(original) = self.files.get(&key) else { return Likeness::Other };
-        let Some(file) = &original.file else { return Likeness::Other };
-        let cut = file.stat().is_ok_and(|stat| stat.size < original.read)
-            || !original.prefix.clone().holds(file).unwrap_or(true);
-        if cut {
-            self.roll_over(key);
+        if self.roll_over_cut(key) {
             return Likeness::Other;
         }
+        let Some(original) = self.files.get(&key) else { return Likeness::Other };
+        let Some(file) = &original.file else { return Likeness::Other };
         if original.place == Place::Ignored {
             return Likeness::Other;
         }
         match Body::open(&found.path).and_then(|copy| same_bytes(file, &copy)) {
             Ok(Some(true)) => Likeness::CopyOf(key),
             Ok(None) => Likeness::Undecided,
-            Ok(Some(false)) | Err(_) => Likeness::Other,
+            Ok(Some(false)) | Err(_) => {
+                // It may have been cut just while the two were compared.
+                self.roll_over_cut(key);
+                Likeness::Other
+            }
         }
+    }
+
+    /// Begins an open file anew when it was cut, which claims its copy. True when that was so.
+    fn roll_over_cut(&mut self, key: FileKey) -> bool {
+        let cut = self.files.get(&key).is_some_and(|original| {
+            original.file.as_ref().is_some_and(|file| {
+                file.stat().is_ok_and(|stat| stat.size < original.read)
+                    || !original.prefix.clone().holds(file).unwrap_or(true)
+            })
+        });
+        if cut {
+            self.roll_over(key);
+        }
+        cut
     }
 
     /// The original may have been renamed itself since it was copied and cut.
@@ -138,6 +153,12 @@ impl Tail {
                 _ => false,
             };
             let waited = copy.grown.elapsed() > UNCUT || finishing;
+            // What is cut by now differs from its copy, and goes on there.
+            if let Some(original) = copy.copy_of.filter(|_| differs)
+                && self.roll_over_cut(original)
+            {
+                continue;
+            }
             if (waited || differs)
                 && let Some(copy) = self.files.get_mut(&key)
             {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustix::fs::SeekFrom;
@@ -8,6 +9,9 @@ use super::scan::now;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
 use crate::discover::Stat;
+
+/// How often directories are listed for one copy while names move in them.
+const MOST_LISTS: usize = 5;
 
 impl Tail {
     /// The inode holds other bytes than those the position stands in: it was cut or written over. What stood there
@@ -29,8 +33,7 @@ impl Tail {
         self.open.retain(|open| *open != key);
         self.partial.remove(&key);
         info!(path = %path.display(), at = old.read, "truncated or overwritten");
-        let scan = self.patterns.scan();
-        self.find_rest(key, &scan.files);
+        self.find_rest_anew(key);
         let stat = match &file {
             Some(file) => file.stat(),
             None => Stat::of_path(&path),
@@ -54,6 +57,22 @@ impl Tail {
             self.enqueue(new);
         }
         self.let_go(key, "it was truncated before it was read to its end, and no copy of it was found");
+    }
+
+    /// Lists the directories for a copy until there is one, or the list stays the same: a name that moves while its directory is listed may be
+    /// in no list.
+    fn find_rest_anew(&mut self, key: FileKey) {
+        let mut before: Option<BTreeSet<(u64, u64)>> = None;
+        for _ in 0..MOST_LISTS {
+            let scan = self.patterns.scan();
+            self.find_rest(key, &scan.files);
+            let found = self.files.get(&key).is_none_or(|file| file.place != Place::Lost);
+            let inodes = scan.files.iter().map(|found| found.stat.identity.inode()).collect();
+            if found || before.as_ref() == Some(&inodes) {
+                return;
+            }
+            before = Some(inodes);
+        }
     }
 
     /// Ends a generation whose bytes cannot be read any more; says so if some were not.
