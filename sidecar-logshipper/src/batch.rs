@@ -1,15 +1,18 @@
 //! Lines into batches: by bytes, by lines, by age. No I/O.
 
+mod plain;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use logtail::{Block, FileKey, Line, Piece};
+use logtail::{Block, FileKey, Line, Piece, Units};
 
 use crate::charset::Charset;
 use crate::config::{Format, SinkPlan};
 use crate::encode::{Clock, Wrapped};
 use crate::enrich::Origin;
+use crate::escape;
 use crate::index::IndexPattern;
 pub use crate::item::Batch;
 use crate::item::Items;
@@ -112,7 +115,15 @@ impl Batcher {
         renderer.clock.now();
         // Lines of a conversion and joined ones are looked at one by one.
         let as_read = conversion.is_none() && self.joiner.is_none();
-        renderer.clock.are_utf8(as_read && simdutf8::basic::from_utf8(block.bytes).is_ok());
+        let is_utf8 = as_read && simdutf8::basic::from_utf8(block.bytes).is_ok();
+        renderer.clock.are_utf8(is_utf8);
+        // A byte order mark is taken off the first line when that is looked at by itself.
+        let marked = block.offset == 0 && block.bytes.starts_with(b"\xef\xbb\xbf");
+        let lines = block.piece == Piece::Lines && block.units == Units::Bytes && !marked;
+        if is_utf8 && lines && renderer.is_plain() {
+            renderer.push_lines(block, source);
+            return;
+        }
         for line in block.lines() {
             let (line, whole) = conversion.line(&line, &mut self.converted);
             renderer.rendered.not_utf8 += u64::from(!whole);
@@ -200,7 +211,7 @@ impl Batcher {
 /// Up to so many bytes, a body grows as it needs.
 const SMALL: usize = 32 << 10;
 /// What a line is more when it is rendered, as a rule.
-const SLACK: usize = 4 << 10;
+const SLACK: usize = (4 << 10) + escape::ROOM;
 /// Files for which what is rendered for them is kept while nothing comes.
 const FEW_SOURCES: usize = 16;
 /// Bodies whose memory is kept.
@@ -287,14 +298,14 @@ mod tests {
     use logtail::FileId;
     use std::path::Path;
 
-    fn batcher(to: &str, change: impl FnOnce(&mut Config)) -> Batcher {
+    pub(super) fn batcher(to: &str, change: impl FnOnce(&mut Config)) -> Batcher {
         let mut config = Config { to: vec![to.into()], ..Config::default() };
         change(&mut config);
         let plan = Plan::new(&config);
         Batcher::new(&plan.sinks[0], plan.charset, plan.join, Origin::default())
     }
 
-    fn push(batcher: &mut Batcher, offset: u64, bytes: &[u8], piece: Piece) {
+    pub(super) fn push(batcher: &mut Batcher, offset: u64, bytes: &[u8], piece: Piece) {
         let (file, id) = (FileKey::default(), FileId(0xab));
         let units = logtail::Units::Bytes;
         batcher.push(&Block { file, id, path: Path::new("/a"), offset, bytes, piece, units });
@@ -340,7 +351,7 @@ mod tests {
             let action: serde_json::Value = serde_json::from_slice(lines[at]).expect("valid");
             action["create"]["_id"].as_str().expect("an id").to_owned()
         };
-        assert!(id(0).starts_with("0000000000000000000000ab-0-"), "{}", id(0));
+        assert!(id(0).starts_with("AAAAAAAAAACrA"), "{}", id(0));
         assert_ne!(id(0), id(4), "same place, other content");
         assert_eq!(batch.document(&item(&batch, 0)), json);
     }

@@ -41,12 +41,6 @@ fn multiply(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Five letters of the alphabet that is safe in URLs (RFC 4648, 5).
-pub fn letters(digest: u32) -> [u8; 5] {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    std::array::from_fn(|at| ALPHABET[(digest >> (24 - 6 * at)) as usize & 63])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,10 +52,6 @@ mod tests {
         assert_eq!(
             [0, 1, 15, 16, 17, 138].map(of_len),
             [1_034_007_807, 332_196_749, 739_266_342, 254_680_975, 130_012_075, 135_965_576]
-        );
-        assert_eq!(
-            (letters(0), letters((1 << 30) - 1), letters(1 << 24 | 26)),
-            (*b"AAAAA", *b"_____", *b"BAAAa")
         );
     }
 

@@ -74,6 +74,15 @@ impl Wrapping {
 
     /// Appends the line as an object of the Elastic Common Schema, without a newline at its end.
     pub fn wrap(&self, line: &Line<'_>, moment: &Moment<'_>, out: &mut Vec<u8>) -> Wrapped {
+        self.begin(line.offset, moment, out);
+        part(line, out);
+        out.extend_from_slice(b",\"message\":\"");
+        message(line, moment.is_utf8, b"\",\"message_base64\":\"", out, b"\"}")
+    }
+
+    /// What such an object begins with.
+    #[inline]
+    pub fn begin(&self, offset: u64, moment: &Moment<'_>, out: &mut Vec<u8>) {
         let mut timed = self.timed.borrow_mut();
         if timed.millis != Some(moment.millis) {
             timed.millis = Some(moment.millis);
@@ -82,10 +91,7 @@ impl Wrapping {
             timed.head.extend_from_slice(b"\",\"log.offset\":");
         }
         out.extend_from_slice(&timed.head);
-        out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
-        part(line, out);
-        out.extend_from_slice(b",\"message\":\"");
-        message(line, moment.is_utf8, b"\",\"message_base64\":\"", out, b"\"}")
+        out.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
     }
 
     /// The same as an object of the OpenTelemetry log data model; `timed`: with the `@timestamp` that a data stream asks for.

@@ -15,6 +15,8 @@ pub mod digest;
 pub mod encode;
 pub mod enrich;
 pub mod escape;
+pub mod gzip;
+pub mod id;
 pub mod index;
 pub mod item;
 pub mod join;

@@ -10,10 +10,10 @@ use logtail::{FileId, Line};
 
 use crate::config::{Body, Format, SinkPlan, Target};
 use crate::content::{Content, own_time};
-use crate::digest;
 use crate::encode::{Moment, Wrapped, Wrapping, flat, json_object, text, with_time};
 use crate::enrich::Origin;
-use crate::escape::escape;
+use crate::escape::{escape, escape_line};
+use crate::id;
 use crate::index::IndexPattern;
 use crate::wire::protobuf::key_value;
 use crate::wire::{msgpack, protobuf};
@@ -46,10 +46,10 @@ pub enum Style {
 pub struct Source {
     pub path: Arc<Path>,
     wrapping: Wrapping,
-    /// `{"create":{"_id":"…-`: the beginning of its documents' actions.
+    /// `{"create":{"_id":"…`: the beginning of its documents' actions.
     action: Vec<u8>,
-    /// `…-`: the beginning of their ids.
-    id: String,
+    /// The beginning of their ids.
+    file: [u8; 12],
     /// `"attributes":[{"key":"log.file.path",…},{"key":"log.file.position","value":{"intValue":"`
     otlp_json: Vec<u8>,
     /// `{"host":…,"source":…,"fields":{…,"log.offset":"`
@@ -150,12 +150,13 @@ impl Source {
             b"\"attributes\":[{\"key\":\"log.file.path\",\"value\":{\"stringValue\":\"".to_vec();
         escape(path.as_bytes(), &mut otlp_json);
         otlp_json.extend_from_slice(b"\"}},{\"key\":\"log.file.position\",\"value\":{\"stringValue\":\"");
+        let file = id::of_file(origin.seed, id);
         let app = member("kubernetes.container.name").or(member("kubernetes.pod.name")).unwrap_or("-");
         Self {
             path: at.into(),
             wrapping: Wrapping::new(at, origin),
-            action: format!("{{\"create\":{{\"_id\":\"{:08x}{id}-", origin.seed).into_bytes(),
-            id: format!("{:08x}{id}-", origin.seed),
+            action: [b"{\"create\":{\"_id\":\"", &file[..]].concat(),
+            file,
             otlp_json,
             hec,
             syslog: format!(" {} {} - - - ", printable(host, 255), printable(app, 48)),
@@ -163,6 +164,40 @@ impl Source {
             members,
             member_count: origin.pairs.len() + 1,
         }
+    }
+}
+
+impl Source {
+    /// Appends the first line of `lines`, which is UTF-8 and no JSON object, and before it the action of a bulk request. Says where its document
+    /// lies, and how many bytes the line has with its newline.
+    #[inline]
+    pub fn render_text(
+        &self,
+        bulk: bool,
+        lines: &[u8],
+        offset: u64,
+        moment: &Moment<'_>,
+        out: &mut Vec<u8>,
+    ) -> (Range<usize>, usize) {
+        let mut digest = 0;
+        if bulk {
+            out.extend_from_slice(&self.action);
+            digest = id::end(offset, out);
+        }
+        let start = out.len();
+        self.wrapping.begin(offset, moment, out);
+        out.extend_from_slice(b",\"message\":\"");
+        let read = escape_line(lines, out);
+        let line = &lines[..read];
+        if line.ends_with(b"\r") {
+            // It was escaped already, into two bytes.
+            out.truncate(out.len() - 2);
+        }
+        out.extend_from_slice(b"\"}\n");
+        if bulk {
+            id::say(line, &mut out[digest..]);
+        }
+        (start..out.len() - 1, (read + 1).min(lines.len()))
     }
 }
 
@@ -192,8 +227,7 @@ fn document(
     Wrapped::Whole
 }
 
-/// `create` with an id made of where the line is and what it says: the same line again is a conflict, which means that
-/// it has arrived; another line is never taken for it.
+/// `create` with an id made of where the line is and what it says.
 fn action(index: Option<&str>, source: &Source, line: &Line<'_>, out: &mut Vec<u8>) {
     match index {
         None => out.extend_from_slice(&source.action),
@@ -201,13 +235,11 @@ fn action(index: Option<&str>, source: &Source, line: &Line<'_>, out: &mut Vec<u
             out.extend_from_slice(b"{\"create\":{\"_index\":\"");
             escape(index.as_bytes(), out);
             out.extend_from_slice(b"\",\"_id\":\"");
-            out.extend_from_slice(source.id.as_bytes());
+            out.extend_from_slice(&source.file);
         }
     }
-    out.extend_from_slice(itoa::Buffer::new().format(line.offset).as_bytes());
-    let mut end = *b"-00000\"}}\n";
-    end[1..6].copy_from_slice(&digest::letters(digest::of(line.bytes)));
-    out.extend_from_slice(&end);
+    let digest = id::end(line.offset, out);
+    id::say(line.bytes, &mut out[digest..]);
 }
 
 fn otlp(

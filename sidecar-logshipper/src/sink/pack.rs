@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, FlushCompress, Status};
+
+use crate::gzip::Gzip;
 
 /// Below this it is done before another thread has begun.
 const SHORT: usize = 64 << 10;
@@ -17,34 +18,16 @@ pub(super) async fn packed(body: &Bytes, how: fn(&[u8]) -> Option<Vec<u8>>) -> O
     tokio::task::spawn_blocking(move || how(&body)).await.ok().flatten().map(Bytes::from)
 }
 
-/// Level 1 of zlib-rs.
 pub(super) fn gzip(body: &[u8]) -> Option<Vec<u8>> {
     thread_local! {
-        // Its tables are a quarter of a megabyte: kept by the threads that come and go with the load.
-        static STATE: RefCell<Option<Compress>> = const { RefCell::new(None) };
+        // Kept by the threads that come and go with the load.
+        static STATE: RefCell<Gzip> = RefCell::default();
     }
-    if body.len() < SHORT {
-        return gzip_with(&mut gzip_state(), body);
-    }
-    STATE.with_borrow_mut(|state| gzip_with(state.get_or_insert_with(gzip_state), body))
-}
-
-fn gzip_state() -> Compress {
-    Compress::new_gzip(Compression::fast(), 15)
-}
-
-fn gzip_with(state: &mut Compress, body: &[u8]) -> Option<Vec<u8>> {
-    state.reset();
-    let mut out = Vec::with_capacity(body.len() / 4 + 128);
-    loop {
-        let rest = body.get(usize::try_from(state.total_in()).unwrap_or(body.len())..).unwrap_or_default();
-        match state.compress_vec(rest, &mut out, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) => return Some(out),
-            // No room: it only grows for what cannot be compressed.
-            Ok(Status::Ok | Status::BufError) => out.reserve(body.len() / 4 + 128),
-            Err(_) => return None,
-        }
-    }
+    Some(if body.len() < SHORT {
+        Gzip::default().pack(body)
+    } else {
+        STATE.with_borrow_mut(|state| state.pack(body))
+    })
 }
 
 /// Between the levels -1 and 1, with tables that stay in the processor's cache: half the time of level 1, and no larger than gzip makes it.

@@ -91,10 +91,12 @@ impl Tail {
             }
             Err(e) => Err(e),
         };
-        // One long line shall not keep a large buffer for ever.
-        let usual = self.options.read_size + super::prefix::CONTEXT;
-        buffer.truncate(usual);
-        buffer.shrink_to(usual);
+        // One long line shall not keep a large buffer for ever; the beginning of a usual one stands in front of what is read.
+        let usual = self.options.read_size + super::prefix::CONTEXT + PROBE;
+        if buffer.len() > usual {
+            buffer.truncate(usual);
+            buffer.shrink_to(usual);
+        }
         self.buffer = buffer;
         result
     }
