@@ -19,7 +19,11 @@ use crate::status::{Board, LaneStatus};
 /// Positions are at most so old on disk.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
 /// Between tries when the disk does not take them.
-const SAVE_AGAIN: Duration = Duration::from_secs(1);
+const SAVE_AGAIN: Duration = Duration::from_millis(500);
+/// So long after the disk has begun to refuse them, the first lines of new files wait for it …
+const PATIENCE: Duration = Duration::from_secs(5);
+/// … and less when the pod is about to end.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// The part of `batch_age` between requests to a sink that has answered everything.
 const IDLE_SHARE: u32 = 20;
 /// A writer that writes line by line does not get a poll for each.
@@ -77,8 +81,8 @@ struct Running {
     oldest: VecDeque<std::time::Instant>,
     last_sent: Instant,
     saving: JoinSet<bool>,
-    /// The disk did not take the positions the last time.
-    unsaved: bool,
+    /// Since when the disk does not take the positions.
+    unsaved: Option<Instant>,
     save_at: Instant,
     published: Instant,
     draining: bool,
@@ -104,7 +108,7 @@ impl Lane {
             oldest: VecDeque::new(),
             last_sent: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
             saving: JoinSet::new(),
-            unsaved: false,
+            unsaved: None,
             save_at: now,
             published: now,
             finished: false,
@@ -245,14 +249,18 @@ impl Running {
     }
 
     /// Ids are made of the file's own id. Before the first line of a file goes, that is on disk: whatever is killed and rotated then, the line
-    /// has the same id the next time. A disk that takes nothing holds back no line.
+    /// has the same id the next time. A disk that goes on taking nothing holds back no line.
     fn may_go(&mut self) -> bool {
-        if self.lane.store.is_none() || !self.lane.plan.target.has_ids() || self.unsaved {
+        if self.lane.store.is_none() || !self.lane.plan.target.has_ids() {
+            return true;
+        }
+        let patience = if self.lane.shutdown.is_started() { LAST_PATIENCE } else { PATIENCE };
+        if self.unsaved.is_some_and(|since| since.elapsed() >= patience) {
             return true;
         }
         let Some(batch) = self.waiting.front() else { return true };
         let known = batch.ranges.iter().all(|(file, _)| self.lane.tail.is_recorded(*file));
-        if !known && self.saving.is_empty() {
+        if !known && self.saving.is_empty() && (self.unsaved.is_none() || self.save_at <= Instant::now()) {
             self.lane.tail.keep_moved();
             self.start_save();
         }
@@ -324,10 +332,11 @@ impl Running {
     }
 
     fn saved(&mut self, saved: bool) {
-        self.unsaved = !saved;
         if saved {
+            self.unsaved = None;
             self.lane.tail.saved();
         } else {
+            self.unsaved.get_or_insert_with(Instant::now);
             self.lane.tail.keep_moved();
             self.save_at = Instant::now() + SAVE_AGAIN;
         }

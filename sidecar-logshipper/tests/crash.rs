@@ -120,7 +120,7 @@ fn while_positions_are_synced() {
 
 #[test]
 fn while_positions_are_renamed() {
-    at_every("rename", 6);
+    at_every("renameat2", 6);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn while_requests_are_sent() {
 }
 
 /// Calls that move something: bytes to a sink, to the positions, to the dead letters; names; answers; bytes of a log.
-const MOVING: [&str; 14] = [
+const MOVING: [&str; 15] = [
     "openat",
     "read",
     "pread64",
@@ -146,6 +146,7 @@ const MOVING: [&str; 14] = [
     "fdatasync",
     "fsync",
     "rename",
+    "renameat2",
     "unlink",
     "ftruncate",
     "connect",

@@ -3,6 +3,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::Positions;
 use crate::Error;
 
@@ -10,8 +12,14 @@ use crate::Error;
 const MAGIC: &str = "podmates-positions";
 const VERSION: u32 = 1;
 
-/// A file of positions: one header line (magic, version, CRC-32 and length of the rest), then JSON. Replaced whole:
-/// written beside, synced, renamed over, the directory synced; so there is the old one or the new one, never half.
+/// How files grow, in bytes: whole blocks of most file systems.
+const BLOCK: usize = 4 << 10;
+
+/// A file of positions: one header line (magic, version, CRC-32 and length of the rest), then JSON, then newlines up to a whole block. Replaced
+/// whole: written beside, synced, renamed, the directory synced; so there is the old one or the new one, never half.
+///
+/// The one before stays as `….new` and is written over the next time: a disk that has become full meanwhile takes the positions all the same,
+/// as long as they have not grown beyond what is there for them.
 #[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
@@ -72,7 +80,15 @@ impl Store {
     /// # Errors
     /// It is not there, or damaged.
     pub fn peek(path: &Path) -> io::Result<Positions> {
-        decode(&read_limited(path)?).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
+        let mut tries = 0..3;
+        loop {
+            match decode(&read_limited(path)?) {
+                Ok(positions) => return Ok(positions),
+                // Exchanged and written over while it was read.
+                Err(_) if tries.next().is_some() => {}
+                Err(reason) => return Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
+            }
+        }
     }
 
     /// Where it is.
@@ -90,19 +106,43 @@ impl Store {
 
     fn write(&self, positions: &Positions) -> io::Result<()> {
         let bytes = encode(positions)?;
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&self.temp)?;
-            file.write_all(&bytes)?;
-            file.sync_data()
-        })();
-        if let Err(e) = written {
-            // A half-written one would keep a full disk full.
-            let _ = fs::remove_file(&self.temp);
-            return Err(e);
-        }
-        fs::rename(&self.temp, &self.path)?;
+        self.fill(&bytes)?.sync_data()?;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(dir)?.sync_all()
+        match renameat_with(CWD, &self.temp, CWD, &self.path, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            // The first one, or a file system that cannot exchange names: then each is made anew.
+            Err(_) => {
+                fs::rename(&self.temp, &self.path)?;
+                // The room for the next one, if there is any yet.
+                let _ = self.fill(&bytes);
+            }
+        }
+        File::open(dir)?.sync_all().inspect_err(|_| {
+            // Which of the two a restart finds is not certain: neither may be written over.
+            let _ = fs::remove_file(&self.temp);
+        })
+    }
+
+    /// Writes `bytes` into the one that is not in use, with room to grow where there is any.
+    fn fill(&self, bytes: &[u8]) -> io::Result<File> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.temp)?;
+        let there = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let scarce = there < bytes.len() + bytes.len() / 4;
+        let plenty = there / 4 > bytes.len() + BLOCK;
+        let room =
+            if scarce || plenty { (bytes.len() + bytes.len() / 2).next_multiple_of(BLOCK) } else { there };
+        let mut padded = Vec::with_capacity(room);
+        padded.extend_from_slice(bytes);
+        padded.resize(room, b'\n');
+        let written = file.write_all(&padded).and_then(|()| file.set_len(room as u64));
+        if let Err(e) = written {
+            // What it took in vain would keep a full disk full.
+            let _ = file.set_len(there as u64);
+            if there < bytes.len() || e.kind() != io::ErrorKind::StorageFull {
+                return Err(e);
+            }
+        }
+        Ok(file)
     }
 }
 
@@ -130,9 +170,9 @@ fn decode(bytes: &[u8]) -> Result<Positions, String> {
         .and_then(|word| u32::from_str_radix(word, 16).ok())
         .ok_or("its header has no checksum")?;
     let length: usize = words.next().and_then(|word| word.parse().ok()).ok_or("its header has no length")?;
-    if body.len() != length {
+    let Some(body) = body.get(..length) else {
         return Err(format!("it holds {} of {length} bytes", body.len()));
-    }
+    };
     if crc32fast::hash(body) != crc {
         return Err("its checksum does not match".into());
     }
@@ -221,5 +261,29 @@ mod tests {
         let (store, loaded) = Store::open(&path).expect("opens");
         assert!(matches!(loaded, Loaded::Found(_)));
         store.save(&sample()).expect("saves");
+        assert_eq!(Store::peek(&path).expect("is there"), sample());
+    }
+
+    #[test]
+    fn two_files_take_turns_and_keep_their_room() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("positions");
+        let (store, _) = Store::open(&path).expect("opens");
+        let mut seen = std::collections::BTreeSet::new();
+        for files in [1, 30, 100, 3, 1, 300, 300] {
+            let positions = Positions { files: vec![position(b"/a", 1); files], ..sample() };
+            store.save(&positions).expect("saves");
+            assert_eq!(Store::peek(&path).expect("is there"), positions);
+            seen.insert(fs::metadata(&path).expect("is there").ino());
+            let spare = fs::metadata(dir.path().join("positions.new")).expect("the room for the next one");
+            assert!(spare.len() > 0 && spare.len().is_multiple_of(BLOCK as u64), "{}", spare.len());
+        }
+        assert_eq!(seen.len(), 2);
+        let room = |name: &str| fs::metadata(dir.path().join(name)).expect("is there").len();
+        for _ in 0..2 {
+            store.save(&sample()).expect("saves");
+        }
+        assert_eq!((room("positions"), room("positions.new")), (BLOCK as u64, BLOCK as u64), "given back");
     }
 }
