@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Pod, assert_exact, bulk_url, count, lines, stop, wait_docs};
 use testkit::fake::{Answer, FakeBulk, FakeHttp};
-use testkit::{Proc, eventually, skip_or_fail};
+use testkit::{Proc, Running, eventually, skip_or_fail};
 
 // fluent-bit#2051, #1797, #2274, #6995, otel-contrib#45120, #31074, vector#18820: positions saved before delivery.
 #[test]
@@ -161,10 +161,10 @@ fn a_damaged_checkpoint_is_set_aside_and_reading_starts_from_the_beginning() {
     let name = std::fs::read_dir(pod.dir.join("state"))
         .expect("state is there")
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .find(|name| name.starts_with("positions-"))
+        .find(|name| name.starts_with("positions-") && !name.ends_with(".new"))
         .expect("positions are saved");
     let whole = pod.dir.read(format!("state/{name}")).expect("reads");
-    for damage in [&whole[..whole.len() / 2], &b"\0\0\0\0"[..], &b""[..]] {
+    for damage in [&whole[..100], &b"\0\0\0\0"[..], &b""[..]] {
         pod.dir.write(format!("state/{name}"), damage);
         let shipper = pod.shipper("app.log", &bulk_url(&sink)).arg("--from-end").spawn();
         eventually("read again", || (count(&shipper, "lines_known_total") == 10.0).then_some(()));
@@ -177,8 +177,21 @@ fn a_damaged_checkpoint_is_set_aside_and_reading_starts_from_the_beginning() {
     assert_exact(&sink, 10);
 }
 
+/// The offset of the only file, once it is on disk.
+fn saved(shipper: &Running, offset: u64) -> Option<()> {
+    let status = common::status(shipper);
+    (status["files"][0]["offset"] == offset && status["gauges"]["unsaved"] == 0).then_some(())
+}
+
+/// Fails when it is full, which is what it is for.
+fn fill(disk: &testkit::Tmpfs) -> std::path::PathBuf {
+    let ballast = disk.join("ballast");
+    let _ = std::fs::write(&ballast, vec![0; 128 * 1024]);
+    ballast
+}
+
 #[test]
-fn a_full_disk_under_the_state_stops_no_line() {
+fn a_disk_that_has_become_full_still_takes_the_positions() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
     let Some(disk) = pod.dir.small_tmpfs("state", 64 * 1024) else {
         return skip_or_fail("a full disk: mounting a tmpfs needs root");
@@ -187,21 +200,36 @@ fn a_full_disk_under_the_state_stops_no_line() {
     shipper.wait_ready();
     pod.append("app.log", lines(0, 100));
     wait_docs(&sink, 100);
-    let saved = |offset: u64| {
-        let status = common::status(&shipper);
-        (status["files"][0]["offset"] == offset && status["gauges"]["unsaved"] == 0).then_some(())
+    eventually("the first hundred are saved", || saved(&shipper, 790));
+    fill(&disk);
+    for hundred in 1..4 {
+        pod.append("app.log", lines(hundred * 100, 100));
+        wait_docs(&sink, (hundred + 1) * 100);
+        eventually("all are saved", || saved(&shipper, 790 + 900 * hundred as u64));
+    }
+    assert_eq!(count(&shipper, "checkpoint_failures_total"), 0.0);
+    shipper.sigkill();
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    stop(&shipper);
+    assert_exact(&sink, 400);
+    assert_eq!(sink.duplicates(), 0, "nothing was read again");
+}
+
+#[test]
+fn a_disk_that_takes_nothing_stops_no_line() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    let Some(disk) = pod.dir.small_tmpfs("state", 64 * 1024) else {
+        return skip_or_fail("a full disk: mounting a tmpfs needs root");
     };
-    eventually("the first hundred are saved", || saved(790));
-    let ballast = disk.join("ballast");
-    // Fails when it is full, which is what it is for.
-    let _ = std::fs::write(&ballast, vec![0; 128 * 1024]);
-    pod.append("app.log", lines(100, 100));
+    let ballast = fill(&disk);
+    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+    shipper.wait_ready();
+    pod.append("app.log", lines(0, 200));
     wait_docs(&sink, 200);
-    eventually("the failure is counted", || {
-        (count(&shipper, "checkpoint_failures_total") > 0.0).then_some(())
-    });
+    assert!(count(&shipper, "checkpoint_failures_total") > 0.0, "it is counted");
     std::fs::remove_file(&ballast).expect("makes room");
-    eventually("all are saved", || saved(1690));
+    eventually("all are saved", || saved(&shipper, 1690));
     shipper.sigkill();
     let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
     shipper.wait_ready();
@@ -239,6 +267,23 @@ fn drain_waits_until_all_is_delivered_and_says_when_it_is_not() {
     drain("30s").expect_code(0);
     stop(&shipper);
     assert_exact(&sink, 1010);
+}
+
+#[test]
+fn drain_keeps_pauses_short() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    // By its own pauses, a shipper would take a minute for that.
+    sink.next(vec![Answer::Status(503); 14]);
+    let shipper = pod.shipper("app.log", &sink.url("/")).spawn();
+    let admin = shipper.wait_ready().addr("admin").to_string();
+    pod.append("app.log", lines(0, 10));
+    eventually("it is refused", || (count(&shipper, "retries_total") > 0.0).then_some(()));
+    Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+        .args(["drain", "--admin", &admin, "--quiet", "0s", "--within", "25s"])
+        .run()
+        .expect_code(0);
+    assert_eq!(sink.lines().len(), 10);
+    stop(&shipper);
 }
 
 #[test]

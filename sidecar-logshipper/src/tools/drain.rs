@@ -10,8 +10,12 @@ use crate::cli::DrainArgs;
 
 /// Between questions.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// Between requests to hurry: a sink that comes back is to be noticed at once, as when the shipper itself ends.
+const HURRY_EVERY: Duration = Duration::from_millis(250);
+/// What was written before is in the answers after so long.
+const KNOWN_AFTER: Duration = Duration::from_millis(500);
 
-/// Asks the running shipper to hurry, and then until nothing is left and nothing was written for `--quiet`.
+/// Asks the running shipper to hurry until nothing is left and nothing was written for `--quiet`.
 ///
 /// # Errors
 /// Code 1 when there is no shipper, or when time is up; it says how many bytes are left.
@@ -22,16 +26,18 @@ pub fn run(args: &DrainArgs, admin: Option<&str>, default_port: u16) -> Result<(
         probe::request(addr, method, path)
             .map_err(|e| Exit::failed(format!("no shipper answers at {addr}: {e}; is it --admin?")))
     };
-    ask("POST", "/drain")?;
-    let mut before = 0;
+    let (mut before, mut hurried) = (0, None::<Instant>);
     let mut quiet_since = Instant::now();
     loop {
+        if hurried.is_none_or(|at| at.elapsed() >= HURRY_EVERY) {
+            ask("POST", "/drain")?;
+            hurried = Some(Instant::now());
+        }
         let (read, left) = progress(addr, &ask("GET", "/statusz")?.1)?;
         if read != before || left > 0 {
             before = read;
             quiet_since = Instant::now();
-        }
-        if quiet_since.elapsed() >= args.quiet.get() {
+        } else if quiet_since.elapsed() >= args.quiet.get().max(KNOWN_AFTER) {
             return Ok(());
         }
         if Instant::now() >= end {
