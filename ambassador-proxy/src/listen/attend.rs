@@ -105,3 +105,87 @@ impl Clients {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::super::Door;
+    use super::*;
+    use crate::config::plan::{Bind, ListenerKind, ListenerPlan};
+
+    fn client() -> (Rc<Client>, impl Fn(u64) -> Instant) {
+        let plan = ListenerPlan {
+            name: "a".into(),
+            key: "a".into(),
+            bind: Bind::Tcp("127.0.0.1:0".into()),
+            proxy_protocol: false,
+            half_close: false,
+            connect: BTreeMap::new(),
+            kind: ListenerKind::Tcp("up".into()),
+        };
+        let client = Client::new(&Door::new(Arc::new(plan), &Arc::default()), None);
+        let begun = Instant::now();
+        (client, move |seconds| begun + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_head_has_ten_seconds_from_its_first_byte() {
+        let (client, at) = client();
+        client.attend(at(50), false);
+        client.watch.partial.store(true, Relaxed);
+        // However long nothing came before.
+        for second in 60..70 {
+            client.attend(at(second), false);
+            assert_eq!(client.attended.verdict(), Verdict::Open, "{second}");
+        }
+        // It came, and the next one has as long.
+        client.watch.partial.store(false, Relaxed);
+        client.attend(at(70), false);
+        client.watch.partial.store(true, Relaxed);
+        client.attend(at(80), false);
+        client.attend(at(89), false);
+        assert_eq!(client.attended.verdict(), Verdict::Open);
+        client.attend(at(90), false);
+        assert_eq!(client.attended.verdict(), Verdict::Cut);
+    }
+
+    #[test]
+    fn an_unused_connection_is_closed_and_a_used_one_is_not() {
+        let (client, at) = client();
+        client.attend(at(299), false);
+        assert_eq!(client.attended.verdict(), Verdict::Open);
+        client.begin();
+        client.watch.partial.store(true, Relaxed);
+        client.attend(at(1000), false);
+        client.attend(at(2000), true);
+        assert_eq!(client.attended.verdict(), Verdict::Open, "a request is under way");
+        client.watch.partial.store(false, Relaxed);
+        client.end();
+        client.attend(at(301), false);
+        assert_eq!(client.attended.verdict(), Verdict::Close);
+    }
+
+    #[test]
+    fn a_drain_closes_sooner() {
+        let (http_1, at) = client();
+        http_1.attend(at(0), true);
+        assert_eq!(http_1.attended.verdict(), Verdict::Open, "the app may have one more request");
+        http_1.attend(at(2), true);
+        assert_eq!(http_1.attended.verdict(), Verdict::Close);
+        let (http_2, at) = client();
+        http_2.attended.h2.set(true);
+        http_2.attend(at(0), true);
+        assert_eq!(http_2.attended.verdict(), Verdict::Close, "GOAWAY loses nothing");
+    }
+
+    #[test]
+    fn connections_that_ended_are_forgotten() {
+        let (clients, (one, at)) = (Clients::default(), client());
+        clients.add(&one);
+        clients.add(&client().0);
+        clients.attend(at(1), false);
+        assert_eq!(clients.0.borrow().len(), 1);
+    }
+}

@@ -210,3 +210,32 @@ fn a_drain_says_goaway_and_lets_streams_end() {
     proxy.running.wait_exit().expect_code(0).expect_stderr("no connection is open");
     eventually("nothing is left upstream", || (upstream.open_connections() == 0).then_some(()));
 }
+
+/// A body that comes slowly is not idle, however long it takes in all.
+#[test]
+fn a_slow_body_is_not_cut_while_it_flows() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, pod) = (listener.local_addr().unwrap(), PodDir::new());
+    let upstream = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        for _ in 0..12 {
+            stream.write_all(b"1\r\nx\r\n").unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+    });
+    let text = format!(
+        "listeners: [{{http: '127.0.0.1:0', to: up}}]\nupstreams:\n  up: {{url: 'http://{addr}', timeouts: {{idle: 2s}}}}\n"
+    );
+    let proxy = start_config(&pod.write("proxy.yaml", text));
+    run(async {
+        let mut sender = connect(proxy.http()).await;
+        let got = ask(&mut sender, request("GET", "/", "text/plain", b"")).await;
+        assert_eq!((got.head.status().as_u16(), &got.body[..]), (200, &b"xxxxxxxxxxxx"[..]));
+    });
+    upstream.join().unwrap();
+    proxy.end();
+}
