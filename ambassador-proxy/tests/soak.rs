@@ -111,7 +111,7 @@ fn load(name: &str, path: &str, addr: &Mutex<SocketAddr>, stop: &AtomicBool, tal
             request = request.body(vec![b'b'; usize::try_from(n * 37 % 8000).unwrap()]);
         }
         // The fakes remember every request: half an hour of it has to fit into memory.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(75));
         let now = *addr.lock().unwrap();
         if kept.as_ref().is_none_or(|(known, _)| *known != now) {
             match Connection::open(now) {

@@ -28,8 +28,13 @@ pub fn pick(
     let level = set.iter().filter(|endpoint| usable(endpoint)).map(|endpoint| endpoint.priority).min();
     let Some(level) = level else {
         let rest: Vec<_> = set.iter().filter(|endpoint| !avoided(endpoint)).collect();
-        let from = if rest.is_empty() { set.iter().collect() } else { rest };
-        return from.get(fastrand::usize(..from.len().max(1))).map(|endpoint| Rc::clone(endpoint));
+        if rest.is_empty() {
+            // All of them have failed this request. The one that did so first may only have given a bad answer, or is back by now.
+            let first =
+                avoid.iter().find_map(|other| set.iter().find(|endpoint| endpoint.peer == other.peer));
+            return first.or(set.first()).cloned();
+        }
+        return rest.get(fastrand::usize(..rest.len())).map(|endpoint| Rc::clone(endpoint));
     };
     let eligible = |endpoint: &LocalEndpoint| endpoint.priority == level && usable(endpoint);
     match balance {
@@ -186,6 +191,18 @@ pub(super) mod tests {
         set[0].well.store(true, Ordering::Relaxed);
         assert_eq!(&*pick(&[set[0].clone()]), "127.0.0.1:2");
         assert!(!pick(&[set[0].clone(), set[1].clone()]).is_empty());
+    }
+
+    /// Of two endpoints one answered 503 and the other one then refuses: it is the first whose turn it is.
+    #[test]
+    fn when_all_have_failed_the_first_of_them_is_tried_again() {
+        let set = set(&[(1, 1, 0), (2, 1, 0)]);
+        for turn in 0..50 {
+            let avoid = [set[1].clone(), set[0].clone()];
+            let found = pick(&set, Balance::PeakEwma, turn, None, &avoid, Instant::now()).unwrap();
+            assert_eq!(&*found.name, "127.0.0.1:2");
+        }
+        assert!(pick(&[], Balance::PeakEwma, 0, None, &set, Instant::now()).is_none());
     }
 
     #[test]
