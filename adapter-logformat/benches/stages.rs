@@ -14,6 +14,7 @@ use adapter_logformat::{
     encode::{Encoder, Original, Schema, Source},
     lane::{Counts, Lane, Stream},
     record::Record,
+    text::Around,
     time::{Clock, Time},
 };
 
@@ -87,7 +88,15 @@ fn encode(name: &str, line: &'static [u8], samples: u32) {
     let mut out = Vec::new();
     show("encode", name, (1, line.len()), samples, || {
         out.clear();
-        let source = Source { line, text: line, format: "x", now: Time::default(), shown: None, valid: true };
+        let source = Source {
+            line,
+            text: line,
+            format: "x",
+            now: Time::default(),
+            shown: None,
+            valid: true,
+            around: Around(line),
+        };
         encoder.encode(&source, black_box(&record), &mut out);
         black_box(&out);
     });

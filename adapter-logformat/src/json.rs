@@ -3,7 +3,7 @@
 //! Values are copied as written, so 64-bit and longer numbers, exponents and key order survive. What loggers get wrong but
 //! means something clear (nginx `\x22`, raw control bytes, `NaN`, a key given twice) is accepted and marked for repair.
 
-use crate::text::{Str, escape_any, first_special};
+use crate::text::{BLOCK, Block, Str, escape_any, first_special};
 
 /// Containers nested deeper than this are refused, so that no line can exhaust the stack.
 const MAX_DEPTH: usize = 64;
@@ -42,12 +42,95 @@ pub struct Fault {
 
 /// Scans one object that fills the whole line (white space around it is allowed).
 pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<(), Fault> {
-    let mut scan = Scan { text: line, at: 0, deepest: MAX_DEPTH };
-    scan.space();
-    scan.expect(b'{', "no JSON object")?;
-    scan.members(0, |key, value| member(Member { key, value }))?;
-    scan.space();
-    if scan.at < line.len() { scan.fault("text after the JSON object") } else { Ok(()) }
+    let mut reader = Reader::new(line)?;
+    while reader.goes_on()? {
+        let key = reader.key()?;
+        reader.value(|value| member(Member { key, value }))?;
+    }
+    Ok(())
+}
+
+/// An object that fills the whole line, member by member.
+pub struct Reader<'a> {
+    scan: Scan<'a>,
+    begun: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// # Errors
+    /// It begins as no object.
+    #[inline]
+    pub fn new(line: &'a [u8]) -> Result<Self, Fault> {
+        let mut scan = Scan { text: line, at: 0, deepest: MAX_DEPTH };
+        scan.space();
+        scan.expect(b'{', "no JSON object")?;
+        Ok(Self { scan, begun: false })
+    }
+
+    /// Whether there is another member. Behind the last one the line has to end.
+    ///
+    /// # Errors
+    /// Where it is no object any more.
+    #[inline(always)]
+    pub fn goes_on(&mut self) -> Result<bool, Fault> {
+        let begun = std::mem::replace(&mut self.begun, true);
+        let more = if begun { self.scan.goes_on(b'}')? } else { !self.scan.is_empty(b'}') };
+        if !more {
+            self.scan.space();
+            if self.scan.at < self.scan.text.len() {
+                return self.scan.fault("text after the JSON object");
+            }
+        }
+        Ok(more)
+    }
+
+    /// # Errors
+    /// Where it is no key, or has no colon.
+    #[inline(always)]
+    pub fn key(&mut self) -> Result<Str<'a>, Fault> {
+        self.scan.key()
+    }
+
+    /// What is left.
+    #[inline(always)]
+    pub fn rest(&self) -> &'a [u8] {
+        self.scan.text.get(self.scan.at..).unwrap_or_default()
+    }
+
+    /// Goes over a key that was recognized, with its quotes and colon.
+    #[inline(always)]
+    pub fn pass(&mut self, length: usize) {
+        self.scan.at += length;
+    }
+
+    /// Hands out the value where its kind is told, because passing it on as whatever kind it may have costs more than scanning it.
+    ///
+    /// # Errors
+    /// Where it is no value.
+    #[inline(always)]
+    pub fn value(&mut self, take: impl FnOnce(Token<'a>)) -> Result<(), Fault> {
+        self.scan.space();
+        let other = match self.scan.peek() {
+            b'"' => {
+                self.scan.at += 1;
+                if let Some(body) = self.scan.short_string() {
+                    take(Token::Text(Str::Json(body)));
+                    return Ok(());
+                }
+                Token::Text(self.scan.long_string()?)
+            }
+            b'0'..=b'9' => {
+                if let Some(raw) = self.scan.short_number() {
+                    take(Token::Number(raw));
+                    return Ok(());
+                }
+                self.scan.any_number()?
+            }
+            _ => self.scan.other(0)?,
+        };
+        take(other);
+        Ok(())
+    }
 }
 
 /// Scans one array.
@@ -155,20 +238,26 @@ impl<'a> Scan<'a> {
         Err(Fault { at: self.at, reason })
     }
 
+    #[inline(always)]
     fn peek(&self) -> u8 {
         *self.text.get(self.at).unwrap_or(&0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn space(&mut self) {
-        if self.text.get(self.at).is_some_and(|byte| *byte > b' ') {
-            return;
+        if self.text.get(self.at).is_some_and(|byte| *byte <= b' ') {
+            self.spaces();
         }
+    }
+
+    #[inline(never)]
+    fn spaces(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.at) {
             self.at += 1;
         }
     }
 
+    #[inline(always)]
     fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), Fault> {
         if self.text.get(self.at) != Some(&byte) {
             return self.fault(reason);
@@ -177,71 +266,100 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// True when a container ends right where it began.
+    #[inline(always)]
+    fn is_empty(&mut self, end: u8) -> bool {
+        self.space();
+        let empty = self.peek() == end;
+        self.at += usize::from(empty);
+        empty
+    }
+
+    /// Behind a value: whether another one comes, or the end.
+    #[inline(always)]
+    fn goes_on(&mut self, end: u8) -> Result<bool, Fault> {
+        let mut byte = self.peek();
+        if byte <= b' ' {
+            self.spaces();
+            byte = self.peek();
+        }
+        if byte != b',' && byte != end {
+            return self.fault(match end {
+                b'}' => "neither ',' nor '}' after a value",
+                _ => "neither ',' nor ']' after a value",
+            });
+        }
+        self.at += 1;
+        Ok(byte == b',')
+    }
+
+    #[inline(always)]
+    fn key(&mut self) -> Result<Str<'a>, Fault> {
+        self.space();
+        self.expect(b'"', "a key in quotes is missing")?;
+        let key = self.string()?;
+        self.space();
+        self.expect(b':', "no ':' after a key")?;
+        Ok(key)
+    }
+
     /// The members after `{` up to and with `}`. True when the object can be copied as it is.
     fn members(&mut self, depth: usize, mut member: impl FnMut(Str<'a>, Token<'a>)) -> Result<bool, Fault> {
         let mut clean = true;
         let mut seen = Seen::default();
-        self.space();
-        if self.peek() == b'}' {
-            self.at += 1;
+        if self.is_empty(b'}') {
             return Ok(true);
         }
         loop {
-            self.space();
-            self.expect(b'"', "a key in quotes is missing")?;
-            let key = self.string()?;
+            let key = self.key()?;
             // At the top the record itself keeps keys apart.
             clean &=
                 depth == 0 || (matches!(key, Str::Json(_)) && key.is_plain() && !seen.twice(key.bytes()));
-            self.space();
-            self.expect(b':', "no ':' after a key")?;
-            self.space();
             let value = self.value(depth)?;
             clean &= is_clean(&value);
             member(key, value);
-            self.space();
-            match self.peek() {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.at += 1;
-                    return Ok(clean);
-                }
-                _ => return self.fault("neither ',' nor '}' after a value"),
+            if !self.goes_on(b'}')? {
+                return Ok(clean);
             }
         }
     }
 
     fn items(&mut self, depth: usize, mut item: impl FnMut(Token<'a>)) -> Result<bool, Fault> {
         let mut clean = true;
-        self.space();
-        if self.peek() == b']' {
-            self.at += 1;
+        if self.is_empty(b']') {
             return Ok(true);
         }
         loop {
-            self.space();
             let value = self.value(depth)?;
             clean &= is_clean(&value);
             item(value);
-            self.space();
-            match self.peek() {
-                b',' => self.at += 1,
-                b']' => {
-                    self.at += 1;
-                    return Ok(clean);
-                }
-                _ => return self.fault("neither ',' nor ']' after a value"),
+            if !self.goes_on(b']')? {
+                return Ok(clean);
             }
         }
     }
 
+    /// What most values are is read here, the rest by others.
+    #[inline(always)]
     fn value(&mut self, depth: usize) -> Result<Token<'a>, Fault> {
-        let start = self.at;
+        self.space();
         match self.peek() {
             b'"' => {
                 self.at += 1;
                 Ok(Token::Text(self.string()?))
             }
+            b'0'..=b'9' => match self.short_number() {
+                Some(raw) => Ok(Token::Number(raw)),
+                None => self.any_number(),
+            },
+            _ => self.other(depth),
+        }
+    }
+
+    #[inline(never)]
+    fn other(&mut self, depth: usize) -> Result<Token<'a>, Fault> {
+        let start = self.at;
+        match self.peek() {
             b'{' | b'[' if depth >= self.deepest => self.fault("nested deeper than 64 levels"),
             b'{' => {
                 self.at += 1;
@@ -254,7 +372,7 @@ impl<'a> Scan<'a> {
                 Ok(Token::Array { raw: &self.text[start..self.at], clean })
             }
             b'-' if self.text[start..].starts_with(b"-Infinity") => self.word(9, Token::Odd),
-            b'-' | b'0'..=b'9' => self.number(),
+            b'-' => self.any_number(),
             _ => {
                 let rest = &self.text[start..];
                 if rest.starts_with(b"true") || rest.starts_with(b"null") {
@@ -278,6 +396,29 @@ impl<'a> Scan<'a> {
         Ok(make(&self.text[start..self.at]))
     }
 
+    /// Digits, and more behind a dot, within a block; `None` where it is not that simple.
+    #[inline(always)]
+    fn short_number(&mut self) -> Option<&'a [u8]> {
+        let rest = self.text.get(self.at..)?;
+        let block = rest.first_chunk::<BLOCK>()?;
+        let digits = Block::of(block).digits();
+        let whole = (!digits).trailing_zeros() as usize;
+        let mut length = whole;
+        if block.get(whole) == Some(&b'.') {
+            let fraction = (!(digits >> whole >> 1)).trailing_zeros() as usize;
+            if fraction == 0 {
+                return None;
+            }
+            length += 1 + fraction;
+        }
+        let end = *block.get(length)?;
+        if matches!(end, b'e' | b'E') || block[0] == b'0' && whole != 1 {
+            return None;
+        }
+        self.at += length;
+        Some(&rest[..length])
+    }
+
     #[inline]
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
@@ -287,7 +428,8 @@ impl<'a> Scan<'a> {
         if self.at == start { self.fault("a digit is missing") } else { Ok(()) }
     }
 
-    fn number(&mut self) -> Result<Token<'a>, Fault> {
+    #[inline(never)]
+    fn any_number(&mut self) -> Result<Token<'a>, Fault> {
         let start = self.at;
         if self.peek() == b'-' {
             self.at += 1;
@@ -320,8 +462,30 @@ impl<'a> Scan<'a> {
     }
 
     /// The body of a string whose opening quote is behind us.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<Str<'a>, Fault> {
+        match self.short_string() {
+            Some(body) => Ok(Str::Json(body)),
+            None => self.long_string(),
+        }
+    }
+
+    /// The same within a block, without escapes.
+    #[inline(always)]
+    fn short_string(&mut self) -> Option<&'a [u8]> {
+        let rest = self.text.get(self.at..)?;
+        let block = rest.first_chunk::<BLOCK>()?;
+        let length = Block::of(block).specials().trailing_zeros() as usize;
+        if block.get(length) != Some(&b'"') {
+            return None;
+        }
+        self.at += length + 1;
+        Some(&rest[..length])
+    }
+
+    /// The same where it is longer than a block, or near the end of the line.
+    #[inline(never)]
+    fn long_string(&mut self) -> Result<Str<'a>, Fault> {
         let rest = &self.text[self.at..];
         match first_special(rest) {
             Some(length) if rest[length] == b'"' => {

@@ -7,9 +7,9 @@ use crate::{
     decode::{Context, Decoder, FORMATS, Format, Refusal, behind, cri, detect::Detector, envelope},
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
-    record::{Part, Record},
+    record::{Memory, Part, Record},
     rules::{self, Edits, Redactor, Room, Series},
-    text::{strip_ansi, strip_escaped_ansi},
+    text::{Around, strip_ansi, strip_escaped_ansi},
     time::{Clock, Time},
     trace,
 };
@@ -28,6 +28,12 @@ pub struct Stream {
     redact: Redactor,
     edits: Edits,
     filters: Vec<rules::Rule>,
+    /// Its lines may come in an envelope.
+    opens: bool,
+    /// Whose envelopes; `None`: any format's.
+    unwraps: Option<Format>,
+    /// The decoder reads all lines of an event.
+    whole: bool,
     #[cfg(feature = "vrl")]
     program: Option<rules::program::Program>,
 }
@@ -65,6 +71,9 @@ impl Stream {
             redact: Redactor::compile(&config.redact, key)?,
             edits: Edits::compile(&config.edit, config.schema, key).map_err(|(_, problem)| problem)?,
             join,
+            opens: decoder.as_ref().is_none_or(Decoder::wrapped),
+            unwraps: decoder.as_ref().map(Decoder::format),
+            whole: decoder.as_ref().is_some_and(Decoder::whole),
             decoder,
             format,
             zone: timezone(stream.timezone.as_deref())?,
@@ -144,21 +153,29 @@ pub struct Lane {
     detector: Detector,
     encoder: Encoder,
     cx: Context,
-    record: Option<Record<'static>>,
-    clean: Vec<u8>,
+    /// Of the record.
+    memory: Memory,
+    spare: Option<Box<Spare>>,
     redacted: [Vec<u8>; 2],
-    /// Memory of the edits.
-    room: Room,
     /// Metrics made from records, where there are any.
     series: Option<Series>,
-    /// A line that was inside of an envelope.
-    content: Vec<u8>,
     scratch: Vec<u8>,
     /// Records left out, by the filter's place in the configuration.
     filtered: Vec<u64>,
     known: Known,
     #[cfg(feature = "vrl")]
     runner: rules::program::Runner,
+}
+
+/// Memory that a record may borrow from.
+#[derive(Debug, Default)]
+struct Spare {
+    /// The line without its colours.
+    clean: Vec<u8>,
+    /// A line that was inside of an envelope.
+    content: Vec<u8>,
+    /// What the edits make.
+    room: Room,
 }
 
 /// What is known of the lines that are read, because all of them were looked at together.
@@ -177,8 +194,28 @@ impl Known {
         Self {
             valid: simdutf8::basic::from_utf8(lines).is_ok(),
             plain: memchr::memchr(0x1b, lines).is_none(),
-            bare: memchr::memmem::find(lines, b"\\u001").is_none(),
+            // Where the lines are objects; else one look at a line is cheaper.
+            bare: lines.first() == Some(&b'{') && memchr::memmem::find(lines, b"\\u001").is_none(),
         }
+    }
+
+    /// The text of an event of so many lines as it is read; `clean` is room for it where that differs.
+    #[inline]
+    fn tidy<'a>(self, text: &'a [u8], lines: u64, clean: &'a mut Vec<u8>) -> &'a [u8] {
+        if lines > 1 && spread(text) {
+            // Newlines between its parts are blanks: the record is one line.
+            clean.clear();
+            clean.extend(text.iter().map(|b| if *b == b'\n' { b' ' } else { *b }));
+            return clean;
+        }
+        if !self.plain && memchr::memchr(0x1b, text).is_some() {
+            strip_ansi(text, clean);
+            return clean;
+        }
+        if !self.bare && text.first() == Some(&b'{') && strip_escaped_ansi(text, clean) {
+            return clean;
+        }
+        text
     }
 }
 
@@ -194,12 +231,10 @@ impl Lane {
             detector: Detector::default(),
             encoder,
             cx,
-            record: None,
-            clean: Vec::new(),
+            memory: Memory::new(),
+            spare: None,
             redacted: [Vec::new(), Vec::new()],
-            room: Room::default(),
             series: None,
-            content: Vec::new(),
             scratch: Vec::new(),
             filtered,
             known: Known::default(),
@@ -277,23 +312,23 @@ impl Lane {
     ) -> usize {
         let stream = self.stream.clone();
         self.known = Known::of(bytes);
-        let opens = stream.decoder.as_ref().is_none_or(Decoder::wrapped);
-        match stream.join.of(bytes, opens) {
+        let around = Around(bytes);
+        match stream.join.of(bytes, stream.opens) {
             (rule, true) => join::enveloped::cut(rule, bytes, flush, |event| {
-                let verdict = self.event(&event, None, counts, out);
+                let verdict = self.event(around, &event, None, counts, out);
                 seen(&event, verdict, out);
             }),
             (Rule::Off, false) => {
                 let mut from = 0;
                 for end in memchr::memchr_iter(b'\n', bytes) {
                     let event = Event { raw: &bytes[from..end], text: None, lines: 1 };
-                    let verdict = self.event(&event, None, counts, out);
+                    let verdict = self.event(around, &event, None, counts, out);
                     seen(&event, verdict, out);
                     from = end + 1;
                 }
                 if from < bytes.len() {
                     let event = Event { raw: &bytes[from..], text: None, lines: 1 };
-                    let verdict = self.event(&event, None, counts, out);
+                    let verdict = self.event(around, &event, None, counts, out);
                     seen(&event, verdict, out);
                 }
                 bytes.len()
@@ -308,7 +343,7 @@ impl Lane {
                     _ => line.first() != Some(&b'{'),
                 };
                 join::cut(rule, bytes, flush, open, |event| {
-                    let verdict = self.event(&event, None, counts, out);
+                    let verdict = self.event(around, &event, None, counts, out);
                     seen(&event, verdict, out);
                 })
             }
@@ -324,7 +359,7 @@ impl Lane {
         out: &mut Vec<u8>,
     ) -> Verdict {
         self.known = Known::default();
-        self.event(&Event { raw: line, text: None, lines: 1 }, part, counts, out)
+        self.event(Around(line), &Event { raw: line, text: None, lines: 1 }, part, counts, out)
     }
 
     /// Records left out since the last time, by the filter's place in the configuration.
@@ -335,15 +370,18 @@ impl Lane {
         }
     }
 
+    /// `around`: what the event's line stands in.
+    #[inline]
     fn event(
         &mut self,
+        around: Around<'_>,
         event: &Event<'_>,
         part: Option<Part>,
         counts: &mut Counts,
         out: &mut Vec<u8>,
     ) -> Verdict {
         if self.stream.redact.is_empty() {
-            return self.decode(event, part, counts, out);
+            return self.decode(around, event, part, counts, out);
         }
         let stream = self.stream.clone();
         // A pattern may have cut a character in two.
@@ -351,97 +389,67 @@ impl Lane {
         let [mut raw, mut text] = std::mem::take(&mut self.redacted);
         let clean_raw = if stream.redact.apply(event.raw, &mut raw) { &raw[..] } else { event.raw };
         let clean_text = event.text.map(|t| if stream.redact.apply(t, &mut text) { &text[..] } else { t });
-        let verdict =
-            self.decode(&Event { raw: clean_raw, text: clean_text, lines: event.lines }, part, counts, out);
+        let event = Event { raw: clean_raw, text: clean_text, lines: event.lines };
+        let verdict = self.decode(around, &event, part, counts, out);
         self.redacted = [raw, text];
         verdict
     }
 
     fn decode(
         &mut self,
+        around: Around<'_>,
         event: &Event<'_>,
         part: Option<Part>,
         counts: &mut Counts,
         out: &mut Vec<u8>,
     ) -> Verdict {
         let line = event.raw.strip_suffix(b"\r").unwrap_or(event.raw);
-        let text = event.text.unwrap_or(line);
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
         // What was joined is made anew.
         let known = if event.text.is_none() { self.known } else { Known::default() };
-        let mut clean = std::mem::take(&mut self.clean);
-        let text = if event.lines > 1 && spread(text) {
-            // Newlines between its parts are blanks: the record is one line.
-            clean.clear();
-            clean.extend(text.iter().map(|b| if *b == b'\n' { b' ' } else { *b }));
-            &clean[..]
-        } else if !known.plain && memchr::memchr(0x1b, text).is_some() {
-            strip_ansi(text, &mut clean);
-            &clean[..]
-        } else if !known.bare && strip_escaped_ansi(text, &mut clean) {
-            &clean[..]
-        } else {
-            text
+        let mut spare = self.spare.take().unwrap_or_default();
+        let Spare { clean, content, room } = &mut *spare;
+        let text = match event.text {
+            Some(text) => text.strip_suffix(b"\r").unwrap_or(text),
+            None => line,
         };
+        let text = known.tidy(text, event.lines, clean);
         let stream = &*self.stream;
-        let mut room = std::mem::take(&mut self.room);
         if !stream.edits.is_empty() {
             room.reset(&stream.edits);
         }
-        let mut record: Record<'_> = self.record.take().unwrap_or_default().recycle();
-        let mut verdict =
-            Verdict { format: self.stream.format, unparsed: None, partial: None, left_out: None };
+        let mut record: Record<'_> = Record::within(std::mem::take(&mut self.memory));
+        let mut verdict = Verdict { format: stream.format, unparsed: None, partial: None, left_out: None };
         let mut found = Format::Plain;
         // The first line is what the format describes; the trace behind it is text.
-        let whole = self.stream.decoder.as_ref().is_some_and(Decoder::whole);
-        let first = match memchr::memchr(b'\n', text).filter(|_| event.lines > 1 && !whole) {
+        let several = event.lines > 1 && !stream.whole;
+        let first = match several.then(|| memchr::memchr(b'\n', text)).flatten() {
             Some(end) => &text[..end],
             None => text,
         };
-        let mut content = std::mem::take(&mut self.content);
-        let format = self.stream.decoder.as_ref().map(Decoder::format);
-        let wrapped = if part.is_none() { envelope::unwrap(first, format, &mut content) } else { None };
         if part.is_some() {
             // A piece of a line is no line of any format; it goes out as the text it is.
             record.part = part;
             counts.parts += 1;
             verdict.format = Format::Plain.name();
+        } else if let Some(wrapped) = envelope::unwrap(first, stream.unwraps, content) {
+            found = wrapped.format();
+            verdict.format = found.name();
+            verdict.unparsed = envelope::decode(wrapped, first, content, &mut self.cx, &mut record).err();
+        } else if let Some(decoder) = &stream.decoder {
+            found = decoder.format();
+            verdict.unparsed = decoder.decode(first, &mut self.cx, &mut record).err();
         } else {
-            match &self.stream.decoder {
-                _ if let Some(wrapped) = wrapped => {
-                    found = wrapped.format();
-                    verdict.format = found.name();
-                    if let Err(refusal) =
-                        envelope::decode(wrapped, first, &content, &mut self.cx, &mut record)
-                    {
-                        record.clear();
-                        record.unparsed = Some(refusal.reason);
-                        verdict.unparsed = Some(refusal);
-                        counts.unparsed += 1;
-                    }
-                }
-                None => {
-                    found = self.detector.decode(first, &mut self.cx, &mut record);
-                    verdict.format = found.name();
-                }
-                Some(decoder) => {
-                    found = decoder.format();
-                    if let Err(refusal) = decoder.decode(first, &mut self.cx, &mut record) {
-                        record.clear();
-                        record.unparsed = Some(refusal.reason);
-                        verdict.unparsed = Some(refusal);
-                        counts.unparsed += 1;
-                    }
-                }
-            }
+            found = self.detector.decode(first, &mut self.cx, &mut record);
+            verdict.format = found.name();
         }
-        if record.full() {
-            record.clear();
-            record.unparsed = Some("more than 1024 fields");
+        if record.full() && verdict.unparsed.is_none() {
             verdict.unparsed = Some(Refusal { at: 0, reason: "more than 1024 fields" });
-            counts.unparsed += 1;
         }
-        if first.len() < text.len() && record.unparsed.is_none() {
+        if let Some(refusal) = verdict.unparsed {
+            record.clear();
+            record.unparsed = Some(refusal.reason);
+            counts.unparsed += 1;
+        } else if first.len() < text.len() {
             // What the runtime wrote in front is no part of the program's text.
             let front = event.text.and_then(|_| cri::envelope(first).ok()).map_or(0, |e| e.content);
             behind::read(&text[front..], first.len() - front + 1, &mut record);
@@ -451,7 +459,7 @@ impl Lane {
         counts.joined += event.lines - 1;
         let hidden = match stream.edits.is_empty() {
             true => None,
-            false => stream.edits.apply(line, &mut record, &room).map(|hidden| hidden.show(line)),
+            false => stream.edits.apply(line, &mut record, room).map(|hidden| hidden.show(line)),
         };
         if let Some(series) = &self.series {
             series.observe(&record, &mut self.scratch);
@@ -464,6 +472,7 @@ impl Lane {
             now: self.cx.clock.now,
             shown: hidden.as_deref(),
             valid: known.valid,
+            around,
         };
         #[cfg(feature = "vrl")]
         let start = out.len();
@@ -504,10 +513,8 @@ impl Lane {
                 counts.formats[found.index()] += u64::from(record.unparsed.is_none());
             }
         }
-        self.record = Some(record.recycle());
-        self.room = room;
-        self.clean = clean;
-        self.content = content;
+        self.memory = record.memory();
+        self.spare = Some(spare);
         verdict
     }
 }

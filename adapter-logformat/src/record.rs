@@ -60,8 +60,9 @@ impl Field {
     pub const COUNT: usize = Field::Tags as usize + 1;
 }
 
-/// What a field is called.
+/// What a field is called. The tag is a byte of its own, because every field is told by it twice per line.
 #[derive(Clone, Copy, Debug)]
+#[repr(u8)]
 pub enum Name<'a> {
     Known(Field),
     /// A name the application chose.
@@ -75,6 +76,7 @@ pub enum Name<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(u8)]
 pub enum Value<'a> {
     Text(Str<'a>),
     /// JSON that a strict scan accepted (number, true, false, null, array, object): copied byte for byte.
@@ -120,13 +122,28 @@ pub struct Record<'a> {
     full: bool,
 }
 
+/// What a record is made of, from line to line.
+pub type Memory = Vec<(Name<'static>, Value<'static>)>;
+
 impl<'a> Record<'a> {
-    /// The same memory for another line.
-    pub fn recycle<'b>(mut self) -> Record<'b> {
-        self.fields.clear();
+    /// An empty record in the memory of another.
+    #[inline]
+    pub fn within(memory: Memory) -> Self {
+        Self { fields: memory, ..Self::default() }
+    }
+
+    /// Its memory, empty.
+    #[inline]
+    pub fn memory(self) -> Memory {
+        let mut fields = self.fields;
+        fields.clear();
         // In-place collection keeps the allocation: nothing is copied, the borrow of the old line ends here.
-        let fields = self.fields.into_iter().map(|_| (Name::Known(Field::Tags), Value::Int(0))).collect();
-        Record { fields, ..Record::default() }
+        fields.into_iter().map(|_| (Name::Known(Field::Tags), Value::Int(0))).collect()
+    }
+
+    /// The same memory for another line.
+    pub fn recycle<'b>(self) -> Record<'b> {
+        Record::within(self.memory())
     }
 
     /// Forgets what a decoder pushed before it gave up.
@@ -187,28 +204,49 @@ impl<'a> Record<'a> {
 
     /// Sets a field under the application's own name; a repeated name keeps its place and takes the last value.
     pub fn push(&mut self, name: Str<'a>, value: Value<'a>) {
+        match Known::new(&name) {
+            Some(known) => self.push_known(name, known, value),
+            None => self.push_odd(name, value),
+        }
+    }
+
+    /// The same where more is known of the name.
+    #[inline]
+    pub fn push_known(&mut self, name: Str<'a>, known: Known, value: Value<'a>) {
+        self.dotted |= known.dotted;
+        if self.bloom & known.bit != 0 || self.fields.len() >= MOST {
+            return self.push_again(name, value);
+        }
+        self.bloom |= known.bit;
+        self.fields.push((Name::App(name), value));
+    }
+
+    /// An escaped spelling of a name, or an empty one.
+    fn push_odd(&mut self, name: Str<'a>, value: Value<'a>) {
         if self.full {
             return;
         }
-        let bytes = name.bytes();
-        let bit = 1u64 << bloom_bit(bytes);
-        if bytes.is_empty() || first_of(bytes, *b".\\\"").is_some() {
-            self.dotted |= bytes.is_empty() || memchr::memchr(b'.', bytes).is_some();
-            if !name.is_plain() {
-                // An escaped spelling of a name can equal any other: compare with all from now on.
-                self.bloom = u64::MAX;
-                self.escaped = true;
-            }
+        self.dotted |= name.bytes().is_empty() || memchr::memchr(b'.', name.bytes()).is_some();
+        if !name.is_plain() {
+            // It can equal any other: compare with all from now on.
+            self.bloom = u64::MAX;
+            self.escaped = true;
         }
-        if self.bloom & bit != 0 {
-            let twin = self.fields.iter_mut().find(|(n, _)| matches!(n, Name::App(s) if same(s, &name)));
-            if let Some(entry) = twin {
-                entry.1 = value;
-                return;
-            }
+        self.push_again(name, value);
+        self.bloom |= 1 << bloom_bit(name.bytes());
+    }
+
+    /// A name that may be there already.
+    #[inline(never)]
+    fn push_again(&mut self, name: Str<'a>, value: Value<'a>) {
+        if self.full {
+            return;
         }
-        self.bloom |= bit;
-        self.add(Name::App(name), value);
+        let twin = self.fields.iter_mut().find(|(n, _)| matches!(n, Name::App(s) if same(s, &name)));
+        match twin {
+            Some(entry) => entry.1 = value,
+            None => self.add(Name::App(name), value),
+        }
     }
 
     /// Sets a field of a namespace of ours.
@@ -226,17 +264,22 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Sets a structured-data parameter.
+    /// Sets a structured-data parameter. They come behind one another.
     pub fn push_sd(&mut self, id: &'a [u8], param: &'a [u8], value: Value<'a>) {
         if self.full {
             return;
         }
-        let twin =
-            self.fields.iter_mut().find(|(n, _)| matches!(n, Name::Sd(i, p) if *i == id && *p == param));
-        match twin {
-            Some(entry) => entry.1 = value,
-            None => self.add(Name::Sd(id, param), value),
+        for (name, old) in self.fields.iter_mut().rev() {
+            match name {
+                Name::Sd(i, p) if *i == id && *p == param => {
+                    *old = value;
+                    return;
+                }
+                Name::Sd(..) => {}
+                _ => break,
+            }
         }
+        self.add(Name::Sd(id, param), value);
     }
 
     /// Sets a field under a name of the configuration; a namespace's field of the same name goes.
@@ -277,6 +320,30 @@ impl<'a> Record<'a> {
     /// Keeps the first reason why a part of the line could not be read.
     pub fn note(&mut self, part: &'static str) {
         self.partial.get_or_insert(part);
+    }
+}
+
+/// What can be said of an application's name by itself, where it is written as it is meant, and is not empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// For telling names apart, mostly.
+    bit: u64,
+    /// It holds a dot.
+    dotted: bool,
+}
+
+impl Known {
+    pub fn new(name: &Str<'_>) -> Option<Self> {
+        let bytes = name.bytes();
+        if bytes.is_empty() {
+            return None;
+        }
+        let odd = first_of(bytes, *b".\\\"").is_some();
+        if odd && !name.is_plain() {
+            return None;
+        }
+        let dotted = odd && memchr::memchr(b'.', bytes).is_some();
+        Some(Self { bit: 1 << bloom_bit(bytes), dotted })
     }
 }
 

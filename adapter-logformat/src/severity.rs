@@ -25,7 +25,7 @@ impl Severity {
     }
 
     /// The one name every schema uses: `trace`, `debug`, `info`, `notice`, `warn`, `error`, `critical`, `alert`, `fatal`, `emergency`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self.0 {
             0..=4 => "trace",
             5..=8 => "debug",
@@ -38,6 +38,13 @@ impl Severity {
             22 => "emergency",
             _ => "fatal",
         }
+    }
+
+    /// The name with a quote behind it, as the first bytes of a block.
+    #[inline]
+    pub(crate) fn quoted(self) -> (&'static [u8; 16], usize) {
+        let (block, length) = &QUOTED[usize::from(self.0) % QUOTED.len()];
+        (block, *length)
     }
 
     /// OpenTelemetry SeverityNumber, 1 to 24; 0 is "not said".
@@ -138,9 +145,36 @@ impl Severity {
     }
 }
 
+/// By number; see [`Severity::quoted`].
+static QUOTED: [([u8; 16], usize); 25] = {
+    let mut all = [([0; 16], 0); 25];
+    let mut number = 0;
+    while number < all.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "24 at most")]
+        let name = Severity(number as u8).name().as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            all[number].0[at] = name[at];
+            at += 1;
+        }
+        all[number].0[at] = b'"';
+        all[number].1 = at + 1;
+        number += 1;
+    }
+    all
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_quoted_as_they_are() {
+        for severity in (1..=24).filter_map(Severity::from_otel) {
+            let (block, length) = severity.quoted();
+            assert_eq!(&block[..length], format!("{}\"", severity.name()).as_bytes());
+        }
+    }
 
     #[test]
     fn every_spelling_has_its_number() {

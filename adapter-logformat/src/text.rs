@@ -10,9 +10,11 @@ use memchr::memmem::Finder;
 mod block;
 mod copy;
 mod pen;
+#[cfg(target_arch = "x86_64")]
+mod spread;
 
-pub(crate) use block::short;
-pub use block::{first_of, first_special};
+pub use block::{Around, first_of, first_special};
+pub(crate) use block::{BLOCK, Block, low, short};
 pub use copy::{copy, copy_plain, escape_valid};
 pub(crate) use pen::Pen;
 

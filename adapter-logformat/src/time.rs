@@ -5,8 +5,6 @@
 
 use jiff::{civil, tz::TimeZone};
 
-use crate::text::Pen;
-
 /// The years 0001 to 9999.
 const SECONDS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
 
@@ -39,45 +37,53 @@ impl Time {
 
     /// Appends RFC 3339 in UTC with milliseconds, or more digits where the time has them.
     pub fn write(self, out: &mut Vec<u8>) {
-        Stamp::default().write(self, out);
+        let mut stamp = Stamp::default();
+        let (text, length) = stamp.quoted(self);
+        out.extend_from_slice(&text[..length - 1]);
     }
 }
 
-/// Writes times as RFC 3339 and remembers the last second, because lines come in bursts.
+/// Times as RFC 3339, and the last second of them, because lines come in bursts.
 #[derive(Clone, Debug)]
 pub struct Stamp {
-    second: i64,
-    /// `2026-11-21T12:24:10.000Z`
-    text: [u8; 24],
+    last: Time,
+    /// `2026-11-21T12:24:10.000Z"`, with room for nine digits.
+    text: [u8; 32],
+    /// With the quote.
+    length: usize,
 }
 
 impl Default for Stamp {
     fn default() -> Self {
-        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+        Self { last: Time::default(), text: *b"1970-01-01T00:00:00.000Z\"\0\0\0\0\0\0\0", length: 25 }
     }
 }
 
 impl Stamp {
-    /// Appends RFC 3339 in UTC with milliseconds, or more digits where the time has them.
+    /// RFC 3339 in UTC with milliseconds, or more digits where the time has them, a quote behind it, and the length of both.
     #[inline]
-    pub fn write(&mut self, time: Time, out: &mut Vec<u8>) {
-        if self.second != time.seconds {
+    pub fn quoted(&mut self, time: Time) -> (&[u8; 32], usize) {
+        if self.last != time {
+            self.new_text(time);
+        }
+        (&self.text, self.length)
+    }
+
+    #[inline(never)]
+    fn new_text(&mut self, time: Time) {
+        if self.last.seconds != time.seconds {
             self.set(time.seconds);
         }
+        self.last = time;
         let (millis, rest) = (time.nanos / 1_000_000, time.nanos % 1_000_000);
         digits(&mut self.text[20..23], u64::from(millis));
-        if rest == 0 {
-            return Pen::new(out).block(&self.text, 24);
+        let mut end = 23;
+        if rest != 0 {
+            digits(&mut self.text[23..29], u64::from(rest));
+            end = if rest.is_multiple_of(1000) { 26 } else { 29 };
         }
-        let mut more = *b"000000Z";
-        digits(&mut more[..6], u64::from(rest));
-        out.extend_from_slice(&self.text[..23]);
-        if rest.is_multiple_of(1000) {
-            more[3] = b'Z';
-            out.extend_from_slice(&more[..4]);
-        } else {
-            out.extend_from_slice(&more);
-        }
+        self.text[end..end + 2].copy_from_slice(b"Z\"");
+        self.length = end + 2;
     }
 
     #[cold]
@@ -96,7 +102,6 @@ impl Stamp {
         ] {
             digits(&mut text[range], value.unsigned_abs());
         }
-        self.second = second;
     }
 }
 
@@ -124,16 +129,33 @@ pub struct Clock {
 impl Clock {
     pub fn new(zone: TimeZone, now: Time) -> Self {
         let utc = zone == TimeZone::UTC;
-        Self { zone, now, clf: ([0; 26], 0), iso: ([0; 19], 0), local: (i64::MIN, 0), utc }
+        Self {
+            zone,
+            now,
+            clf: (*b"01/Jan/1970:00:00:00 +0000", 0),
+            iso: (*b"1970-01-01T00:00:00", 0),
+            local: (i64::MIN, 0),
+            utc,
+        }
     }
 
     /// `21/Nov/2026:12:24:10 +0000`, the time of nginx and Apache access logs.
+    #[inline]
     pub fn clf(&mut self, text: &[u8]) -> Option<Time> {
         let key: &[u8; 26] = text.try_into().ok()?;
         if *key == self.clf.0 {
             return Some(Time { seconds: self.clf.1, nanos: 0 });
         }
+        self.new_clf(key)
+    }
+
+    #[inline(never)]
+    fn new_clf(&mut self, key: &[u8; 26]) -> Option<Time> {
+        let text = &key[..];
         let [_, _, b'/', a, b, c, b'/', _, _, _, _, b':', rest @ ..] = key else { return None };
+        if rest[8] != b' ' {
+            return None;
+        }
         let date = (number(&text[7..11])?, month(&[*a, *b, *c])?, number(&text[..2])?);
         let seconds = self.resolve(date, clock_time(&rest[..8])?, Some(offset(&text[21..])?))?;
         self.clf = (*key, seconds);
@@ -162,7 +184,17 @@ impl Clock {
     }
 
     /// Any of the notations in use: ISO 8601 and its relatives, CLF, RFC 3164, RFC 1123, a Unix time as digits.
+    #[inline]
     pub fn parse(&mut self, text: &[u8]) -> Option<Time> {
+        if text.first_chunk() == Some(&self.iso.0)
+            && let Some(nanos) = utc_fraction(&text[19..])
+        {
+            return Some(Time { seconds: self.iso.1, nanos });
+        }
+        self.parse_any(text)
+    }
+
+    fn parse_any(&mut self, text: &[u8]) -> Option<Time> {
         let (time, used) = self.prefix(text)?;
         (used == text.len()).then_some(time)
     }
@@ -328,8 +360,32 @@ fn local((year, month, day): (i64, i64, i64), of_day: i64) -> Option<i64> {
 
 /// A Unix time written as a number: seconds, milliseconds, microseconds or nanoseconds by its size, with a fraction.
 pub fn epoch(text: &[u8]) -> Option<Time> {
+    if let Some(time) = seconds_of_now(text) {
+        return Some(time);
+    }
     let (time, used) = epoch_prefix(text)?;
     (used == text.len()).then_some(time)
+}
+
+/// Ten digits, and up to nine behind a dot: the seconds of 2001 to 2286.
+#[inline]
+fn seconds_of_now(text: &[u8]) -> Option<Time> {
+    let (whole, rest) = text.split_first_chunk::<10>()?;
+    let mut seconds = 0;
+    for digit in whole {
+        seconds = seconds * 10 + i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+    }
+    let fraction = match rest {
+        [] => return Some(Time { seconds, nanos: 0 }),
+        [b'.', fraction @ ..] if !fraction.is_empty() && fraction.len() <= 9 => fraction,
+        _ => return None,
+    };
+    let (mut nanos, mut place) = (0, 1_000_000_000);
+    for digit in fraction {
+        place /= 10;
+        nanos += place * u32::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+    }
+    Some(Time { seconds, nanos })
 }
 
 fn epoch_prefix(text: &[u8]) -> Option<(Time, usize)> {
@@ -402,6 +458,27 @@ fn fraction(text: &[u8], at: usize) -> (u32, usize) {
         end += 1;
     }
     (nanos, end)
+}
+
+/// `.123Z`, `Z`: the nanoseconds.
+#[inline]
+fn utc_fraction(text: &[u8]) -> Option<u32> {
+    match text {
+        b"Z" => Some(0),
+        [b'.', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'Z'] => {
+            let digit = |byte: &u8| u32::from(byte - b'0');
+            Some((digit(a) * 100 + digit(b) * 10 + digit(c)) * 1_000_000)
+        }
+        [b'.', digits @ .., b'Z'] if !digits.is_empty() && digits.len() <= 9 => {
+            let mut nanos = 0;
+            for digit in digits {
+                nanos = nanos * 10 + u32::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "nine at most")]
+            Some(nanos * 10u32.pow(9 - digits.len() as u32))
+        }
+        _ => None,
+    }
 }
 
 /// `Z`, `UTC`, `GMT`, `+02`, `+0200`, `+02:00` → seconds east, and the bytes used.

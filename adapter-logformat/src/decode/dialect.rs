@@ -7,14 +7,14 @@
 use super::{
     Context,
     dialect_servers::{self, Kind},
-    shape::{Hint, Told},
+    shape::{Hint, Style, Told},
 };
 use crate::{
     json::{Member, Token, object},
-    record::{Field, Record, Value},
+    record::{Field, Known, Record, Value},
     severity::Severity,
-    text::Str,
-    time::{Time, epoch, number},
+    text::{Str, first_of},
+    time::{Clock, Time, epoch, number},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -83,32 +83,67 @@ fn map_as<'a, 'm>(
 ) where
     'a: 'm,
 {
-    let mut hints = Hints { kind, ..Hints::default() };
-    let mut shape = std::mem::take(&mut cx.shape);
-    for (place, member) in members.clone().enumerate() {
-        hints.take(shape.told(place, member));
-    }
+    cx.shape.begin(Style::Other, kind);
+    members.clone().for_each(|member| cx.shape.take(None, &member.key, &member.value));
+    mapped(members, cx, record);
+}
+
+/// [`map`] for members that the context's shape has taken in.
+pub(super) fn mapped<'a, 'm>(
+    members: impl IntoIterator<Item = &'m Member<'a>>,
+    cx: &mut Context,
+    record: &mut Record<'a>,
+) where
+    'a: 'm,
+{
+    let hints = cx.shape.hints;
+    let word = hints.word();
     record.ecs = hints.ecs;
-    // A later, repeated key replaces: the message and the rest are remembered by the key that set them.
-    let (mut time_key, mut level_key, mut message_key) = (&b""[..], &b""[..], &b""[..]);
-    for (place, member) in members.enumerate() {
+    let mut taken = Taken::default();
+    for (number, member) in members.into_iter().enumerate() {
+        let Context { shape, clock, levels, .. } = cx;
+        let (meaning, known) = shape.meaning(number, member, &hints, word);
+        taken.take((member, meaning, known), &hints, (clock, levels), record);
+    }
+    taken.end(&hints, record);
+}
+
+/// The keys that set what a line has once, because a later, repeated key replaces.
+#[derive(Default)]
+struct Taken<'a> {
+    time: &'a [u8],
+    level: &'a [u8],
+    message: &'a [u8],
+}
+
+impl<'a> Taken<'a> {
+    /// Puts one member where it belongs. `known`: what is known of its key as a name.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        (member, meaning, known): (&Member<'a>, &Option<Meaning>, Option<Known>),
+        hints: &Hints,
+        (clock, levels): (&mut Clock, &mut Levels),
+        record: &mut Record<'a>,
+    ) {
         let key = member.key.bytes();
         let value = &member.value;
-        let taken = match shape.meaning(place, member, &hints) {
-            Some(Meaning::Time) if record.time.is_none() || time_key == key => {
-                let time = time(value, cx);
-                time_key = key;
+        let taken = match *meaning {
+            None => false,
+            Some(Meaning::Time) if record.time.is_none() || self.time == key => {
+                let time = time(value, clock);
+                self.time = key;
                 record.time = time.or(record.time);
                 time.is_some()
             }
-            Some(Meaning::Level) if record.severity.is_none() || level_key == key => {
-                let level = level(value);
-                level_key = key;
+            Some(Meaning::Level) if record.severity.is_none() || self.level == key => {
+                let level = levels.of(value);
+                self.level = key;
                 record.severity = level.or(record.severity);
                 level.is_some()
             }
-            Some(Meaning::Message) if record.message.is_none() || message_key == key => {
-                message_key = key;
+            Some(Meaning::Message) if record.message.is_none() || self.message == key => {
+                self.message = key;
                 record.message = Some(self::value(value));
                 true
             }
@@ -136,26 +171,78 @@ fn map_as<'a, 'm>(
             Some(meaning) if hints.kind != Kind::Plain => dialect_servers::apply(meaning, value, record),
             _ => false,
         };
-        if !taken {
-            if hints.ecs && ecs_object(key, value, record) {
-                continue;
-            }
-            if key == b"fields" && record.message.is_none() && tracing_fields(value, record) {
-                continue;
-            }
-            dialect_servers::exchange(key, value, record);
-            record.push(member.key, self::value(value));
+        if taken {
+            return;
+        }
+        if let (None, Some(known)) = (meaning, known)
+            && !matches!(value, Token::Object { .. })
+        {
+            return record.push_known(member.key, known, self::value(value));
+        }
+        keep(key, member, hints, record);
+    }
+
+    fn end(self, hints: &Hints, record: &mut Record<'a>) {
+        if hints.clef && self.level.is_empty() {
+            record.severity = record.severity.or(Some(Severity::INFO));
         }
     }
-    cx.shape = shape;
-    if hints.clef && level_key.is_empty() {
-        record.severity = record.severity.or(Some(Severity::INFO));
+}
+
+/// What means nothing to us goes along under its own name, unless what it holds does.
+#[inline(never)]
+fn keep<'a>(key: &[u8], member: &Member<'a>, hints: &Hints, record: &mut Record<'a>) {
+    let value = &member.value;
+    if hints.ecs && ecs_object(key, value, record) {
+        return;
+    }
+    if key == b"fields" && record.message.is_none() && tracing_fields(value, record) {
+        return;
+    }
+    dialect_servers::exchange(key, value, record);
+    record.push(member.key, self::value(value));
+}
+
+/// Levels by their texts, the last of them remembered.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
+    text: [u8; 8],
+    length: usize,
+    level: Option<Severity>,
+}
+
+impl Levels {
+    #[inline]
+    fn of(&mut self, token: &Token<'_>) -> Option<Severity> {
+        match token {
+            Token::Text(text) if !text.bytes().is_empty() && text.bytes().len() <= 8 => {
+                if self.text.get(..self.length) != Some(text.bytes()) {
+                    self.learn(text.bytes());
+                }
+                self.level
+            }
+            _ => level(token),
+        }
+    }
+
+    #[inline(never)]
+    fn learn(&mut self, text: &[u8]) {
+        self.length = text.len();
+        self.text[..text.len()].copy_from_slice(text);
+        self.level = Severity::from_name(text);
     }
 }
 
 impl Hints {
+    /// All of them in a word.
     #[inline]
-    fn take(&mut self, told: Told) {
+    pub(super) fn word(&self) -> u64 {
+        let flags = [self.ecs, self.mongo, self.named, self.clef];
+        flags.into_iter().fold(self.kind as u64, |word, flag| word << 1 | u64::from(flag))
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, told: Told) {
         self.kind = told.kind.unwrap_or(self.kind);
         match told.hint {
             Hint::None => {}
@@ -280,15 +367,15 @@ fn scalar<'a>(token: &Token<'a>) -> Option<Value<'a>> {
     }
 }
 
-fn time(token: &Token<'_>, cx: &mut Context) -> Option<Time> {
+fn time(token: &Token<'_>, clock: &mut Clock) -> Option<Time> {
     match token {
-        Token::Text(text) => cx.clock.parse(text.bytes()),
+        Token::Text(text) => clock.parse(text.bytes()),
         Token::Number(raw) => epoch(raw),
         // MongoDB {"$date":"…"}, log4j2 {"epochSecond":…,"nanoOfSecond":…}
         Token::Object { raw, .. } => {
             let (mut date, mut seconds, mut nanos) = (None, None, 0);
             let _ = object(raw, |m| match (m.key.bytes(), m.value) {
-                (b"$date", Token::Text(text)) => date = cx.clock.parse(text.bytes()),
+                (b"$date", Token::Text(text)) => date = clock.parse(text.bytes()),
                 (b"epochSecond", Token::Number(raw)) => seconds = number(raw),
                 (b"nanoOfSecond", Token::Number(raw)) => nanos = number(raw).unwrap_or(0),
                 _ => {}
@@ -348,8 +435,9 @@ fn error<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
 fn caller<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
     match token {
         Token::Text(text) => {
-            let looks =
-                memchr::memchr(b':', text.bytes()).is_some() && memchr::memchr(b' ', text.bytes()).is_none();
+            let bytes = text.bytes();
+            let looks = first_of(bytes, *b": ")
+                .is_some_and(|at| bytes[at] == b':' && first_of(&bytes[at..], *b" ").is_none());
             if looks && !record.has(Field::File) {
                 origin(*text, record);
             }
@@ -378,7 +466,9 @@ pub fn origin<'a>(text: Str<'a>, record: &mut Record<'a>) {
         Str::Escaped(_) => Str::Escaped(part),
         Str::Doubled(_) => Str::Doubled(part),
     };
-    let line = memchr::memrchr(b':', bytes).and_then(|at| Some((at, number(&bytes[at + 1..])?)));
+    let digits = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let colon = bytes.len().checked_sub(digits + 1).filter(|at| bytes[*at] == b':');
+    let line = colon.and_then(|at| Some((at, number(&bytes[at + 1..])?)));
     match line {
         Some((at, line)) => {
             record.set(Field::File, Value::Text(again(&bytes[..at])));

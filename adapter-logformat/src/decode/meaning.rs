@@ -106,9 +106,9 @@ impl Meaning {
                 Ok(())
             }
             // HAProxy marks with a plus what was still going on.
-            Meaning::Number(field) => match number(text.strip_prefix(b"+").unwrap_or(text)) {
+            Meaning::Number(field) => match super::whole(text.strip_prefix(b"+").unwrap_or(text)) {
                 Some(number) => {
-                    record.set(*field, Value::Int(number));
+                    record.set(*field, number);
                     Ok(())
                 }
                 None => Err("number"),

@@ -55,7 +55,12 @@ pub mod w3c;
 pub use registry::{Compile, Entry, Format, Join};
 pub use table::FORMATS;
 
-use crate::{json::Member, record::Record, text::first_of, time::Clock};
+use crate::{
+    json::Member,
+    record::{Record, Value},
+    text::{Block, first_of, low, short},
+    time::{Clock, number},
+};
 
 /// Why and where a line is not of a format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +88,8 @@ pub struct Context {
     members: Vec<Member<'static>>,
     /// What the keys of the last lines meant.
     shape: shape::Shape,
+    /// … and their levels.
+    levels: dialect::Levels,
 }
 
 impl Context {
@@ -93,6 +100,7 @@ impl Context {
             captures: None,
             members: Vec::new(),
             shape: shape::Shape::default(),
+            levels: dialect::Levels::default(),
         }
     }
 }
@@ -191,6 +199,7 @@ impl<'a> Cursor<'a> {
         Self { line, at: 0 }
     }
 
+    #[inline(always)]
     pub fn rest(&self) -> &'a [u8] {
         &self.line[self.at..]
     }
@@ -206,6 +215,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes before the next `end`, which is taken too.
+    #[inline]
     pub fn until(&mut self, end: u8) -> Option<&'a [u8]> {
         let length = first_of(self.rest(), [end])?;
         let field = &self.line[self.at..self.at + length];
@@ -223,9 +233,31 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Index of the first `"` that no backslash escapes.
+/// A number of digits only, as it is where JSON would write it so.
 #[inline]
+pub(crate) fn whole(text: &[u8]) -> Option<Value<'_>> {
+    match text {
+        [b'1'..=b'9', ..] if text.len() <= 18 && text.iter().all(u8::is_ascii_digit) => {
+            Some(Value::Json(text))
+        }
+        _ => number(text).map(Value::Int),
+    }
+}
+
+/// Index of the first `"` that no backslash escapes.
+#[inline(always)]
 pub fn closing_quote(text: &[u8]) -> Option<usize> {
+    match text.first_chunk() {
+        Some(block) => {
+            let at = Block::of(block).any(*b"\"\\").trailing_zeros() as usize;
+            if block.get(at) == Some(&b'"') { Some(at) } else { far_quote(text) }
+        }
+        None => far_quote(text),
+    }
+}
+
+#[inline(never)]
+fn far_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let at = from + first_of(text.get(from..)?, *b"\"\\")?;
@@ -243,23 +275,65 @@ pub fn is_ip(text: &[u8]) -> bool {
             && std::str::from_utf8(text).is_ok_and(|t| t.parse::<std::net::Ipv6Addr>().is_ok()))
 }
 
+/// Four numbers up to 255 with dots between; a number may begin with zeros, and has three digits at most.
 fn is_ipv4(text: &[u8]) -> bool {
-    if text.len() > 15 {
+    let length = text.len();
+    if length > 15 {
         return false;
     }
-    let (mut dots, mut digits, mut value) = (0, 0, 0u32);
-    for &byte in text {
-        match byte {
-            b'0'..=b'9' => {
-                value = value * 10 + u32::from(byte - b'0');
-                digits += 1;
-                if digits > 3 || value > 255 {
-                    return false;
-                }
-            }
-            b'.' if digits > 0 => (dots, digits, value) = (dots + 1, 0, 0),
+    let bytes = short(text).to_le_bytes();
+    let block = Block::of(&bytes);
+    let (dots, digits) = (block.any([b'.']) & low(length), block.digits() & low(length));
+    if dots | digits != low(length) {
+        return false;
+    }
+    let (mut dots, mut from) = (dots | 1 << length, 0);
+    for _ in 0..4 {
+        let end = dots.trailing_zeros() as usize;
+        dots &= dots.wrapping_sub(1);
+        let value = match bytes.get(from..end) {
+            Some([_] | [_, _]) => 0,
+            Some([a, b, c]) => u32::from(*a) << 16 | u32::from(*b) << 8 | u32::from(*c),
             _ => return false,
+        };
+        if value > 0x32_35_35 {
+            return false;
+        }
+        from = end + 1;
+    }
+    dots == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_from_what_looks_like_one() {
+        for text in ["10.0.17.203", "255.255.255.255", "0.0.0.0", "001.02.3.4", "::1", "fe80::1:2"] {
+            assert!(is_ip(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "...",
+            "1.2.3",
+            "1.2.3.",
+            ".1.2.3",
+            "1..2.3",
+            "1.2.3.4.",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1.1.1.300",
+            "1.1.1.0001",
+            "1.1.1.1a",
+            "a.b.c.d",
+            "1.1.1.1 ",
+            "100.100.100.1000",
+            "1:2",
+            "é.1.1.1",
+        ] {
+            assert!(!is_ip(text.as_bytes()), "{text}");
         }
     }
-    dots == 3 && digits > 0
 }

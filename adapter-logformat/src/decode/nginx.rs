@@ -5,10 +5,10 @@
 //! (nginx: ngx_http_log_module). Quoted values carry `\xHH` for `"`, `\` and control bytes. A virtual host in front and
 //! further fields behind are common additions: the host is read, the fields behind are kept as `nginx.extra`.
 
-use super::{Context, Cursor, Decoded, is_ip, refuse};
+use super::{Context, Cursor, Decoded, is_ip, refuse, whole};
 use crate::{
     record::{Field, Record, Value},
-    text::{Str, first_of},
+    text::{Block, Str, first_of},
     time::number,
 };
 
@@ -23,7 +23,7 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     if time.len() > 40 {
         return refuse(open + 2, "the brackets hold no time");
     }
-    let known_time = cx.clock.parse(time);
+    let known_time = cx.clock.clf(time).or_else(|| cx.clock.parse(time));
     if !cursor.literal(b" \"") {
         return refuse(cursor.at, "no quoted request after the time");
     }
@@ -35,8 +35,8 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         return refuse(cursor.at, "no status after the request");
     }
     let status_at = cursor.at;
-    let status = word(&mut cursor);
-    if known_time.is_none() && number(status).is_none() {
+    let (status, is_number) = number_word(&mut cursor);
+    if known_time.is_none() && !is_number {
         return refuse(status_at, "neither a time nor a status");
     }
     addresses(head, record)?;
@@ -45,15 +45,15 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         None => record.note("time"),
     }
     self::request(request, record);
-    match number(status).filter(|_| status.len() == 3) {
-        Some(code) => record.set(Field::Status, Value::Int(code)),
+    match whole(status).filter(|_| status.len() == 3) {
+        Some(code) => record.set(Field::Status, code),
         None => record.note("status"),
     }
     cursor.literal(b" ");
-    match word(&mut cursor) {
-        b"-" => {}
-        bytes => match number(bytes) {
-            Some(bytes) => record.set(Field::ResponseBytes, Value::Int(bytes)),
+    match number_word(&mut cursor) {
+        (b"-", _) => {}
+        (bytes, _) => match whole(bytes) {
+            Some(bytes) => record.set(Field::ResponseBytes, bytes),
             None => record.note("bytes"),
         },
     }
@@ -103,11 +103,20 @@ fn blank_dash(head: &[u8]) -> Option<usize> {
     }
 }
 
-fn word<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
+/// What stands before the next blank, and whether it is a number.
+#[inline]
+fn number_word<'a>(cursor: &mut Cursor<'a>) -> (&'a [u8], bool) {
     let rest = cursor.rest();
+    if let Some(block) = rest.first_chunk() {
+        let digits = (!Block::of(block).digits()).trailing_zeros() as usize;
+        if digits > 0 && block.get(digits) == Some(&b' ') {
+            cursor.at += digits;
+            return (&rest[..digits], true);
+        }
+    }
     let length = first_of(rest, *b" ").unwrap_or(rest.len());
     cursor.at += length;
-    &rest[..length]
+    (&rest[..length], number(&rest[..length]).is_some())
 }
 
 /// `[host[:port] ]address[, address…] - user`
@@ -183,9 +192,10 @@ pub fn request<'a>(request: &'a [u8], record: &mut Record<'a>) {
     if matches!(request, b"" | b"-") {
         return;
     }
-    let last = match request.iter().rev().take(12).position(|byte| *byte == b' ') {
-        Some(back) => Some(request.len() - 1 - back),
-        None => memchr::memrchr(b' ', request),
+    // ` HTTP/1.1`, as a rule.
+    let last = match request.last_chunk() {
+        Some([b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => Some(request.len() - 9),
+        _ => memchr::memrchr(b' ', request),
     };
     let parts = first_of(request, *b" ").zip(last).filter(|(a, b)| a < b);
     if let Some((first, last)) = parts {

@@ -1,5 +1,5 @@
-//! What the keys of a stream mean, remembered by their place: a logger writes the same keys in the same order, line after line, so a comparison
-//! takes the place of two searches through the tables of [`super::dialect`].
+//! What the keys of a stream mean, remembered, and what came behind each of them the last time: loggers write the same keys in the same order, line
+//! after line, so that mostly a comparison takes the place of a scan for the key's end and of two searches through the tables of [`super::dialect`].
 
 use super::{
     dialect::{self, Hints, Meaning},
@@ -7,11 +7,17 @@ use super::{
 };
 use crate::{
     json::{Member, Token},
-    text::short,
+    record::Known,
+    text::{BLOCK, Block, Str},
 };
 
 /// Longer keys are looked up every time.
-const LONGEST: usize = 32;
+const LONGEST: usize = 2 * BLOCK;
+/// Keys that are remembered. With more than these it starts anew.
+const MOST: usize = 96;
+
+/// No hints are this.
+const UNKNOWN: u64 = u64::MAX;
 
 /// What a key says about the line it stands in.
 #[derive(Clone, Copy, Debug)]
@@ -29,89 +35,280 @@ pub(super) enum Hint {
     Named,
 }
 
-/// See the module. At most as many places as the decoders look at.
-#[derive(Debug, Default)]
-pub(super) struct Shape(Vec<Slot>);
+/// How a format writes its keys: what stands in front of them and behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Style {
+    /// `"key":`
+    Json,
+    /// `key=`
+    Pairs,
+    /// Its keys are not looked for with the help of earlier lines'.
+    #[default]
+    Other,
+}
+
+/// A key that comes next as it did the last time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next<'a> {
+    pub(super) key: &'a [u8],
+    /// How much is written for it.
+    pub(super) width: usize,
+    place: Place,
+    /// Of its value, the last time.
+    kind: u8,
+    told: Option<Told>,
+}
+
+/// Where a key is remembered.
+type Place = u8;
+/// No key: before the first one of a line, or one that is not remembered.
+const NOWHERE: Place = 0;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// The first is none, but has what the last line began with behind it.
+    slots: Vec<Slot>,
+    /// Places by a few bits of the key.
+    table: [Place; 128],
+    style: Style,
+    /// … of this line.
+    writes: Style,
+    /// The key that was found last.
+    before: Place,
+    /// Of the first members of this line.
+    places: [Place; 64],
+    members: usize,
+    /// What they said about the line.
+    pub(super) hints: Hints,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            slots: vec![Slot::NONE],
+            table: [NOWHERE; 128],
+            style: Style::Other,
+            writes: Style::Other,
+            before: NOWHERE,
+            places: [NOWHERE; 64],
+            members: 0,
+            hints: Hints::default(),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// Zeros behind it.
-    key: [u8; LONGEST],
-    /// Beyond the longest: nothing is remembered here.
-    length: usize,
+    /// The key as it is written.
+    written: [u8; LONGEST],
+    /// A bit for each byte of that that counts.
+    bits: u32,
+    /// Bytes in front of the key, of the key, and of all that is written; the latter 0 where it cannot be told from what comes next.
+    front: u8,
+    length: u8,
+    width: u8,
+    /// Of its value.
     kind: u8,
-    told: Told,
-    /// The meaning under these hints.
-    meaning: Option<(Hints, Option<Meaning>)>,
+    /// The key that came behind it the last time.
+    next: Place,
+    told: Option<Told>,
+    known: Option<Known>,
+    /// The meaning under these hints. That of the first slot is of no key for longer than it is asked for.
+    meaning: Option<Meaning>,
+    under: u64,
 }
 
 impl Slot {
-    fn new(key: &[u8], value: &Token<'_>, kind: u8) -> Self {
-        let mut kept = [0; LONGEST];
-        let length = match kept.get_mut(..key.len()) {
-            Some(kept) => {
-                kept.copy_from_slice(key);
-                key.len()
-            }
-            None => usize::MAX,
+    const NONE: Self = Self {
+        written: [0; LONGEST],
+        bits: 0,
+        front: 0,
+        length: 0,
+        width: 0,
+        kind: u8::MAX,
+        next: NOWHERE,
+        told: None,
+        known: None,
+        meaning: None,
+        under: UNKNOWN,
+    };
+
+    /// `None` where the key is too long, or empty, or not written as it is meant.
+    fn new(style: Style, key: &Str<'_>, value: &Token<'_>) -> Option<Self> {
+        let (front, behind): (&[u8], &[u8]) = match (style, key) {
+            (Style::Json, Str::Json(_)) => (b"\"", b"\":"),
+            (Style::Pairs, Str::Raw(_)) => (b"", b"="),
+            _ => (b"", b""),
         };
-        Self { key: kept, length, kind, told: dialect::tell(key, value), meaning: None }
+        let bytes = key.bytes();
+        let known = Known::new(key).filter(|_| bytes.len() <= LONGEST)?;
+        let told = dialect::tell(bytes, value);
+        let told = Some(told).filter(|told| told.kind.is_some() || told.hint != Hint::None);
+        let mut slot = Self { kind: kind(value), told, known: Some(known), ..Self::NONE };
+        let whole = [front, bytes, behind].concat();
+        let fits = !behind.is_empty() && whole.len() <= LONGEST;
+        let (front, whole) = if fits { (front.len(), &whole[..]) } else { (0, bytes) };
+        slot.written[..whole.len()].copy_from_slice(whole);
+        slot.bits = u32::MAX >> (LONGEST - whole.len());
+        let small = |length: usize| u8::try_from(length).ok();
+        (slot.front, slot.length) = (small(front)?, small(bytes.len())?);
+        slot.width = if fits { small(whole.len())? } else { 0 };
+        Some(slot)
     }
 
-    #[inline]
+    /// True when what comes next is the key.
+    #[inline(always)]
+    fn is_next(&self, rest: &[u8]) -> bool {
+        let (first, second) = self.written.split_at(BLOCK);
+        let same = |rest: &[u8], key: &[u8]| match (rest.first_chunk(), key.first_chunk()) {
+            (Some(rest), Some(key)) => Block::of(rest).same(Block::of(key)),
+            _ => 0,
+        };
+        let mut bits = same(rest, first);
+        if usize::from(self.width) > BLOCK {
+            bits |= same(rest.get(BLOCK..).unwrap_or_default(), second) << BLOCK;
+        }
+        self.width > 0 && bits & self.bits == self.bits
+    }
+
+    #[inline(always)]
+    fn key(&self) -> std::ops::Range<usize> {
+        usize::from(self.front)..usize::from(self.front) + usize::from(self.length)
+    }
+
     fn is(&self, key: &[u8], kind: u8) -> bool {
-        if self.length != key.len() || self.kind != kind {
-            return false;
-        }
-        match self.key.first_chunk() {
-            Some(first) if key.len() < 16 => u128::from_le_bytes(*first) == short(key),
-            _ => self.key.starts_with(key),
-        }
+        self.kind == kind && self.written.get(self.key()) == Some(key)
     }
 }
 
 impl Shape {
-    /// What the member at this place says about its line; to be asked before [`Self::meaning`], place by place.
+    /// Before the first key of a line. `style`: how keys are written that [`Self::next`] is to know; `kind`: what kind of line it is, if its keys do
+    /// not tell.
     #[inline]
-    pub(super) fn told(&mut self, place: usize, member: &Member<'_>) -> Told {
-        let (key, kind) = (member.key.bytes(), kind(&member.value));
-        match self.0.get(place) {
-            Some(slot) if slot.is(key, kind) => slot.told,
-            _ => self.learn(place, key, &member.value, kind),
+    pub(super) fn begin(&mut self, style: Style, kind: Kind) {
+        if self.style != style && style != Style::Other || self.slots.len() > MOST {
+            *self = Self { style, ..Self::default() };
+        }
+        self.writes = style;
+        self.before = NOWHERE;
+        self.members = 0;
+        self.hints = Hints { kind, ..Hints::default() };
+    }
+
+    /// The key that comes next, where it is the one that did the last time.
+    #[inline(always)]
+    pub(super) fn next<'a>(&self, rest: &'a [u8]) -> Option<Next<'a>> {
+        let place = self.slots.get(usize::from(self.before))?.next;
+        let slot = self.slots.get(usize::from(place))?;
+        if !slot.is_next(rest) {
+            return None;
+        }
+        let (key, width) = (rest.get(slot.key())?, usize::from(slot.width));
+        Some(Next { key, width, place, kind: slot.kind, told: slot.told })
+    }
+
+    /// Takes in a member; `next` as [`Self::next`] had it.
+    #[inline(always)]
+    pub(super) fn take(&mut self, next: Option<Next<'_>>, key: &Str<'_>, value: &Token<'_>) {
+        match next {
+            Some(next) if next.kind == kind(value) => {
+                self.before = next.place;
+                self.note(next.place);
+                if let Some(told) = next.told {
+                    self.hints.take(told);
+                }
+            }
+            _ => self.find(key, value),
+        }
+    }
+
+    #[inline(always)]
+    fn note(&mut self, place: Place) {
+        if let Some(here) = self.places.get_mut(self.members) {
+            *here = place;
+        }
+        self.members += 1;
+    }
+
+    #[inline(never)]
+    fn find(&mut self, key: &Str<'_>, value: &Token<'_>) {
+        let (bytes, kind) = (key.bytes(), kind(value));
+        let behind = self.slots.get(usize::from(self.before)).map_or(NOWHERE, |slot| slot.next);
+        let hash = hash(bytes, kind);
+        let is = |place: Place| place != NOWHERE && self.slots[usize::from(place)].is(bytes, kind);
+        let place = if key.is_plain() && is(behind) {
+            behind
+        } else if key.is_plain() && is(self.table[hash]) {
+            self.table[hash]
+        } else {
+            self.learn(key, value, hash)
+        };
+        self.note(place);
+        match self.slots.get(usize::from(place)).filter(|_| place != NOWHERE) {
+            Some(slot) => {
+                if let Some(told) = slot.told {
+                    self.hints.take(told);
+                }
+                self.slots[usize::from(self.before)].next = place;
+                self.before = place;
+            }
+            None => self.hints.take(dialect::tell(bytes, value)),
+        }
+    }
+
+    /// [`NOWHERE`] where there is no room, or it is a key that is not remembered.
+    fn learn(&mut self, key: &Str<'_>, value: &Token<'_>, hash: usize) -> Place {
+        if self.slots.len() > MOST {
+            return NOWHERE;
+        }
+        let place = u8::try_from(self.slots.len()).ok().zip(Slot::new(self.writes, key, value));
+        place.map_or(NOWHERE, |(place, slot)| {
+            self.slots.push(slot);
+            self.table[hash] = place;
+            place
+        })
+    }
+
+    /// What a member means, by its number in the line, and what is known of its key as a name. `word` is the hints'.
+    #[inline(always)]
+    pub(super) fn meaning(
+        &mut self,
+        number: usize,
+        member: &Member<'_>,
+        hints: &Hints,
+        word: u64,
+    ) -> (&Option<Meaning>, Option<Known>) {
+        let place = match self.places.get(number) {
+            Some(place) if number < self.members => *place,
+            _ => NOWHERE,
+        };
+        if self.slots.get(usize::from(place)).is_none_or(|slot| slot.under != word) {
+            self.look_up(place, member, hints);
+        }
+        match self.slots.get(usize::from(place)) {
+            Some(slot) => (&slot.meaning, slot.known),
+            None => (&None, None),
         }
     }
 
     #[inline(never)]
-    fn learn(&mut self, place: usize, key: &[u8], value: &Token<'_>, kind: u8) -> Told {
-        let slot = Slot::new(key, value, kind);
-        match self.0.get_mut(place) {
-            Some(old) => *old = slot,
-            None => self.0.push(slot),
-        }
-        slot.told
-    }
-
-    /// What the member at this place means.
-    #[inline]
-    pub(super) fn meaning(&mut self, place: usize, member: &Member<'_>, hints: &Hints) -> Option<Meaning> {
-        match self.0.get(place) {
-            Some(Slot { meaning: Some((known, meaning)), .. }) if known == hints => *meaning,
-            _ => self.look_up(place, member, hints),
-        }
-    }
-
-    #[inline(never)]
-    fn look_up(&mut self, place: usize, member: &Member<'_>, hints: &Hints) -> Option<Meaning> {
+    fn look_up(&mut self, place: Place, member: &Member<'_>, hints: &Hints) {
         let key = member.key.bytes();
         let meaning = dialect::meaning(key, &member.value, hints);
-        if let Some(slot) = self.0.get_mut(place)
-            && slot.length <= LONGEST
-            && !dialect::by_value(key, hints)
-        {
-            slot.meaning = Some((*hints, meaning));
+        let lasts = place != NOWHERE && !dialect::by_value(key, hints);
+        if let Some(slot) = self.slots.get_mut(usize::from(place)) {
+            slot.meaning = meaning;
+            slot.under = if lasts { hints.word() } else { UNKNOWN };
         }
-        meaning
     }
+}
+
+fn hash(key: &[u8], kind: u8) -> usize {
+    let byte = |at: usize| usize::from(key.get(at).copied().unwrap_or(0));
+    let middle = key.len() / 2;
+    let mix = byte(0) * 31 + byte(middle) * 7 + byte(middle + 1) * 3 + byte(key.len().wrapping_sub(1)) * 13;
+    (mix + key.len() * 5 + usize::from(kind)) % 128
 }
 
 fn kind(token: &Token<'_>) -> u8 {
@@ -128,39 +325,80 @@ fn kind(token: &Token<'_>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Str;
 
-    fn told(shape: &mut Shape, place: usize, key: &str, value: Token<'_>) -> Hint {
-        shape.told(place, &Member { key: Str::Raw(key.as_bytes()), value }).hint
+    /// What a line's keys say, and mean.
+    fn line(shape: &mut Shape, members: &[(&'static str, Token<'static>)]) -> (Hints, Vec<bool>) {
+        shape.begin(Style::Json, Kind::Plain);
+        let members: Vec<_> = members
+            .iter()
+            .map(|(key, value)| Member { key: Str::Json(key.as_bytes()), value: *value })
+            .collect();
+        for member in &members {
+            let rest = format!("\"{}\":{}", String::from_utf8_lossy(member.key.bytes()), "x".repeat(40));
+            let next = shape.next(rest.as_bytes());
+            if let Some(next) = next {
+                assert_eq!((next.key, next.width), (member.key.bytes(), next.key.len() + 3));
+            }
+            shape.take(next, &member.key, &member.value);
+        }
+        let hints = shape.hints;
+        let means = |(number, member): (usize, &Member<'_>)| {
+            shape.meaning(number, member, &hints, hints.word()).0.is_some()
+        };
+        (hints, members.iter().enumerate().map(means).collect())
     }
 
+    const TEXT: Token<'_> = Token::Text(Str::Json(b"x"));
+    const OBJECT: Token<'_> = Token::Object { raw: b"{}", clean: true };
+
     #[test]
-    fn a_key_is_what_it_is_whatever_stood_at_its_place_before() {
+    fn a_key_is_what_it_is_whatever_stood_in_its_place_before() {
+        let lines: [&[_]; 7] = [
+            &[("name", TEXT), ("pid", TEXT), ("x", OBJECT)],
+            &[("name", TEXT), ("pi", TEXT)],
+            &[("t", TEXT), ("s", TEXT), ("name", TEXT)],
+            &[("t", OBJECT), ("s", TEXT)],
+            &[("levelname", TEXT), ("name", TEXT), ("", TEXT), ("name", TEXT)],
+            &[("levelname_that_is_longer_than_what_is_kept", TEXT), ("pid", TEXT), ("pid", OBJECT)],
+            &[("\\u0070id", TEXT), ("name", TEXT), ("msg", TEXT)],
+        ];
         let mut shape = Shape::default();
-        let text = Token::Text(Str::Raw(b"x"));
-        let object = Token::Object { raw: b"{}", clean: true };
-        for (key, value, hint) in [
-            ("pid", text, Hint::Named),
-            ("pi", text, Hint::None),
-            ("pid", text, Hint::Named),
-            ("t", text, Hint::Mongo(false)),
-            ("t", object, Hint::Mongo(true)),
-            ("levelname", text, Hint::Named),
-            ("levelname_that_is_longer_than_what_is_kept", text, Hint::None),
-            ("levelname", text, Hint::Named),
-        ] {
-            assert_eq!(told(&mut shape, 0, key, value), hint, "{key}");
+        for members in lines.iter().flat_map(|a| lines.iter().flat_map(move |b| [a, b, b])) {
+            assert_eq!(line(&mut shape, members), line(&mut Shape::default(), members), "{members:?}");
         }
     }
 
     #[test]
-    fn a_meaning_is_remembered_under_its_hints_only() {
+    fn only_the_key_of_the_last_line_comes_next() {
         let mut shape = Shape::default();
-        let member = Member { key: Str::Raw(b"name"), value: Token::Text(Str::Raw(b"x")) };
-        let named = Hints { named: true, ..Hints::default() };
-        for hints in [Hints::default(), named, named, Hints::default()] {
-            shape.told(0, &member);
-            assert_eq!(shape.meaning(0, &member, &hints).is_some(), hints.named);
+        line(&mut shape, &[("level", TEXT), ("with \\\" in it", TEXT)]);
+        let mut next = |before: &[(&'static str, Token<'static>)], text: &str| {
+            line(&mut shape, before);
+            if before.is_empty() {
+                shape.begin(Style::Json, Kind::Plain);
+            }
+            shape.next(text.as_bytes()).map(|next| (next.key.len(), next.width))
+        };
+        let behind = "\"a value with enough behind it\"}";
+        for (text, comes) in
+            [("\"level\":", true), ("\"levels\":", false), ("\"leve\":", false), ("\"level\" :", false)]
+        {
+            assert_eq!(next(&[], &format!("{text}{behind}")), comes.then_some((5, 8)), "{text}");
+        }
+        assert!(next(&[], "\"level\":1234567}").is_some());
+        assert_eq!(next(&[], "\"level\":1}"), None, "too near the end to be looked at like this");
+        assert_eq!(next(&[("level", TEXT)], &format!("\"with \\\" in it\":{behind}")), None);
+    }
+
+    #[test]
+    fn with_too_many_keys_it_starts_anew() {
+        let mut shape = Shape::default();
+        for number in 0..1000 {
+            shape.begin(Style::Pairs, Kind::Plain);
+            shape.take(None, &Str::Raw(format!("key{number}").as_bytes()), &TEXT);
+            shape.take(None, &Str::Raw(b"pid"), &TEXT);
+            assert!(shape.slots.len() <= MOST + 1);
+            assert!(shape.hints.named);
         }
     }
 }

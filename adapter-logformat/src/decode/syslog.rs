@@ -1,6 +1,6 @@
 //! Syslog lines: RFC 5424, RFC 3164 and what daemons write to files (no priority; ISO time with rsyslog and syslog-ng).
 
-use super::{Context, Cursor, Decoded, refuse};
+use super::{Context, Cursor, Decoded, refuse, whole};
 use crate::{
     record::{Field, Record, Value},
     severity::Severity,
@@ -47,7 +47,7 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         record.set(Field::SyslogPriority, Value::Int(priority));
         record.set(Field::SyslogFacility, Value::Int(priority >> 3));
         if let Some(name) = usize::try_from(priority >> 3).ok().and_then(|f| FACILITIES.get(f)) {
-            record.text(Field::SyslogFacilityName, name.as_bytes());
+            record.set(Field::SyslogFacilityName, Value::Text(Str::Json(name.as_bytes())));
         }
         record.set(Field::SyslogSeverity, Value::Int(i64::from(code)));
         if cursor.literal(b"1 ") {
@@ -107,8 +107,8 @@ fn rfc5424<'a>(mut cursor: Cursor<'a>, cx: &mut Context, record: &mut Record<'a>
 }
 
 fn process_id<'a>(text: &'a [u8], record: &mut Record<'a>) {
-    match number(text) {
-        Some(pid) => record.set(Field::Pid, Value::Int(pid)),
+    match whole(text) {
+        Some(pid) => record.set(Field::Pid, pid),
         None if text != b"-" && !text.is_empty() => record.text(Field::SyslogProcId, text),
         None => {}
     }
@@ -141,7 +141,7 @@ fn structured_data<'a>(cursor: &mut Cursor<'a>, record: &mut Record<'a>) {
 
 /// In a value only `\"`, `\\` and `\]` are escapes; other backslashes are text.
 fn sd_value(value: &[u8]) -> Str<'_> {
-    if memchr::memchr(b'\\', value).is_none() {
+    if first_of(value, *b"\\").is_none() {
         return Str::Raw(value);
     }
     let mut escaped = false;

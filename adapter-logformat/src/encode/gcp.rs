@@ -47,11 +47,17 @@ impl Object<'_, '_, '_> {
                 apart |= self.group(group, list);
             }
         }
-        self.fields(apart);
+        self.fields(source, apart);
         self.out.extend_from_slice(&self.encoder.fixed);
         self.marks(source);
         write_raw(raw, source, self.encoder, self.out);
         self.out.push(b'}');
+    }
+
+    fn as_text(&mut self, value: &Value<'_>) {
+        self.out.push(b'"');
+        self.value(value);
+        self.out.push(b'"');
     }
 
     /// Shared fields that stand together under one name; gives a bit for each.
@@ -69,10 +75,10 @@ impl Object<'_, '_, '_> {
             mask |= 1 << *field as u64;
             self.key(name.as_bytes());
             match (field, value) {
-                (Field::Status, Value::Int(_)) => self.value(value),
+                (Field::Status, Value::Int(_) | Value::Json(_)) => self.value(value),
                 (Field::HttpVersion, Value::Text(text)) => {
                     self.out.extend_from_slice(b"\"HTTP/");
-                    text.write(self.out, self.valid, &mut self.scratch);
+                    text.write(self.out, self.valid, &mut self.encoder.scratch);
                     self.out.push(b'"');
                 }
                 (Field::Duration, Value::Duration(_)) => {
@@ -82,11 +88,8 @@ impl Object<'_, '_, '_> {
                     self.out.extend_from_slice(b"s\"");
                 }
                 // 64-bit numbers are texts in the JSON of protobuf.
-                (_, Value::Int(_) | Value::Duration(_)) => {
-                    self.out.push(b'"');
-                    self.value(value);
-                    self.out.push(b'"');
-                }
+                (_, Value::Int(_) | Value::Duration(_)) => self.as_text(value),
+                (_, Value::Json(number)) if number.iter().all(u8::is_ascii_digit) => self.as_text(value),
                 (_, value) => self.value(value),
             }
         }

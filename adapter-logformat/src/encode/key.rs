@@ -1,6 +1,6 @@
 //! Names of the schema as they are written, laid out so that writing one is a few instructions.
 
-use crate::text::Pen;
+use crate::text::{Pen, Str};
 
 /// Bytes moved at once; names are shorter.
 const ROOM: usize = 48;
@@ -16,22 +16,44 @@ impl Key {
     /// # Panics
     /// When the name is longer than those of the tables are.
     pub(super) fn new(name: &str) -> Self {
-        let (mut bytes, length) = ([0; ROOM], name.len() + 5);
-        bytes[..2].copy_from_slice(b",\"");
-        bytes[2..length - 3].copy_from_slice(name.as_bytes());
-        bytes[length - 3..length].copy_from_slice(b"\":\"");
-        Self { bytes, length }
+        Self::of(&[",\"", name, "\":\""])
     }
 
-    /// Up to the quote that begins a text.
-    #[inline]
-    pub(super) fn text(&self, pen: &mut Pen<'_>) {
+    /// How the name of an application's field begins: `,"prefix`.
+    pub(super) fn prefix(prefix: &str) -> Self {
+        Self::of(&[",\"", prefix])
+    }
+
+    /// # Panics
+    /// When the text is longer than those that stand in every record are.
+    pub(super) fn of(parts: &[&str]) -> Self {
+        let text = parts.concat();
+        let mut bytes = [0; ROOM];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Self { bytes, length: text.len() }
+    }
+
+    /// As it is: for a name up to the quote that begins a text.
+    #[inline(always)]
+    pub(super) fn text(&self, pen: &mut Pen<'_, '_>) {
         pen.block(&self.bytes, self.length);
     }
 
+    /// The name, a text and its quote; false where the text has to be resolved first, and nothing is written.
+    #[inline(always)]
+    pub(super) fn with(&self, text: &Str<'_>, pen: &mut Pen<'_, '_>) -> bool {
+        pen.text::<ROOM, true>(&self.bytes, self.length, text)
+    }
+
+    /// The same for the prefix of a name and the name, without what stands behind it.
+    #[inline(always)]
+    pub(super) fn name(&self, name: &Str<'_>, pen: &mut Pen<'_, '_>) -> bool {
+        pen.text::<ROOM, false>(&self.bytes, self.length, name)
+    }
+
     /// Up to the colon.
-    #[inline]
-    pub(super) fn write(&self, pen: &mut Pen<'_>) {
+    #[inline(always)]
+    pub(super) fn write(&self, pen: &mut Pen<'_, '_>) {
         pen.block(&self.bytes, self.length - 1);
     }
 }
@@ -39,7 +61,10 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::{Schema, names};
+    use crate::{
+        encode::{Schema, names},
+        text::Around,
+    };
 
     #[test]
     fn every_name_of_every_schema_fits() {
@@ -50,12 +75,15 @@ mod tests {
             let shared = names::FIELDS.iter().map(|(field, _)| names::label(schema, *field));
             for name in shared.chain(own) {
                 out.clear();
-                Key::new(name).text(&mut Pen::new(&mut out));
+                Key::new(name).text(&mut Pen::new(&mut out, Around(&[])));
                 assert_eq!(out, format!(",\"{name}\":\"").as_bytes());
                 out.clear();
-                Key::new(name).write(&mut Pen::new(&mut out));
+                Key::new(name).write(&mut Pen::new(&mut out, Around(&[])));
                 assert_eq!(out, format!(",\"{name}\":").as_bytes());
             }
+            out.clear();
+            Key::prefix(layout.structured).text(&mut Pen::new(&mut out, Around(&[])));
+            assert_eq!(out, format!(",\"{}", layout.structured).as_bytes());
         }
     }
 }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use crate::{
     record::{Field, Name, Record, Value},
-    text::{escape_any, escape_valid},
+    text::{Around, Pen, escape_any, escape_valid},
     time::{Stamp, Time},
 };
 use key::Key;
@@ -112,6 +112,8 @@ pub struct Source<'a> {
     pub shown: Option<&'a [u8]>,
     /// Line and text are known to be UTF-8.
     pub valid: bool,
+    /// What the line stands in.
+    pub around: Around<'a>,
 }
 
 impl<'a> Source<'a> {
@@ -127,6 +129,8 @@ pub struct Encoder {
     schema: Schema,
     original: Original,
     layout: &'static Layout,
+    /// Durations are nanoseconds, not seconds.
+    nanos: bool,
     /// The shared fields' keys as they are written.
     keys: [Key; Field::COUNT],
     level: Key,
@@ -134,9 +138,14 @@ pub struct Encoder {
     original_text: Key,
     severity: Key,
     /// How a record begins, up to its time.
-    head: String,
+    head: Key,
     /// What stands behind the message in every record.
-    version: &'static str,
+    version: Key,
+    /// How the name of an application's field begins, in general and where a line has the schema's own names.
+    app: Key,
+    bare: Key,
+    /// … and that of a parameter of structured data.
+    structured: Key,
     path: Option<String>,
     /// A record in another shape, on its way into this one.
     inner: Vec<u8>,
@@ -166,17 +175,21 @@ impl Encoder {
             schema,
             original,
             layout,
+            nanos: schema.in_nanos(),
             keys: labels.map(Key::new),
             level: Key::new(layout.level),
             message: Key::new(layout.message),
             original_text: Key::new(layout.original),
             severity: Key::new("event.severity"),
-            head: format!("{{\"{}\":\"", layout.time),
-            version: match schema {
+            head: Key::of(&["{\"", layout.time, "\":\""]),
+            version: Key::of(&[match schema {
                 Schema::Ecs => ",\"ecs.version\":\"9.0.0\"",
                 Schema::Ecs8 => ",\"ecs.version\":\"8.17.0\"",
                 _ => "",
-            },
+            }]),
+            app: Key::prefix(layout.app),
+            bare: Key::prefix(""),
+            structured: Key::prefix(layout.structured),
             path: path.map(str::to_owned),
             inner: Vec::new(),
             batch: otlp::Open::default(),
@@ -209,6 +222,11 @@ impl Encoder {
         }
         let nameless = labels.iter().enumerate().filter(|(_, label)| label.is_empty());
         encoder.absent = nameless.fold(encoder.fixed_known, |mask, (place, _)| mask | 1 << place);
+        // Tags stand with ours, the ids of a trace at the top of the log data model.
+        encoder.absent |= 1 << Field::Tags as u64;
+        if schema.is_otel() {
+            encoder.absent |= 1 << Field::TraceId as u64 | 1 << Field::SpanId as u64;
+        }
         if let Some(path) = path.filter(|_| !fixed.iter().any(|(n, _)| n == layout.path)) {
             encoder.fixed.extend_from_slice(b",\"");
             encoder.fixed.extend_from_slice(layout.path.as_bytes());
@@ -248,53 +266,59 @@ impl Encoder {
 
     /// Appends the record and a newline.
     pub fn encode(&mut self, source: &Source<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
-        let mut inner = std::mem::take(&mut self.inner);
-        inner.clear();
         match self.schema {
             Schema::Ecs | Schema::Ecs8 | Schema::Flat | Schema::Datadog => {
-                self.object(source, record, out, |object| object.dotted(source));
+                self.object(source, record, out).dotted(source);
+                Pen::new(out, Around(&[])).block(b"}\n", 2);
             }
-            Schema::Gcp => self.object(source, record, out, |object| object.gcp(source)),
-            Schema::Otel => self.object(source, record, out, |object| object.otel(source)),
+            Schema::Gcp => {
+                self.object(source, record, out).gcp(source);
+                out.push(b'\n');
+            }
+            Schema::Otel => {
+                self.object(source, record, out).otel(source);
+                out.push(b'\n');
+            }
             Schema::Splunk => {
                 self.splunk(source, record, out);
-                self.object(source, record, out, |object| object.dotted(source));
-                out.push(b'}');
+                self.object(source, record, out).dotted(source);
+                out.extend_from_slice(b"}}\n");
             }
-            Schema::Logfmt => {
-                self.object(source, record, &mut inner, |object| object.dotted(source));
-                logfmt::write(&inner, out);
-            }
-            Schema::Gelf => {
-                self.object(source, record, &mut inner, |object| object.dotted(source));
-                let time = record.time.unwrap_or(source.now);
-                gelf::write(&inner, time, record.severity, &self.host, out);
-            }
-            Schema::Otlp => {
-                self.object(source, record, &mut inner, |object| object.otel(source));
-                self.batch.write(&inner, record.time.is_some().then_some(source.now), out);
-            }
-        }
-        inner.shrink_to(4 << 20);
-        self.inner = inner;
-        if self.schema != Schema::Otlp {
-            out.push(b'\n');
+            Schema::Logfmt | Schema::Gelf | Schema::Otlp => self.by_another(source, record, out),
         }
     }
 
-    fn object(
-        &mut self,
+    /// A record that is made from one of another schema.
+    fn by_another(&mut self, source: &Source<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
+        let mut inner = std::mem::take(&mut self.inner);
+        inner.clear();
+        if self.schema == Schema::Otlp {
+            self.object(source, record, &mut inner).otel(source);
+            self.batch.write(&inner, record.time.is_some().then_some(source.now), out);
+        } else {
+            self.object(source, record, &mut inner).dotted(source);
+            inner.push(b'}');
+            if self.schema == Schema::Gelf {
+                let time = record.time.unwrap_or(source.now);
+                gelf::write(&inner, time, record.severity, &self.host, out);
+            } else {
+                logfmt::write(&inner, out);
+            }
+            out.push(b'\n');
+        }
+        inner.shrink_to(4 << 20);
+        self.inner = inner;
+    }
+
+    #[inline(always)]
+    fn object<'e, 'r, 'o>(
+        &'e mut self,
         source: &Source<'_>,
-        record: &Record<'_>,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&mut object::Object<'_, '_, '_>),
-    ) {
+        record: &'e Record<'r>,
+        out: &'o mut Vec<u8>,
+    ) -> object::Object<'e, 'r, 'o> {
         let valid = source.valid || simdutf8::basic::from_utf8(source.text).is_ok();
-        let scratch = std::mem::take(&mut self.scratch);
-        let mut object = object::Object { encoder: self, record, valid, out, scratch, moved: Vec::new() };
-        write(&mut object);
-        let scratch = object.scratch;
-        self.scratch = scratch;
+        object::Object { encoder: self, record, valid, out, moved: Vec::new() }
     }
 
     /// The envelope of Splunk's HTTP Event Collector up to its event.

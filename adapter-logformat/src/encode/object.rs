@@ -4,12 +4,12 @@ use super::{
     Encoder, Original, Raw, Schema, Source,
     key::Key,
     raw::{raw_needed, write_raw},
-    value::{int, nanos, rest_of_text, write_value},
+    value::{nanos, write_value},
 };
 use crate::{
     json,
     record::{Field, Name, Record, Value},
-    text::{Pen, Str, copy, escape_any},
+    text::{Around, Pen, Str, copy, escape_any},
 };
 
 pub(super) struct Object<'e, 'r, 'o> {
@@ -17,39 +17,73 @@ pub(super) struct Object<'e, 'r, 'o> {
     pub record: &'e Record<'r>,
     pub valid: bool,
     pub out: &'o mut Vec<u8>,
-    pub scratch: Vec<u8>,
     /// Names given to fields that had to move aside.
     pub moved: Vec<Vec<u8>>,
+}
+
+impl Encoder {
+    /// How a record begins: its time, or the time of reading.
+    #[inline(always)]
+    fn begin_object(&mut self, source: &Source<'_>, record: &Record<'_>, pen: &mut Pen<'_, '_>) {
+        self.head.text(pen);
+        let (text, length) = self.stamp.quoted(record.time.unwrap_or(source.now));
+        pen.block(text, length);
+    }
+
+    /// The message, where there is to be one.
+    #[inline(always)]
+    fn message_of<'a>(&self, source: &Source<'a>, record: &Record<'a>, raw: Raw) -> Option<Value<'a>> {
+        match record.message {
+            // The fields say it all, and the compact variant was asked for.
+            None if raw == Raw::InMessage
+                && self.original == Original::Failed
+                && record.unparsed.is_none()
+                && record.partial.is_none()
+                && record.part.is_none() =>
+            {
+                None
+            }
+            None => Some(Value::Text(Str::Raw(source.shown.unwrap_or(source.text)))),
+            message => message,
+        }
+    }
 }
 
 impl Object<'_, '_, '_> {
     pub(super) fn dotted(&mut self, source: &Source<'_>) {
         let record = self.record;
-        self.time(source);
-        if let Some(severity) = record.severity {
-            let mut pen = Pen::new(self.out);
-            self.encoder.level.text(&mut pen);
-            pen.bytes(severity.name().as_bytes());
-            pen.byte(b'"');
-        }
         let raw = raw_needed(source, record, self.encoder.original, self.valid);
-        self.message(source, raw);
+        let message = self.encoder.message_of(source, record, raw);
+        let mut pen = Pen::new(self.out, source.around);
+        self.encoder.begin_object(source, record, &mut pen);
+        if let Some(severity) = record.severity {
+            self.encoder.level.text(&mut pen);
+            let (name, length) = severity.quoted();
+            pen.block(name, length);
+        }
+        if let Some(message) = message
+            && !(self.valid && member(&self.encoder.message, &message, self.encoder.nanos, &mut pen))
+        {
+            drop(pen);
+            self.member_slowly(self.encoder.message, &message);
+            pen = Pen::new(self.out, source.around);
+        }
         if self.encoder.schema.is_ecs() {
-            copy(self.out, self.encoder.version.as_bytes());
+            self.encoder.version.text(&mut pen);
             if let Some(severity) = record.severity {
-                self.encoder.severity.write(&mut Pen::new(self.out));
-                int(i64::from(severity.number()), self.out);
+                self.encoder.severity.write(&mut pen);
+                pen.int(i64::from(severity.number()));
             }
         }
+        drop(pen);
         if self.encoder.schema == Schema::Datadog {
             self.key(b"ddsource");
             self.quoted(source.format.as_bytes());
         }
-        self.fields(0);
-        self.out.extend_from_slice(&self.encoder.fixed);
+        self.fields(source, 0);
+        copy(self.out, &self.encoder.fixed);
         self.marks(source);
         write_raw(raw, source, self.encoder, self.out);
-        self.out.push(b'}');
     }
 
     pub(super) fn otel(&mut self, source: &Source<'_>) {
@@ -90,7 +124,7 @@ impl Object<'_, '_, '_> {
         }
         self.out.extend_from_slice(b",\"Attributes\":{");
         let start = self.out.len();
-        self.fields(0);
+        self.fields(source, 0);
         self.marks(source);
         write_raw(raw, source, self.encoder, self.out);
         if self.out.len() > start {
@@ -101,84 +135,106 @@ impl Object<'_, '_, '_> {
     }
 
     pub(super) fn message(&mut self, source: &Source<'_>, raw: Raw) {
-        let record = self.record;
-        let message = match record.message {
-            Some(message) => message,
-            // The fields say it all, and the compact variant was asked for.
-            None if raw == Raw::InMessage
-                && self.encoder.original == Original::Failed
-                && record.unparsed.is_none()
-                && record.partial.is_none()
-                && record.part.is_none() =>
-            {
-                return;
-            }
-            None => Value::Text(Str::Raw(source.shown.unwrap_or(source.text))),
-        };
-        let seconds = !self.encoder.schema.in_nanos();
-        member(&self.encoder.message, &message, self.valid, seconds, self.out, &mut self.scratch);
+        if let Some(message) = self.encoder.message_of(source, self.record, raw) {
+            self.member_slowly(self.encoder.message, &message);
+        }
     }
 
     /// How a record begins: its time, or the time of reading.
     pub(super) fn time(&mut self, source: &Source<'_>) {
-        copy(self.out, self.encoder.head.as_bytes());
-        self.encoder.stamp.write(self.record.time.unwrap_or(source.now), self.out);
-        self.out.push(b'"');
+        self.encoder.begin_object(source, self.record, &mut Pen::new(self.out, source.around));
     }
 
     /// `apart`: shared fields (a bit each) that stand elsewhere in the record.
-    pub(super) fn fields(&mut self, apart: u64) {
+    pub(super) fn fields(&mut self, source: &Source<'_>, apart: u64) {
         let record = self.record;
-        let otel = self.encoder.schema.is_otel();
         // … or that the configuration sets, or that the schema has no name for.
         let apart = apart | self.encoder.absent;
-        let seconds = !self.encoder.schema.in_nanos();
-        let prefix = if record.ecs { &b""[..] } else { self.encoder.layout.app.as_bytes() };
+        let nanos = self.encoder.nanos;
+        let bare = record.ecs;
         // Names with a prefix of their own collide with none of the schema's.
-        let may_collide = prefix.is_empty() || self.encoder.fixed_app;
+        let may_collide = record.ecs || self.encoder.layout.app.is_empty() || self.encoder.fixed_app;
         let odd = record.escaped() || record.dotted() && self.encoder.schema.nests();
         let plain_apps = self.valid && !odd && !may_collide;
+        let mut pen = Pen::new(self.out, source.around);
         for (name, value) in record.fields() {
             match name {
-                Name::Known(Field::Tags) => {}
-                Name::Known(Field::TraceId | Field::SpanId) if otel => {}
                 Name::Known(field) => {
-                    if apart & (1 << *field as u64) == 0 {
-                        let key = &self.encoder.keys[*field as usize];
-                        member(key, value, self.valid, seconds, self.out, &mut self.scratch);
+                    if apart & (1 << *field as u64) != 0 {
+                        continue;
                     }
+                    let key = &self.encoder.keys[*field as usize];
+                    if self.valid && member(key, value, nanos, &mut pen) {
+                        continue;
+                    }
+                    let key = *key;
+                    drop(pen);
+                    self.member_slowly(key, value);
+                }
+                Name::App(name) if plain_apps => {
+                    let prefix = if bare { &self.encoder.bare } else { &self.encoder.app };
+                    if prefix.name(name, &mut pen) {
+                        if behind_name(value, nanos, &mut pen) {
+                            continue;
+                        }
+                        drop(pen);
+                    } else {
+                        prefix.text(&mut pen);
+                        drop(pen);
+                        name.write(self.out, true, &mut self.encoder.scratch);
+                        self.out.extend_from_slice(b"\":");
+                    }
+                    self.value(value);
                 }
                 Name::App(name) => {
-                    if plain_apps {
-                        app(prefix, name, value, seconds, self.out, &mut self.scratch);
-                    } else {
-                        self.app(name, value);
-                        self.value(value);
+                    drop(pen);
+                    self.app(name, value);
+                    self.value(value);
+                }
+                Name::Sd(id, param) if self.valid => {
+                    self.encoder.structured.text(&mut pen);
+                    pen.escaped(id);
+                    pen.byte(b'.');
+                    pen.escaped(param);
+                    if behind_name(value, nanos, &mut pen) {
+                        continue;
                     }
+                    drop(pen);
+                    self.value(value);
+                }
+                Name::Sd(id, param) => {
+                    self.encoder.structured.text(&mut pen);
+                    drop(pen);
+                    escape_any(self.out, id);
+                    self.out.push(b'.');
+                    escape_any(self.out, param);
+                    self.out.extend_from_slice(b"\":");
+                    self.value(value);
                 }
                 Name::Sub(space, name) => {
+                    drop(pen);
                     self.out.extend_from_slice(b",\"");
                     copy(self.out, space.as_bytes());
                     self.out.push(b'.');
-                    name.write(self.out, self.valid, &mut self.scratch);
+                    name.write(self.out, self.valid, &mut self.encoder.scratch);
                     self.out.extend_from_slice(b"\":");
                     self.value(value);
                 }
                 Name::Own(name) => {
+                    drop(pen);
                     self.own(name);
                     self.value(value);
                 }
-                Name::Sd(id, param) => {
-                    self.out.extend_from_slice(b",\"");
-                    copy(self.out, self.encoder.layout.structured.as_bytes());
-                    Str::Raw(id).write(self.out, self.valid, &mut self.scratch);
-                    self.out.push(b'.');
-                    Str::Raw(param).write(self.out, self.valid, &mut self.scratch);
-                    self.out.extend_from_slice(b"\":");
-                    self.value(value);
-                }
             }
+            pen = Pen::new(self.out, source.around);
         }
+    }
+
+    /// A member whatever has to be done for it; [`member`] is for what most are.
+    #[inline(never)]
+    fn member_slowly(&mut self, key: Key, value: &Value<'_>) {
+        key.write(&mut Pen::new(self.out, Around(&[])));
+        self.value(value);
     }
 
     /// The key of a field that the configuration named: moved aside where something else has that name.
@@ -209,7 +265,7 @@ impl Object<'_, '_, '_> {
         self.out.extend_from_slice(b",\"");
         copy(self.out, prefix.as_bytes());
         if simple {
-            name.write(self.out, self.valid, &mut self.scratch);
+            name.write(self.out, self.valid, &mut self.encoder.scratch);
             self.out.extend_from_slice(b"\":");
             return;
         }
@@ -264,7 +320,20 @@ impl Object<'_, '_, '_> {
     }
 
     /// What happened to the line on its way: tags, the reason, the part.
+    #[inline]
     pub(super) fn marks(&mut self, source: &Source<'_>) {
+        let record = self.record;
+        if record.part.is_some()
+            || record.unparsed.is_some()
+            || record.partial.is_some()
+            || record.has(Field::Tags)
+        {
+            self.marks_there(source);
+        }
+    }
+
+    #[inline(never)]
+    fn marks_there(&mut self, source: &Source<'_>) {
         let record = self.record;
         let layout = self.encoder.layout;
         if let Some(part) = record.part {
@@ -330,74 +399,49 @@ impl Object<'_, '_, '_> {
 
     pub(super) fn value(&mut self, value: &Value<'_>) {
         let seconds = !self.encoder.schema.in_nanos();
-        write_value(value, self.valid, seconds, self.out, &mut self.scratch);
+        write_value(value, self.valid, seconds, self.out, &mut self.encoder.scratch);
     }
 }
 
-/// A name of the schema with its value.
-#[inline]
-fn member(
-    key: &Key,
-    value: &Value<'_>,
-    valid: bool,
-    seconds: bool,
-    out: &mut Vec<u8>,
-    scratch: &mut Vec<u8>,
-) {
-    let mut pen = Pen::new(out);
+/// A name of the schema with its value, of a line that is valid UTF-8; what has to be resolved first is left, and nothing written. `nanos`: durations
+/// are whole numbers.
+#[inline(always)]
+fn member(key: &Key, value: &Value<'_>, nanos: bool, pen: &mut Pen<'_, '_>) -> bool {
     match value {
-        Value::Text(text) => {
-            key.text(&mut pen);
-            if valid && pen.text(text) {
-                return pen.byte(b'"');
-            }
-            drop(pen);
-            rest_of_text(text, valid, out, scratch);
-        }
-        Value::Json(raw) if valid => {
-            key.write(&mut pen);
+        Value::Text(text) => return key.with(text, pen),
+        Value::Json(raw) => {
+            key.write(pen);
             pen.bytes(raw);
         }
-        value => {
-            key.write(&mut pen);
-            drop(pen);
-            write_value(value, valid, seconds, out, scratch);
+        Value::Int(number) => {
+            key.write(pen);
+            pen.int(*number);
         }
+        Value::Duration(number) if nanos => {
+            key.write(pen);
+            pen.int(*number);
+        }
+        _ => return false,
     }
+    true
 }
 
-/// A field of the application whose name needs no second look, of a line that is valid UTF-8.
-#[inline]
-fn app(
-    prefix: &[u8],
-    name: &Str<'_>,
-    value: &Value<'_>,
-    seconds: bool,
-    out: &mut Vec<u8>,
-    scratch: &mut Vec<u8>,
-) {
-    let mut pen = Pen::new(out);
-    pen.block(b",\"", 2);
-    pen.bytes(prefix);
-    if !pen.text(name) {
-        drop(pen);
-        name.write(out, true, scratch);
-        pen = Pen::new(out);
+/// The end of a name, and its value; of a value that has to be resolved first nothing, and false.
+#[inline(always)]
+fn behind_name(value: &Value<'_>, nanos: bool, pen: &mut Pen<'_, '_>) -> bool {
+    if let Value::Text(text) = value {
+        let done = pen.text::<3, true>(b"\":\"", 3, text);
+        if !done {
+            pen.block(b"\":", 2);
+        }
+        return done;
     }
     pen.block(b"\":", 2);
     match value {
-        Value::Text(text) => {
-            pen.byte(b'"');
-            if pen.text(text) {
-                return pen.byte(b'"');
-            }
-            drop(pen);
-            rest_of_text(text, true, out, scratch);
-        }
         Value::Json(raw) => pen.bytes(raw),
-        value => {
-            drop(pen);
-            write_value(value, true, seconds, out, scratch);
-        }
+        Value::Int(number) => pen.int(*number),
+        Value::Duration(number) if nanos => pen.int(*number),
+        _ => return false,
     }
+    true
 }

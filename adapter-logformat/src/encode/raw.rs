@@ -48,7 +48,7 @@ pub(super) fn write_raw(raw: Raw, source: &Source<'_>, encoder: &Encoder, out: &
             base64(out, source.raw());
         }
         Raw::Text => {
-            let mut pen = Pen::new(out);
+            let mut pen = Pen::new(out, source.around);
             encoder.original_text.text(&mut pen);
             if let Some(shown) = source.shown {
                 drop(pen);

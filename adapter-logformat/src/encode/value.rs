@@ -3,7 +3,7 @@
 use crate::{
     json,
     record::Value,
-    text::{Str, copy},
+    text::{Around, Pen, Str, copy},
     time::Time,
 };
 
@@ -45,7 +45,7 @@ pub(super) fn write_value(
 
 #[inline]
 pub(super) fn int(number: i64, out: &mut Vec<u8>) {
-    copy(out, itoa::Buffer::new().format(number).as_bytes());
+    Pen::new(out, Around(&[])).int(number);
 }
 
 /// Nanoseconds since 1970.

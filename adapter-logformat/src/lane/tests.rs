@@ -1,5 +1,6 @@
 //! The properties that every format has to have, and lines that once broke one.
 
+mod alike;
 mod proof;
 
 use super::*;

@@ -47,6 +47,21 @@ impl Frame {
             }
             return;
         }
+        if self.lines == 0
+            && !self.open.is_empty()
+            && let Some(newline) = memchr::memchr(b'\n', bytes)
+        {
+            // The rest of a line that has begun: only that is put together.
+            let (rest, behind) = bytes.split_at(newline + 1);
+            self.open.extend_from_slice(rest);
+            let used = batch.convert(lane, &self.open, Piece::Lines, end && behind.is_empty());
+            self.open.drain(..used);
+            self.lines = self.open.len();
+            if end || !behind.is_empty() {
+                self.take(behind, lane, batch, end);
+            }
+            return;
+        }
         if self.open.is_empty() {
             // Nothing waits: whole lines are read where they are.
             let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);

@@ -1,194 +1,448 @@
 //! Writing behind what a vector holds, in blocks of a fixed size.
 //!
-//! Log fields are short: a call of `memcpy` costs more than the few bytes it moves, and so does telling a vector its new length after each of them.
-//! A block is moved by an instruction or two, whatever of it counts; the vector learns its length once, when the pen is put down.
+//! Log fields are short: a call of `memcpy` costs more than the few bytes it moves, and so does asking for room and telling a vector its new length
+//! for each of them. A block is moved by an instruction or two, whatever of it counts; room is asked for once per text, for the worst that its escapes
+//! can make of it; the vector learns its length once, when the pen is put down.
 
+#[cfg(target_arch = "x86_64")]
+use super::spread;
 use super::{
     Str,
-    block::{BLOCK, short, specials, tail},
+    block::{Around, BLOCK, Block, low, short},
 };
 
 /// Longer texts are worth a `memcpy`.
 const LONG: usize = 8 * BLOCK;
+/// Longer texts are escaped piece by piece, so that room for the worst of the whole is never asked for.
+const PIECE: usize = 4 << 10;
 
-/// See the module. Everything in front of `at` is written; `at` is never beyond `room`.
-pub(crate) struct Pen<'o> {
+/// See the module. Everything in front of `at` is written; `at` is never beyond `end`.
+pub(crate) struct Pen<'o, 'a> {
     out: &'o mut Vec<u8>,
-    start: *mut u8,
-    room: usize,
-    at: usize,
+    at: *mut u8,
+    /// Of the vector's room.
+    end: *mut u8,
+    around: Around<'a>,
+}
+
+/// Room for a text of this length: six bytes (`\u0000`) for each of its own, and the rest of a block.
+#[inline(always)]
+fn room_for(length: usize) -> usize {
+    6 * length + BLOCK
 }
 
 #[expect(
     unsafe_code,
-    reason = "room that is asked for once and a length that is said once: a third of the instructions per line; the one place where it is done"
+    reason = "room that is asked for once per text and a length that is said once per record: a third of the instructions; the one place where it is done"
 )]
-impl<'o> Pen<'o> {
-    #[inline]
-    pub(crate) fn new(out: &'o mut Vec<u8>) -> Self {
-        let (start, room, at) = (out.as_mut_ptr(), out.capacity(), out.len());
-        Self { out, start, room, at }
+impl<'o, 'a> Pen<'o, 'a> {
+    /// Texts that lie in `around` are read in whole blocks; others are written as well, only slower.
+    #[inline(always)]
+    pub(crate) fn new(out: &'o mut Vec<u8>, around: Around<'a>) -> Self {
+        let (at, end) = ends(out);
+        Self { out, at, end, around }
+    }
+
+    /// Room for so many bytes more.
+    #[inline(always)]
+    fn room(&mut self, more: usize) {
+        if (self.end as usize) - (self.at as usize) < more {
+            (self.at, self.end) = grow(self.out, self.at, more);
+        }
     }
 
     /// Writes the block; its first `length` bytes count.
     #[inline(always)]
     pub(crate) fn block<const N: usize>(&mut self, block: &[u8; N], length: usize) {
-        if self.room - self.at < N {
-            self.grow(N);
+        self.room(N);
+        // SAFETY: there is room.
+        self.at = unsafe { put(self.at, block).add(length.min(N)) };
+    }
+
+    /// The bytes as they are.
+    #[inline(always)]
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        let length = bytes.len();
+        if length > LONG {
+            (self.at, self.end) = long(self.out, self.at, bytes);
+            return;
         }
-        // SAFETY: behind `at` is room for N bytes, and no other reference to it: the vector is ours as long as the pen is.
-        unsafe { self.start.add(self.at).cast::<[u8; N]>().write(*block) };
-        self.at += length.min(N);
+        self.room(length + BLOCK);
+        // SAFETY: there is room for the bytes and the rest of a block.
+        self.at = unsafe {
+            match self.around.read::<BLOCK>(bytes, 0) {
+                Some(block) if length <= BLOCK => put(self.at, block).add(length),
+                _ => copy(self.at, bytes),
+            }
+        };
     }
 
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self, more: usize) {
-        self.say_length();
-        self.out.reserve(more.max(1 << 10));
-        (self.start, self.room) = (self.out.as_mut_ptr(), self.out.capacity());
+    /// Valid UTF-8 as the body of a JSON string.
+    #[inline(always)]
+    pub(crate) fn escaped(&mut self, text: &[u8]) {
+        let length = text.len();
+        if length > PIECE {
+            (self.at, self.end) = in_pieces(self.out, self.at, text);
+            return;
+        }
+        self.room(room_for(length));
+        // SAFETY: there is room, whatever has to be escaped.
+        unsafe {
+            if let Some(block) = self.around.read(text, 0)
+                && length <= BLOCK
+                && Block::of(block).specials() & low(length) == 0
+            {
+                self.at = put(self.at, block).add(length);
+            } else {
+                self.at = escape(self.at, text, self.around);
+            }
+        }
     }
 
-    #[inline]
-    fn say_length(&mut self) {
-        // SAFETY: `at` is within the room, and everything in front of it is written.
-        unsafe { self.out.set_len(self.at) };
+    /// The bytes where none of them needs an escape in JSON; nothing, and false, otherwise.
+    #[inline(always)]
+    pub(crate) fn plain(&mut self, text: &[u8]) -> bool {
+        let length = text.len();
+        self.room(length + BLOCK);
+        // SAFETY: there is room for the bytes and the rest of a block.
+        let at = unsafe {
+            match self.around.read(text, 0) {
+                Some(block) if length <= BLOCK => {
+                    let plain = Block::of(block).specials() & low(length) == 0;
+                    plain.then(|| put(self.at, block).add(length))
+                }
+                _ => copy_plain(self.at, text, self.around),
+            }
+        };
+        self.at = at.unwrap_or(self.at);
+        at.is_some()
     }
-}
 
-impl Drop for Pen<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.say_length();
+    /// The first `length` bytes of `head`, a text of a line that is valid UTF-8 as the body of a JSON string, and with `CLOSE` its last quote. Nothing,
+    /// and false, where something in the text has to be resolved first.
+    #[inline(always)]
+    pub(crate) fn text<const N: usize, const CLOSE: bool>(
+        &mut self,
+        head: &[u8; N],
+        length: usize,
+        text: &Str<'_>,
+    ) -> bool {
+        let bytes = text.bytes();
+        let size = bytes.len();
+        if size > PIECE {
+            let done;
+            (self.at, self.end, done) = long_text(self.out, self.at, &head[..length.min(N)], text, CLOSE);
+            return done;
+        }
+        self.room(N + room_for(size) + 1);
+        // SAFETY: there is room for the head, the text whatever has to be escaped, and the quote.
+        let at = unsafe {
+            let at = put(self.at, head).add(length.min(N));
+            let end = match self.around.read(bytes, 0) {
+                // Without a byte to be escaped it is what it is, however it was written.
+                Some(block)
+                    if size <= BLOCK
+                        && (Block::of(block).specials() & low(size) == 0 || matches!(text, Str::Json(_))) =>
+                {
+                    Some(put(at, block).add(size))
+                }
+                _ => match text {
+                    Str::Json(body) => Some(copy(at, body)),
+                    Str::Raw(bytes) => Some(escape(at, bytes, self.around)),
+                    Str::Escaped(bytes) | Str::Doubled(bytes) => copy_plain(at, bytes, self.around),
+                },
+            };
+            match end {
+                Some(end) if CLOSE => put(end, b"\"").add(1),
+                Some(end) => end,
+                None => return false,
+            }
+        };
+        self.at = at;
+        true
     }
-}
 
-impl Pen<'_> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn byte(&mut self, byte: u8) {
         self.block(&[byte], 1);
     }
 
-    /// The bytes as they are.
-    #[inline]
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        let length = bytes.len();
-        match (bytes.first_chunk::<BLOCK>(), bytes.last_chunk::<BLOCK>()) {
-            (Some(first), Some(last)) if length <= 2 * BLOCK => {
-                self.block(first, length - BLOCK);
-                self.block(last, BLOCK);
+    /// The number in decimal.
+    #[inline(always)]
+    pub(crate) fn int(&mut self, number: i64) {
+        if let Ok(small @ 0..1000) = u32::try_from(number) {
+            let [hundreds, tens, ones] = [small / 100, small / 10 % 10, small % 10];
+            let digits = 0x30_30_30 | hundreds | (tens << 8) | (ones << 16);
+            let zeros = usize::from(small < 100) + usize::from(small < 10);
+            return self.block(&(digits >> (8 * zeros)).to_le_bytes(), 3 - zeros);
+        }
+        let (block, length) = decimal(number);
+        self.block(&block, length);
+    }
+}
+
+impl Drop for Pen<'_, '_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        say_length(self.out, self.at);
+    }
+}
+
+/// A number's text, in front.
+#[inline]
+fn decimal(number: i64) -> ([u8; 2 * BLOCK], usize) {
+    // Digits from the end of the first 20 bytes on; what is behind them only fills the block.
+    let mut text = [0u8; 20 + 2 * BLOCK];
+    let (mut rest, mut at) = (number.unsigned_abs(), 20);
+    loop {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        text[at] = b'-';
+    }
+    (*text[at..].first_chunk().unwrap_or(&[0; 2 * BLOCK]), 20 - at)
+}
+
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(always)]
+fn say_length(out: &mut Vec<u8>, at: *mut u8) {
+    // SAFETY: a pen's `at` is within the vector's memory, and everything in front of it is written.
+    unsafe { out.set_len(at as usize - out.as_ptr() as usize) };
+}
+
+/// Makes room for so many bytes behind `at`; gives the place of both anew.
+#[cold]
+#[inline(never)]
+fn grow(out: &mut Vec<u8>, at: *mut u8, more: usize) -> (*mut u8, *mut u8) {
+    say_length(out, at);
+    out.reserve(more.max(1 << 10));
+    ends(out)
+}
+
+#[inline(never)]
+fn long(out: &mut Vec<u8>, at: *mut u8, bytes: &[u8]) -> (*mut u8, *mut u8) {
+    say_length(out, at);
+    out.extend_from_slice(bytes);
+    ends(out)
+}
+
+#[inline(never)]
+fn in_pieces(out: &mut Vec<u8>, at: *mut u8, text: &[u8]) -> (*mut u8, *mut u8) {
+    say_length(out, at);
+    text.chunks(PIECE).for_each(|piece| Pen::new(out, Around(text)).escaped(piece));
+    ends(out)
+}
+
+/// [`Pen::text`] for a long one: the ends, and whether it is written.
+#[inline(never)]
+fn long_text(
+    out: &mut Vec<u8>,
+    at: *mut u8,
+    head: &[u8],
+    text: &Str<'_>,
+    close: bool,
+) -> (*mut u8, *mut u8, bool) {
+    say_length(out, at);
+    let before = out.len();
+    let mut pen = Pen::new(out, Around(text.bytes()));
+    pen.bytes(head);
+    let mut done = true;
+    match text {
+        Str::Json(body) => pen.bytes(body),
+        Str::Raw(bytes) => pen.escaped(bytes),
+        Str::Escaped(bytes) | Str::Doubled(bytes) => done = pen.plain(bytes),
+    }
+    if close {
+        pen.byte(b'"');
+    }
+    drop(pen);
+    if !done {
+        out.truncate(before);
+    }
+    let (at, end) = ends(out);
+    (at, end, done)
+}
+
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(always)]
+fn ends(out: &mut Vec<u8>) -> (*mut u8, *mut u8) {
+    let start = out.as_mut_ptr();
+    // SAFETY: both are within the vector's memory, or right behind it.
+    unsafe { (start.add(out.len()), start.add(out.capacity())) }
+}
+
+/// Writes a block. There has to be room for it.
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(always)]
+unsafe fn put<const N: usize>(at: *mut u8, block: &[u8; N]) -> *mut u8 {
+    // SAFETY: the caller's; no other reference to the room is alive, because the vector is borrowed by the pen.
+    unsafe { at.cast::<[u8; N]>().write(*block) };
+    at
+}
+
+/// Up to `LONG` bytes as they are. There has to be room for them and a block.
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(never)]
+unsafe fn copy(mut at: *mut u8, bytes: &[u8]) -> *mut u8 {
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(last) = bytes.last_chunk::<BLOCK>() else {
+            return put(at, &short(bytes).to_le_bytes()).add(bytes.len());
+        };
+        let end = at.add(bytes.len());
+        for block in bytes.as_chunks::<BLOCK>().0 {
+            at = put(at, block).add(BLOCK);
+        }
+        put(end.sub(BLOCK), last);
+        end
+    }
+}
+
+/// The bytes where none of them needs an escape. There has to be room for them and a block.
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(never)]
+unsafe fn copy_plain(mut at: *mut u8, text: &[u8], around: Around<'_>) -> Option<*mut u8> {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    // SAFETY: the caller's.
+    unsafe {
+        for block in blocks {
+            if Block::of(block).specials() != 0 {
+                return None;
             }
-            (Some(_), Some(last)) if length <= LONG => {
-                let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-                blocks.iter().for_each(|block| self.block(block, BLOCK));
-                if !rest.is_empty() {
-                    self.at -= BLOCK - rest.len();
-                    self.block(last, BLOCK);
+            at = put(at, block).add(BLOCK);
+        }
+        if !rest.is_empty() {
+            let block = last(rest, around);
+            if Block::of(&block).specials() & low(rest.len()) != 0 {
+                return None;
+            }
+            at = put(at, &block).add(rest.len());
+        }
+    }
+    Some(at)
+}
+
+/// Fewer bytes than a block's, and whatever behind them.
+#[inline(always)]
+fn last(rest: &[u8], around: Around<'_>) -> [u8; BLOCK] {
+    around.read(rest, 0).copied().unwrap_or_else(|| short(rest).to_le_bytes())
+}
+
+/// Valid UTF-8 as the body of a JSON string. There has to be [`room_for`] it.
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(never)]
+unsafe fn escape(mut at: *mut u8, text: &[u8], around: Around<'_>) -> *mut u8 {
+    #[cfg(target_arch = "x86_64")]
+    if text.len() >= BLOCK && spread::available() {
+        // SAFETY: it is available; the rest is the caller's.
+        return unsafe { escape_spread(at, text, around) };
+    }
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    // SAFETY: the caller's.
+    unsafe {
+        for block in blocks {
+            let hits = Block::of(block).specials();
+            at = match hits {
+                0 => put(at, block).add(BLOCK),
+                _ => escape_block(at, block, around.read(block, 0), BLOCK, hits),
+            };
+        }
+        if !rest.is_empty() {
+            let block = last(rest, around);
+            let hits = Block::of(&block).specials() & low(rest.len());
+            at = match hits {
+                0 => put(at, &block).add(rest.len()),
+                _ => escape_block(at, &block, around.read(rest, 0), rest.len(), hits),
+            };
+        }
+    }
+    at
+}
+
+/// The same where the processor can put several backslashes at once.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "see Pen")]
+#[target_feature(enable = "ssse3,popcnt")]
+unsafe fn escape_spread(mut at: *mut u8, text: &[u8], around: Around<'_>) -> *mut u8 {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    // SAFETY: the caller's.
+    unsafe {
+        for block in blocks {
+            let lanes = Block::of(block);
+            let hits = lanes.specials();
+            if hits == 0 {
+                at = put(at, block).add(BLOCK);
+            } else if lanes.controls() == 0 {
+                for (half, length) in spread::spread(block, hits) {
+                    at = put(at, &half).add(length);
                 }
+            } else {
+                at = escape_block(at, block, around.read(block, 0), BLOCK, hits);
             }
-            (Some(_), Some(_)) => self.long(bytes),
-            _ => self.block(&short(bytes).to_le_bytes(), length),
         }
+        // Shorter than a block.
+        if rest.is_empty() { at } else { escape(at, rest, around) }
     }
+}
 
-    #[inline(never)]
-    fn long(&mut self, bytes: &[u8]) {
-        self.say_length();
-        self.out.extend_from_slice(bytes);
-        (self.start, self.room, self.at) = (self.out.as_mut_ptr(), self.out.capacity(), self.out.len());
-    }
-
-    /// The bytes where none of them needs an escape in JSON; nothing, and false, otherwise.
-    #[inline]
-    pub(crate) fn plain(&mut self, bytes: &[u8]) -> bool {
-        let at = self.at;
-        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-        for block in blocks {
-            if specials(u128::from_le_bytes(*block)) != 0 {
-                self.at = at;
-                return false;
-            }
-            self.block(block, BLOCK);
-        }
-        if !rest.is_empty() {
-            let word = tail(bytes, rest.len());
-            if specials(word) & ((1 << rest.len()) - 1) != 0 {
-                self.at = at;
-                return false;
-            }
-            self.block(&word.to_le_bytes(), rest.len());
-        }
-        true
-    }
-
-    /// Valid UTF-8 as the body of a JSON string.
-    pub(crate) fn escaped(&mut self, bytes: &[u8]) {
-        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-        for block in blocks {
-            let word = u128::from_le_bytes(*block);
-            match specials(word) {
-                0 => self.block(block, BLOCK),
-                hits => self.escape(word, BLOCK, hits),
-            }
-        }
-        if !rest.is_empty() {
-            let word = tail(bytes, rest.len());
-            match specials(word) & ((1 << rest.len()) - 1) {
-                0 => self.block(&word.to_le_bytes(), rest.len()),
-                hits => self.escape(word, rest.len(), hits),
-            }
-        }
-    }
-
-    /// The first `length` bytes of a block, of which those of `hits` (a bit each, at least one) need an escape.
-    #[inline]
-    fn escape(&mut self, mut word: u128, mut length: usize, mut hits: u32) {
+/// The first `length` bytes of a block, of which those of `hits` (a bit each, at least one) need an escape. `on`: the block with what stands behind it,
+/// where that can be read.
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(always)]
+unsafe fn escape_block(
+    mut at: *mut u8,
+    block: &[u8; BLOCK],
+    on: Option<&[u8; 2 * BLOCK]>,
+    length: usize,
+    mut hits: u32,
+) -> *mut u8 {
+    let mut own = [0; 2 * BLOCK];
+    let bytes = on.unwrap_or_else(|| {
+        own[..BLOCK].copy_from_slice(block);
+        &own
+    });
+    let mut from = 0;
+    // SAFETY: the caller's; `from` is 16 at most, and what is written so far is not more than six bytes for each in front of it.
+    unsafe {
         while hits != 0 {
-            let plain = hits.trailing_zeros() as usize;
-            self.block(&word.to_le_bytes(), plain);
-            word >>= 8 * plain;
-            hits >>= plain;
-            length -= plain;
-            let byte = (word & 0xff) as u8;
-            hits &= !1;
+            let hit = hits.trailing_zeros() as usize;
+            hits &= hits - 1;
+            at = put(at, &*bytes.as_ptr().add(from).cast::<[u8; BLOCK]>()).add(hit - from);
+            let byte = bytes[hit & (BLOCK - 1)];
             if byte >= 0x20 {
                 // A quote or a backslash: the byte itself comes with the next block.
-                self.byte(b'\\');
+                at = put(at, b"\\").add(1);
+                from = hit;
             } else {
-                self.control(byte);
-                word >>= 8;
-                hits >>= 1;
-                length -= 1;
+                at = control(at, byte);
+                from = hit + 1;
             }
         }
-        self.block(&word.to_le_bytes(), length);
+        put(at, &*bytes.as_ptr().add(from).cast::<[u8; BLOCK]>()).add(length - from)
     }
+}
 
-    #[inline(never)]
-    fn control(&mut self, byte: u8) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
+#[expect(unsafe_code, reason = "see Pen")]
+#[inline(never)]
+unsafe fn control(at: *mut u8, byte: u8) -> *mut u8 {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    // SAFETY: the caller's room of six bytes.
+    unsafe {
         match byte {
-            b'\n' => self.block(b"\\n", 2),
-            b'\r' => self.block(b"\\r", 2),
-            b'\t' => self.block(b"\\t", 2),
+            b'\n' => put(at, b"\\n").add(2),
+            b'\r' => put(at, b"\\r").add(2),
+            b'\t' => put(at, b"\\t").add(2),
             _ => {
-                self.block(b"\\u00", 4);
-                self.byte(HEX[usize::from(byte >> 4)]);
-                self.byte(HEX[usize::from(byte & 15)]);
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                put(put(at, b"\\u00").add(4), &digits).add(2)
             }
         }
-    }
-
-    /// A text of a line that is valid UTF-8 as the body of a JSON string, where nothing in it has to be resolved; nothing, and false, otherwise.
-    #[inline]
-    pub(crate) fn text(&mut self, text: &Str<'_>) -> bool {
-        match text {
-            Str::Json(body) => self.bytes(body),
-            Str::Raw(bytes) => self.escaped(bytes),
-            Str::Escaped(bytes) => return self.plain(bytes),
-            Str::Doubled(_) => return false,
-        }
-        true
     }
 }
 
@@ -196,23 +450,36 @@ impl Pen<'_> {
 mod tests {
     use super::*;
 
+    /// Texts that begin and end anywhere among others.
+    fn places(text: &[u8], check: impl Fn(&[u8], Around<'_>)) {
+        for behind in [0, 1, 15, 16, 40] {
+            let all = [b"\"before\n", text, &vec![b'"'; behind]].concat();
+            let inside = &all[8..8 + text.len()];
+            check(inside, Around(&all));
+            check(inside, Around(inside));
+            check(inside, Around(&[]));
+        }
+    }
+
     #[test]
     fn every_length_comes_out_whole() {
         let text: Vec<u8> = (0..200u8).map(|n| b'a' + n % 26).collect();
-        for length in 0..text.len() {
-            let text = &text[..length];
-            for write in [
-                (|pen: &mut Pen<'_>, text: &[u8]| pen.bytes(text)) as fn(&mut Pen<'_>, &[u8]),
-                |pen, text| assert!(pen.plain(text)),
-                |pen, text| pen.escaped(text),
-            ] {
-                let mut out = b"x".to_vec();
-                let mut pen = Pen::new(&mut out);
-                write(&mut pen, text);
-                pen.byte(b'y');
-                drop(pen);
-                assert_eq!(out, [b"x", text, b"y"].concat());
-            }
+        for length in (0..text.len()).chain([PIECE - 1, PIECE, PIECE + 1, 3 * PIECE]) {
+            let text: Vec<u8> = text.iter().copied().cycle().take(length).collect();
+            places(&text, |text, around| {
+                for write in [
+                    (|pen: &mut Pen<'_, '_>, text: &[u8]| pen.bytes(text)) as fn(&mut Pen<'_, '_>, &[u8]),
+                    |pen, text| assert!(pen.plain(text)),
+                    |pen, text| pen.escaped(text),
+                ] {
+                    let mut out = b"x".to_vec();
+                    let mut pen = Pen::new(&mut out, around);
+                    write(&mut pen, text);
+                    pen.byte(b'y');
+                    drop(pen);
+                    assert_eq!(out, [b"x", text, b"y"].concat());
+                }
+            });
         }
     }
 
@@ -224,16 +491,71 @@ mod tests {
                     let mut text = vec![b'a'; length];
                     text[at] = byte;
                     text[length - 1 - at / 2] = byte;
-                    let mut out = vec![b'"'];
-                    let mut pen = Pen::new(&mut out);
-                    assert!(!pen.plain(&text));
-                    pen.escaped(&text);
-                    pen.byte(b'"');
-                    drop(pen);
-                    let back: String = serde_json::from_slice(&out).expect("valid JSON");
-                    assert_eq!(back.as_bytes(), text);
+                    places(&text, |text, around| {
+                        let mut out = vec![b'"'];
+                        let mut pen = Pen::new(&mut out, around);
+                        assert!(!pen.plain(text));
+                        pen.escaped(text);
+                        pen.byte(b'"');
+                        drop(pen);
+                        let back: String = serde_json::from_slice(&out).expect("valid JSON");
+                        assert_eq!(back.as_bytes(), text);
+                    });
                 }
             }
+        }
+    }
+
+    #[test]
+    fn texts_are_written_between_what_belongs_around_them_or_not_at_all() {
+        for length in (0..50).chain([PIECE, PIECE + 1]) {
+            for special in [None, Some(0), length.checked_sub(1)] {
+                let mut text = vec![b'a'; length];
+                if let Some(byte) = special.and_then(|at| text.get_mut(at)) {
+                    *byte = b'"';
+                }
+                let plain = !text.contains(&b'"');
+                places(&text, |text, around| {
+                    for (kind, resolves) in [
+                        (Str::Raw(text), false),
+                        (Str::Json(text), false),
+                        (Str::Escaped(text), !plain),
+                        (Str::Doubled(text), !plain),
+                    ] {
+                        let mut out = b"x".to_vec();
+                        let mut pen = Pen::new(&mut out, around);
+                        assert_eq!(pen.text::<4, true>(b"head", 3, &kind), !resolves);
+                        assert_eq!(pen.text::<4, false>(b"head", 4, &kind), !resolves);
+                        drop(pen);
+                        let mut body = Vec::new();
+                        match kind {
+                            Str::Raw(text) => Pen::new(&mut body, Around(&[])).escaped(text),
+                            other => body.extend_from_slice(other.bytes()),
+                        }
+                        let whole = [b"xhea", &body[..], b"\"head", &body].concat();
+                        assert_eq!(out, if resolves { b"x".to_vec() } else { whole });
+                    }
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_of_control_bytes_has_room() {
+        for length in [1, 16, 100, PIECE, 2 * PIECE + 7] {
+            let text = vec![1; length];
+            let mut out = Vec::new();
+            Pen::new(&mut out, Around(&text)).escaped(&text);
+            assert_eq!(out, b"\\u0001".repeat(length));
+        }
+    }
+
+    #[test]
+    fn numbers_are_as_the_library_writes_them() {
+        for number in (-1100..1100).chain([51_966, 1 << 32, i64::MAX, i64::MIN]) {
+            let mut out = Vec::new();
+            Pen::new(&mut out, Around(&[])).int(number);
+            assert_eq!(out, number.to_string().as_bytes());
         }
     }
 }
