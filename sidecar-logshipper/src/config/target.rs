@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn what_is_no_sink_says_what_to_write() {
         for text in [
-            "stduot",
+            "nowhere",
             "file://relative",
             "ftp://h",
             "redis+http://h",
@@ -382,6 +382,7 @@ mod tests {
             let wrong = Target::parse(text).expect_err(text);
             assert!(wrong.remedy.starts_with("write "), "{text}: {wrong:?}");
         }
+        assert_eq!(Target::parse("stduot").expect_err("no sink").remedy, "did you mean \"stdout\"?");
         let wrong = Target::parse("ftp://user:s3cret@h").expect_err("no sink");
         assert!(!wrong.what.contains("s3cret"));
     }
