@@ -39,7 +39,7 @@ impl Reader {
     pub(crate) fn new() -> Self {
         let (world, root, ca) = (World::new(), PathBuf::from(ROOT), TestCa::new());
         let script = "mount -t tmpfs -o mode=0755 tmpfs \"$1\"; cd \"$1\"
-            mkdir -p usr proc dev etc/ssl/certs etc/ca etc/secrets etc/elasticsearch run/secrets/files var/log var/lib tmp ours app/migrations
+            mkdir -p usr proc dev etc/ssl/certs etc/ca etc/secrets etc/tls etc/elasticsearch run/secrets/files var/log var/lib tmp ours app/migrations
             mkdir -p run/secrets/kubernetes.io/serviceaccount
             chmod 1777 tmp; ln -s ../run var/run
             mount --rbind -o ro /usr usr; mount --rbind /proc proc
@@ -62,10 +62,15 @@ impl Reader {
             "etc/ssl/certs/ca-certificates.crt",
             "etc/ca/ca.pem",
             "etc/secrets/ca.pem",
+            "etc/tls/ca.crt",
             "etc/elasticsearch/ca.crt",
             "run/secrets/kubernetes.io/serviceaccount/ca.crt",
         ];
         authorities.iter().for_each(|file| reader.write(file, ca.pem()));
+        // As a Secret of type kubernetes.io/tls.
+        let own = ca.server(&["adapter"]);
+        reader.write("etc/tls/tls.crt", &own.cert);
+        reader.write("etc/tls/tls.key", &own.key);
         let secrets = [
             "etc/secrets/elastic",
             "etc/secrets/hec-token",
