@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use podkit::secret::mask_url;
 use url::Url;
 
@@ -295,6 +296,8 @@ fn topic(rest: &str, tls: bool) -> Option<Topic> {
 fn place(url: &Url) -> Option<Place> {
     let path = url.path().trim_start_matches('/').to_owned();
     let (bucket, prefix) = path.split_once('/').unwrap_or((&path, ""));
+    // As it is meant: the URL has a blank as `%20`, and the request encodes it again. What a date is made of (`%Y/%m`) stays.
+    let prefix = percent_decode_str(prefix).decode_utf8_lossy().into_owned();
     let region = url.query_pairs().find(|(name, _)| name == "region").map(|(_, region)| region.into_owned());
     let mut endpoint = url.clone();
     endpoint.set_path("/");
@@ -302,7 +305,7 @@ fn place(url: &Url) -> Option<Place> {
     (!bucket.is_empty()).then(|| Place {
         endpoint,
         bucket: bucket.to_owned(),
-        prefix: prefix.to_owned(),
+        prefix,
         region: region.unwrap_or_else(|| "us-east-1".into()),
     })
 }
@@ -357,6 +360,9 @@ mod tests {
             sasl: Sasl::Plain,
         };
         assert_eq!(Target::parse("kafka+tls://a:9092,b:9093/logs.shop?sasl=plain"), Ok(Target::Kafka(kafka)));
+        assert!(
+            matches!(Target::parse("s3+https://h/logs/a b/%Y%m%d/"), Ok(Target::S3(place)) if place.prefix == "a b/%Y%m%d/")
+        );
         assert!(matches!(Target::parse("s3+https://h/logs/a/%Y/?region=eu"), Ok(Target::S3(place))
                 if (place.bucket.as_str(), place.prefix.as_str(), place.region.as_str()) == ("logs", "a/%Y/", "eu")));
         assert_eq!(es("opensearch+https://h/es/app/"), ("https://h/es/".into(), "app".into()));
