@@ -304,6 +304,21 @@ fn is_ipv4(text: &[u8]) -> bool {
     dots == 0
 }
 
+/// Each line, behind every other one and behind itself, reads as it does where nothing was before: what a decoder remembers never shows.
+#[cfg(test)]
+fn reads_alike_behind_any(lines: &[&str], decode: impl for<'a> Fn(&'a [u8], &mut Context, &mut Record<'a>)) {
+    let read = |cx: &mut Context, line: &str| {
+        let mut record = Record::default();
+        decode(line.as_bytes(), cx, &mut record);
+        format!("{record:?}")
+    };
+    let new = || Context::new(crate::time::Clock::new(jiff::tz::TimeZone::UTC, crate::time::Time::default()));
+    let mut cx = new();
+    for line in lines.iter().flat_map(|a| lines.iter().flat_map(move |b| [a, b, b])) {
+        assert_eq!(read(&mut cx, line), read(&mut new(), line), "{line}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
