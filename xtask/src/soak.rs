@@ -54,19 +54,15 @@ pub(crate) enum ProbeWhat {
 }
 
 pub(crate) fn soak(options: &SoakOptions) -> anyhow::Result<bool> {
-    let package = match options.what {
-        SoakWhat::Shipper => "sidecar-logshipper",
-        SoakWhat::Proxy => "ambassador-proxy",
-    };
-    let test = match (options.what, options.crash_points) {
-        (SoakWhat::Shipper, true) => "crash",
+    let (file, test) = match (options.what, options.crash_points) {
+        (SoakWhat::Shipper, false) => ("soak", "soak"),
+        (SoakWhat::Shipper, true) => ("crash", "at_every_call"),
+        (SoakWhat::Proxy, false) => ("soak", "nothing_is_lost_mixed_up_or_leaked"),
         (SoakWhat::Proxy, true) => anyhow::bail!("--crash-points is for the shipper"),
-        (_, false) => "soak",
     };
-    let mut command = ignored_tests(package, test);
+    let mut command = ignored_tests(file);
+    command.args(["--exact", test]);
     command.env("SOAK_JOBS", options.jobs.to_string());
-    // What hangs is found, what is slow because of the jobs beside it is not.
-    command.env("PODMATES_TEST_TIMEOUT", "120");
     command.env("SOAK_SEED", options.seed.to_string());
     command.env("SOAK_SCHEDULES", options.schedules.to_string());
     command.env("SOAK_MINUTES", options.minutes.to_string());
@@ -83,7 +79,7 @@ pub(crate) fn probe(options: &ProbeOptions) -> anyhow::Result<bool> {
     let table = sh::target_dir().join("xtask/probes.tsv");
     fs::create_dir_all(sh::target_dir().join("xtask"))?;
     fs::write(&table, "")?;
-    let mut command = ignored_tests("sidecar-logshipper", "probes");
+    let mut command = ignored_tests("probes");
     command.args(&options.filter).env("PROBE_TABLE", &table);
     let passed = sh::run(command);
     eprintln!("\n{}", as_table(&fs::read_to_string(&table)?));
@@ -105,9 +101,10 @@ fn as_table(rows: &str) -> String {
     text
 }
 
-/// The tests of one file that are too long for every run, one after the other.
-fn ignored_tests(package: &str, test: &str) -> std::process::Command {
-    let mut command = sh::cargo(&["test", "--locked", "--package", package, "--test", test, "--"]);
+/// The tests of the files of this name that are too long for every run, one after the other. Of the whole workspace, so that dependencies
+/// have the features that the other tests have built them with.
+fn ignored_tests(file: &str) -> std::process::Command {
+    let mut command = sh::cargo(&["test", "--locked", "--workspace", "--test", file, "--"]);
     command.args(["--ignored", "--nocapture", "--test-threads", "1"]);
     command
 }
