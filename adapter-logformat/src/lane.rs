@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, Config, timezone},
-    decode::{Context, Decoder, FORMATS, Format, Refusal, behind, cri, detect::Detector, envelope},
+    decode::{Context, Decoder, FORMATS, Format, Refusal, behind, cri, detect::Detector, envelope, otlp},
     encode::{Encoder, Original, Schema, Source},
     join::{self, Event, Rule},
     record::{Memory, Part, Record},
@@ -34,6 +34,8 @@ pub struct Stream {
     unwraps: Option<Format>,
     /// The decoder reads all lines of an event.
     whole: bool,
+    /// Lines may be export requests of OTLP.
+    requests: bool,
     #[cfg(feature = "vrl")]
     program: Option<rules::program::Program>,
 }
@@ -74,6 +76,7 @@ impl Stream {
             opens: decoder.as_ref().is_none_or(Decoder::wrapped),
             unwraps: decoder.as_ref().map(Decoder::format),
             whole: decoder.as_ref().is_some_and(Decoder::whole),
+            requests: decoder.as_ref().is_none_or(|decoder| decoder.format() == Format::Json),
             decoder,
             format,
             zone: timezone(stream.timezone.as_deref())?,
@@ -373,6 +376,42 @@ impl Lane {
     /// `around`: what the event's line stands in.
     #[inline]
     fn event(
+        &mut self,
+        around: Around<'_>,
+        event: &Event<'_>,
+        part: Option<Part>,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
+        if self.stream.requests
+            && part.is_none()
+            && otlp::likely(event.raw)
+            && let Some(verdict) = self.request(event, counts, out)
+        {
+            return verdict;
+        }
+        self.clean(around, event, part, counts, out)
+    }
+
+    /// Reads the records of an export request; `None` where the line is none. Each counts as a line. The verdict is that of the last.
+    #[cold]
+    fn request(&mut self, event: &Event<'_>, counts: &mut Counts, out: &mut Vec<u8>) -> Option<Verdict> {
+        let (mut lines, mut ends) = (Vec::new(), Vec::new());
+        if !otlp::unfold(event.raw, &mut lines, &mut ends) {
+            return None;
+        }
+        let (mut from, mut verdict) = (0, None);
+        for end in ends {
+            let event = Event { raw: &lines[from..end], text: None, lines: 1 };
+            verdict = Some(self.clean(Around(&lines), &event, None, counts, out));
+            from = end;
+        }
+        verdict
+    }
+
+    /// Reads an event without what the configuration hides.
+    #[inline]
+    fn clean(
         &mut self,
         around: Around<'_>,
         event: &Event<'_>,

@@ -167,6 +167,7 @@ pub(super) fn meaning(kind: Kind, key: &[u8], value: &Token<'_>) -> Option<Meani
         (Kind::Otlp, b"body" | b"Body") => Meaning::Custom(body),
         (Kind::Otlp, b"attributes" | b"Attributes") => Meaning::Custom(attributes),
         (Kind::Otlp, b"resource" | b"Resource") => Meaning::Custom(resource),
+        (Kind::Otlp, b"scope" | b"InstrumentationScope") => Meaning::Custom(scope),
         (Kind::Otlp, b"flags" | b"droppedAttributesCount") => Nothing,
         _ => return None,
     })
@@ -260,7 +261,8 @@ fn severity_number<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
     let Token::Number(raw) = token else { return false };
     let severity = number(raw).and_then(Severity::from_otel);
     record.severity = severity.or(record.severity);
-    severity.is_some()
+    // 0 says that it was not specified.
+    severity.is_some() || *raw == b"0"
 }
 
 /// Says in words what the number says; where there is no number it has to do.
@@ -326,6 +328,22 @@ fn resource<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
         }
     });
     attributes(&nested.unwrap_or(*token), record)
+}
+
+/// What wrote the record: by convention a logger's name.
+fn scope<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
+    let Token::Object { raw, .. } = token else { return false };
+    object(raw, |m| match (m.key.bytes(), &m.value) {
+        (b"name" | b"Name", Token::Text(name)) if !record.has(Field::Logger) => {
+            record.set(Field::Logger, Value::Text(*name));
+        }
+        (b"attributes" | b"Attributes", list) => {
+            attributes(list, record);
+        }
+        (b"droppedAttributesCount", _) => {}
+        _ => record.push_sub("otel.scope", m.key, dialect::value(&m.value)),
+    })
+    .is_ok()
 }
 
 fn attribute<'a>(key: Str<'a>, value: Value<'a>, record: &mut Record<'a>) {

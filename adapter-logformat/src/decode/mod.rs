@@ -34,6 +34,7 @@ pub mod names;
 pub mod nginx;
 pub mod nginx_error;
 pub mod nginx_pattern;
+pub mod otlp;
 pub mod plain;
 pub mod postgres;
 pub mod postgres_pattern;

@@ -2,6 +2,7 @@
 
 mod alike;
 mod proof;
+mod requests;
 
 use super::*;
 use crate::rules::Edit;
