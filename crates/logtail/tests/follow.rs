@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Reader, append, copytruncate, exact, glob, numbered, rename};
 use logtail::{Options, Piece};
@@ -549,36 +549,43 @@ fn utf_16_is_cut_at_its_own_newlines() {
     let log = dir.path().join("app.log");
     let text: String = (0..500).map(|n| format!("line {n} \u{a0a}\u{d0a}\r\n")).collect();
     let bytes: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    // In pieces that split units, as a buffered writer does.
-    let options = Options { units: None, read_size: 99, ..exact(dir.path()) };
+    // In pieces that split units, as a buffered writer does; however long it pauses between them.
+    let options = Options { units: None, read_size: 99, idle_line: None, ..exact(dir.path()) };
     let mut reader = Reader::new(dir.path(), options.clone());
     let mut got: Vec<u8> = Vec::new();
     for (round, piece) in bytes.chunks(37).enumerate() {
         append(&log, piece);
-        let (mut last, mut done) = (Vec::new(), Vec::new());
-        while {
-            reader
-                .tail
-                .poll(1 << 20, |block| {
-                    last.extend_from_slice(block.bytes);
-                    done.push((block.file, block.range()));
-                    for line in block.lines() {
-                        assert_eq!(line.offset % 2, 0);
-                        assert!(line.bytes.ends_with(b"\r\0"), "{:?}", String::from_utf8_lossy(line.bytes));
-                    }
-                })
-                .more
-        } {}
-        got.extend_from_slice(&last);
+        got.extend(utf_16_so_far(&mut reader));
         if round % 2 == 0 {
-            done.into_iter().for_each(|(file, range)| reader.tail.acknowledge(file, range));
             reader.save();
             if reader.tail.lag() < 200 && round % 50 == 0 {
                 reader = Reader::new(dir.path(), options.clone());
             }
-        } else {
-            done.into_iter().for_each(|(file, range)| reader.tail.acknowledge(file, range));
         }
     }
+    // The kernel may tell of the last pieces only now.
+    let end = Instant::now() + Duration::from_secs(20);
+    while got.len() < bytes.len() && Instant::now() < end {
+        reader.stalled_for(Duration::from_millis(1));
+        got.extend(utf_16_so_far(&mut reader));
+    }
     assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
+}
+
+/// What is there of whole lines in UTF-16, acknowledged.
+fn utf_16_so_far(reader: &mut Reader) -> Vec<u8> {
+    let (mut got, mut done, mut more) = (Vec::new(), Vec::new(), true);
+    while more {
+        let turn = reader.tail.poll(1 << 20, |block| {
+            got.extend_from_slice(block.bytes);
+            done.push((block.file, block.range()));
+            for line in block.lines() {
+                assert_eq!(line.offset % 2, 0);
+                assert!(line.bytes.ends_with(b"\r\0"), "{:?}", String::from_utf8_lossy(line.bytes));
+            }
+        });
+        more = turn.more;
+    }
+    done.into_iter().for_each(|(file, range)| reader.tail.acknowledge(file, range));
+    got
 }
