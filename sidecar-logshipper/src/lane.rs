@@ -139,6 +139,8 @@ impl Running {
                 self.quiet_since = Instant::now();
                 self.lane.tail.finish();
             }
+            // Before reading: what goes now makes room.
+            self.send_waiting();
             let stopping = self.lane.stop.is_cancelled();
             let next_poll = if stopping { Instant::now() + LOOK } else { self.read() };
             self.launch(stopping);
@@ -165,7 +167,8 @@ impl Running {
         let held = self.in_flight + self.lane.batcher.open_bytes();
         let room = self.lane.plan.in_flight.saturating_sub(held);
         // A block becomes up to three times as many bytes when it is wrapped.
-        let budget = if room < self.lane.plan.in_flight / 8 { 0 } else { (room / 3).clamp(1, READ_AT_ONCE) };
+        let full = room < self.lane.plan.in_flight / 8;
+        let budget = if full || self.is_ahead() { 0 } else { (room / 3).clamp(1, READ_AT_ONCE) };
         let batcher = &mut self.lane.batcher;
         let turn = self.lane.tail.poll(budget, |block| batcher.push(&block));
         self.finished = turn.finished;
@@ -181,7 +184,7 @@ impl Running {
             }
         }
         // Behind the last line nothing comes; and what waits for more must not keep the room that reading needs.
-        batcher.end_events((self.draining && turn.finished) || budget == 0);
+        batcher.end_events((self.draining && turn.finished) || full);
         for batch in self.lane.batcher.take_sealed() {
             self.in_flight += batch.body.len();
             self.waiting.push_back(batch);
@@ -193,6 +196,11 @@ impl Running {
             turn => turn.wait.max(BREATHE),
         };
         Instant::now() + pause
+    }
+
+    /// As many batches wait as may be under way. Reading is quicker than any sink: more of them would be memory, and make nothing come earlier.
+    fn is_ahead(&self) -> bool {
+        self.waiting.len() >= self.lane.plan.requests
     }
 
     fn count(&mut self) {
@@ -236,6 +244,10 @@ impl Running {
             self.in_flight += batch.body.len();
             self.waiting.push_back(batch);
         }
+        self.send_waiting();
+    }
+
+    fn send_waiting(&mut self) {
         while self.under_way.len() < self.allowed && self.may_go() {
             let Some(batch) = self.waiting.pop_front() else { break };
             self.last_sent = Instant::now();
@@ -374,7 +386,8 @@ impl Running {
         if until <= now {
             return;
         }
-        let full = self.in_flight + self.lane.batcher.open_bytes() >= self.lane.plan.in_flight * 7 / 8;
+        let held = self.in_flight + self.lane.batcher.open_bytes();
+        let full = self.is_ahead() || held >= self.lane.plan.in_flight * 7 / 8;
         tokio::select! {
             biased;
             Some(done) = self.under_way.join_next() => self.joined(done),

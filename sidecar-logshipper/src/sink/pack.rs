@@ -40,12 +40,15 @@ pub(super) fn zstd(body: &[u8]) -> Option<Vec<u8>> {
     if body.len() < SHORT {
         return zstd_state().and_then(|mut state| state.compress(body)).ok();
     }
-    STATE.with_borrow_mut(|state| {
+    let mut packed = STATE.with_borrow_mut(|state| {
         if state.is_none() {
             *state = zstd_state().ok();
         }
         state.as_mut()?.compress(body).ok()
-    })
+    })?;
+    // It has room for what cannot be compressed, and is kept until the answer comes.
+    packed.shrink_to_fit();
+    Some(packed)
 }
 
 #[cfg(feature = "zstd")]
