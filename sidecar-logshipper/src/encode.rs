@@ -9,13 +9,14 @@ use logtail::{Line, Piece};
 use crate::enrich::Origin;
 use crate::escape::escape;
 use crate::members::{MOST_MEMBERS, present};
+use crate::stencil::Stencil;
 
 /// What stands around the lines of one file.
 #[derive(Clone, Debug)]
 pub struct Wrapping {
     /// `{"log.file.path":"…","host.name":"…"…,"@timestamp":"`
     ecs: Vec<u8>,
-    /// `…2026-01-01T00:00:00.000Z","log.offset":`: the same with the time, which is that of many lines.
+    /// `…2026-01-01T00:00:00.000Z","log.offset":123`: the same with the time and all but the last digits of the offset, which are those of many lines.
     timed: RefCell<Timed>,
     /// `{"Resource":{…},"Attributes":{"log.file.path":"…","log.file.position":`
     otel: Vec<u8>,
@@ -24,13 +25,19 @@ pub struct Wrapping {
     members: Vec<Vec<u8>>,
 }
 
-/// A beginning that holds for one millisecond.
+/// A beginning that holds for one millisecond and [`NEAR`] bytes.
 #[derive(Clone, Debug, Default)]
 struct Timed {
     millis: Option<u64>,
-    head: Vec<u8>,
+    /// Without the digits.
+    len: usize,
+    /// The offset divided by [`NEAR`].
+    far: u64,
+    head: Stencil,
 }
 
+/// Offsets that differ in their last digits only.
+const NEAR: u64 = 10_000;
 /// Places in [`Wrapping::names`] of what differs from line to line.
 const TIME: usize = 0;
 const OFFSET: usize = 1;
@@ -83,15 +90,25 @@ impl Wrapping {
     /// What such an object begins with.
     #[inline]
     pub fn begin(&self, offset: u64, moment: &Moment<'_>, out: &mut Vec<u8>) {
-        let mut timed = self.timed.borrow_mut();
+        let timed = &mut *self.timed.borrow_mut();
+        let (far, near) = (offset / NEAR, (offset % NEAR) as usize);
         if timed.millis != Some(moment.millis) {
-            timed.millis = Some(moment.millis);
-            self.ecs.clone_into(&mut timed.head);
-            timed.head.extend_from_slice(moment.text.as_bytes());
-            timed.head.extend_from_slice(b"\",\"log.offset\":");
+            let text = [&self.ecs, moment.text.as_bytes(), b"\",\"log.offset\":"].concat();
+            *timed =
+                Timed { millis: Some(moment.millis), len: text.len(), far: 0, head: Stencil::new(&text) };
         }
-        out.extend_from_slice(&timed.head);
-        out.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
+        if timed.far != far {
+            timed.far = far;
+            let mut digits = itoa::Buffer::new();
+            timed.head.set(timed.len, if far == 0 { b"" } else { digits.format(far).as_bytes() });
+        }
+        timed.head.append(out);
+        if far == 0 {
+            out.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
+        } else {
+            let ([a, b], [c, d]) = (PAIRS[near / 100], PAIRS[near % 100]);
+            out.extend_from_slice(&[a, b, c, d]);
+        }
     }
 
     /// The same as an object of the OpenTelemetry log data model; `timed`: with the `@timestamp` that a data stream asks for.
@@ -138,6 +155,17 @@ impl Wrapping {
         flat(&object[brace + 1..], out);
     }
 }
+
+/// From `00` to `99`.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut all = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        all[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    all
+};
 
 fn part(line: &Line<'_>, out: &mut Vec<u8>) {
     if let Piece::Part { number, .. } | Piece::Unterminated { number } = line.piece {

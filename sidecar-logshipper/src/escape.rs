@@ -1,6 +1,9 @@
 //! Text as the inside of a JSON string, sixteen or thirty-two bytes at a time: the one copy that every line takes, and what decides the
 //! shipper's speed. Where lines come as a block, the end of each is found by the way.
 
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 use std::mem::MaybeUninit;
 
 /// Bytes of text that room is made for at once: six times as much for a line of 1 MiB would be memory for nothing.
@@ -53,18 +56,10 @@ fn append(
 #[inline(always)]
 fn write<const LINE: bool>(text: &[u8], room: &mut [MaybeUninit<u8>]) -> (usize, usize) {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        #[allow(unsafe_code, reason = "half the steps of what every processor has")]
-        // SAFETY: the processor has it, as was just asked.
-        return unsafe { write_wide::<LINE>(text, room) };
+    if let Some(done) = wide::write::<LINE>(text, room) {
+        return done;
     }
     write_by::<Narrow, LINE>(text, room)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn write_wide<const LINE: bool>(text: &[u8], room: &mut [MaybeUninit<u8>]) -> (usize, usize) {
-    write_by::<Wide, LINE>(text, room)
 }
 
 /// Checks of where that is would be a third of all instructions: one at the beginning holds for all.
@@ -75,18 +70,17 @@ fn write_by<S: Step, const LINE: bool>(text: &[u8], room: &mut [MaybeUninit<u8>]
     let (source, room) = (text.as_ptr(), room.as_mut_ptr().cast::<u8>());
     let (mut from, mut to) = (0, 0);
     while from + S::BYTES <= text.len() {
-        // SAFETY: a step can be read, as was just asked. For each byte read at most LONGEST are written, and so a step or an escape (of 8 bytes,
+        // SAFETY: a step can be read, as was just asked. For each byte read at most LONGEST are written, and so two steps or an escape (of 8 bytes,
         // of which some count) can be written behind them: `to` is at most LONGEST times `from`, which is less than the length of the text.
         unsafe {
-            let found = S::copy(source.add(from), room.add(to));
-            let clean = found.trailing_zeros() as usize;
-            if clean >= S::BYTES {
+            let (read, written) = S::copy(source.add(from), room.add(to));
+            to += written;
+            // Where nothing stops it, the next step does not have to wait for this one.
+            if read == S::BYTES {
                 from += S::BYTES;
-                to += S::BYTES;
                 continue;
             }
-            from += clean;
-            to += clean;
+            from += read;
             let byte = *source.add(from);
             if LINE && byte == b'\n' {
                 return (from, to);
@@ -96,7 +90,7 @@ fn write_by<S: Step, const LINE: bool>(text: &[u8], room: &mut [MaybeUninit<u8>]
         // What was copied behind it lies too far in front: again from here.
         from += 1;
     }
-    // Less than a step is left: the same where more lies behind it.
+    // Less than a step is left: the same where more lies behind it, none of which needs an escape.
     let mut last = [b' '; 2 * WIDEST];
     let left = text.len() - from;
     last[..left].copy_from_slice(&text[from..]);
@@ -104,10 +98,10 @@ fn write_by<S: Step, const LINE: bool>(text: &[u8], room: &mut [MaybeUninit<u8>]
     while at < left {
         // SAFETY: a step can be read behind any of the first bytes of `last`, which are less than one, and written as before.
         unsafe {
-            let found = S::copy(last.as_ptr().add(at), room.add(to));
-            let clean = (found.trailing_zeros() as usize).min(left - at);
-            at += clean;
-            to += clean;
+            let (read, written) = S::copy(last.as_ptr().add(at), room.add(to));
+            let behind = read.saturating_sub(left - at);
+            at += read - behind;
+            to += written - behind;
             if at == left || (LINE && last[at] == b'\n') {
                 break;
             }
@@ -134,15 +128,15 @@ unsafe fn put_escape(byte: u8, room: *mut u8) -> usize {
 /// Some bytes at once.
 trait Step {
     const BYTES: usize;
-    /// Copies so many, and says with a bit for each which of them need an escape.
+    /// Copies so many, or those in front of the first that it leaves to [`put_escape`]. Says how many that were and how many they became.
     ///
     /// # Safety
-    /// So many can be read there and written here, and the processor can do it.
+    /// So many can be read there and twice as many written here, and the processor can do it.
     #[allow(unsafe_code, reason = "its caller has asked for all that it reads and writes at once")]
-    unsafe fn copy(text: *const u8, room: *mut u8) -> u32;
+    unsafe fn copy(text: *const u8, room: *mut u8) -> (usize, usize);
 }
 
-/// What every processor has.
+/// What every processor has: up to the first byte that needs an escape.
 struct Narrow;
 
 impl Step for Narrow {
@@ -150,40 +144,15 @@ impl Step for Narrow {
 
     #[inline(always)]
     #[allow(unsafe_code, reason = "as in the trait")]
-    unsafe fn copy(text: *const u8, room: *mut u8) -> u32 {
+    unsafe fn copy(text: *const u8, room: *mut u8) -> (usize, usize) {
         // SAFETY: as its callers say.
-        unsafe {
+        let bytes = unsafe {
             let bytes = text.cast::<[u8; 16]>().read_unaligned();
             room.cast::<[u8; 16]>().write_unaligned(bytes);
-            special(u128::from_le_bytes(bytes))
-        }
-    }
-}
-
-/// AVX2.
-#[cfg(target_arch = "x86_64")]
-struct Wide;
-
-#[cfg(target_arch = "x86_64")]
-impl Step for Wide {
-    const BYTES: usize = 32;
-
-    #[inline(always)]
-    #[allow(unsafe_code, reason = "as in the trait")]
-    unsafe fn copy(text: *const u8, room: *mut u8) -> u32 {
-        use std::arch::x86_64::{
-            _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-            _mm256_set1_epi8, _mm256_storeu_si256,
+            bytes
         };
-        // SAFETY: as its callers say; only `write_wide` comes here, which was called because the processor has AVX2.
-        unsafe {
-            let bytes = _mm256_loadu_si256(text.cast());
-            _mm256_storeu_si256(room.cast(), bytes);
-            let control = _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, _mm256_set1_epi8(0x1f)), bytes);
-            let quote = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'"'.cast_signed()));
-            let slash = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'\\'.cast_signed()));
-            _mm256_movemask_epi8(_mm256_or_si256(control, _mm256_or_si256(quote, slash))).cast_unsigned()
-        }
+        let clean = (special(u128::from_le_bytes(bytes)).trailing_zeros() as usize).min(Self::BYTES);
+        (clean, clean)
     }
 }
 

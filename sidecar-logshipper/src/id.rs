@@ -5,14 +5,13 @@
 use logtail::FileId;
 
 use crate::digest;
+use crate::stencil::append;
 
 /// The alphabet that is safe in URLs (RFC 4648, 5), which Elasticsearch keeps in three quarters of its length.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-/// What follows an id in its action.
-const BEHIND: &[u8; 4] = b"\"}}\n";
-/// Letters of a place at most (64 bits), …
-const PLACE: usize = 11;
-/// … and those of a digest (30 bits).
+/// Bytes of what follows an id in its action.
+const BEHIND: usize = 4;
+/// Letters of a digest (30 bits).
 const DIGEST: usize = 5;
 
 /// Tells files of a pod apart, and with 72 bits those of different pods on different nodes. `seed` is the pod's.
@@ -26,17 +25,16 @@ pub fn of_file(seed: u32, file: FileId) -> [u8; 12] {
 /// Appends the place of a line at `offset`, room for what it says, and what ends an action. Says where that room is: see [`say`].
 #[inline]
 pub fn end(offset: u64, out: &mut Vec<u8>) -> usize {
-    let mut text = [b'A'; PLACE + DIGEST + BEHIND.len()];
-    text[PLACE + DIGEST..].copy_from_slice(BEHIND);
-    let (mut left, mut at) = (offset, PLACE - 1);
-    text[at] = letter(left);
-    while left > 63 && at > 0 {
+    // The first letter is to stand in the lowest byte, so the last one comes first.
+    let (mut left, mut place, mut letters) = (offset >> 6, u128::from(letter(offset)), 1);
+    while left > 0 {
+        place = place << 8 | u128::from(letter(left));
         left >>= 6;
-        at -= 1;
-        text[at] = letter(left);
+        letters += 1;
     }
-    out.extend_from_slice(&text[at..]);
-    out.len() - DIGEST - BEHIND.len()
+    append([&place.to_le_bytes()], letters, out);
+    append([b"AAAAA\"}}\n\0\0\0\0\0\0\0"], DIGEST + BEHIND, out);
+    out.len() - DIGEST - BEHIND
 }
 
 /// What the line says, at the beginning of `room`.
@@ -71,7 +69,7 @@ mod tests {
         assert_eq!(&of_file(0xdead_beef, FileId(0x0123_4567_89ab_cdef)), b"7wH8qPCneaB0");
         assert_eq!(rest(0, b""), "A9obT_\"}}\n");
         assert_eq!(rest(1_234_567_890, b"a line"), "BJlgLSyMuaw\"}}\n");
-        assert_eq!(rest(u64::MAX, b"").len(), PLACE + DIGEST + BEHIND.len());
+        assert_eq!(rest(u64::MAX, b""), "P__________9obT_\"}}\n");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod run;
 pub mod sink;
 pub mod state;
 pub mod status;
+pub mod stencil;
 pub mod style;
 pub mod tools;
 pub mod wire;

@@ -15,6 +15,7 @@ use crate::enrich::Origin;
 use crate::escape::{escape, escape_line};
 use crate::id;
 use crate::index::IndexPattern;
+use crate::stencil::{Stencil, append};
 use crate::wire::protobuf::key_value;
 use crate::wire::{msgpack, protobuf};
 
@@ -47,7 +48,7 @@ pub struct Source {
     pub path: Arc<Path>,
     wrapping: Wrapping,
     /// `{"create":{"_id":"…`: the beginning of its documents' actions.
-    action: Vec<u8>,
+    action: Stencil,
     /// The beginning of their ids.
     file: [u8; 12],
     /// `"attributes":[{"key":"log.file.path",…},{"key":"log.file.position","value":{"intValue":"`
@@ -155,7 +156,7 @@ impl Source {
         Self {
             path: at.into(),
             wrapping: Wrapping::new(at, origin),
-            action: [b"{\"create\":{\"_id\":\"", &file[..]].concat(),
+            action: Stencil::new(&[b"{\"create\":{\"_id\":\"", &file[..]].concat()),
             file,
             otlp_json,
             hec,
@@ -181,12 +182,12 @@ impl Source {
     ) -> (Range<usize>, usize) {
         let mut digest = 0;
         if bulk {
-            out.extend_from_slice(&self.action);
+            self.action.append(out);
             digest = id::end(offset, out);
         }
         let start = out.len();
         self.wrapping.begin(offset, moment, out);
-        out.extend_from_slice(b",\"message\":\"");
+        append([b",\"message\":\"\0\0\0\0"], 12, out);
         let read = escape_line(lines, out);
         let line = &lines[..read];
         if line.ends_with(b"\r") {
@@ -230,7 +231,7 @@ fn document(
 /// `create` with an id made of where the line is and what it says.
 fn action(index: Option<&str>, source: &Source, line: &Line<'_>, out: &mut Vec<u8>) {
     match index {
-        None => out.extend_from_slice(&source.action),
+        None => source.action.append(out),
         Some(index) => {
             out.extend_from_slice(b"{\"create\":{\"_index\":\"");
             escape(index.as_bytes(), out);

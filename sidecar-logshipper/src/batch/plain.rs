@@ -21,8 +21,7 @@ impl Renderer {
     pub(super) fn push_lines(&mut self, block: &Block<'_>, source: &Rc<Source>) {
         let (mut rest, mut offset) = (block.bytes, block.offset);
         while let Some(&first) = rest.first() {
-            // A JSON object, or nothing at all.
-            if self.format != Format::Ecs && (first == b'{' || first.is_ascii_whitespace()) {
+            if self.is_its_own(first) {
                 let one = Block { bytes: rest, offset, ..*block };
                 let Some(line) = one.lines().next() else { return };
                 rest = &rest[(line.end - offset) as usize..];
@@ -30,17 +29,38 @@ impl Renderer {
                 self.push(&Event { file: block.file, source, line, lines: 1 });
                 continue;
             }
-            self.make_room(0);
-            let moment = self.clock.tick();
-            let (document, read) =
-                source.render_text(self.style == Style::Bulk, rest, offset, &moment, &mut self.body);
+            let (read, lines) = self.push_texts(rest, offset, source);
             let end = offset + read as u64;
-            self.open.items.push(self.body.len(), document, &source.path, offset);
             self.open.add(block.file, offset..end);
             (rest, offset) = (&rest[read..], end);
-            self.count(1, false);
+            self.count(lines, false);
             if self.open.lines >= self.max_lines {
                 self.seal();
+            }
+        }
+    }
+
+    /// A JSON object, or nothing at all: a line that is looked at by itself.
+    fn is_its_own(&self, first: u8) -> bool {
+        self.format != Format::Ecs && (first == b'{' || first.is_ascii_whitespace())
+    }
+
+    /// The first line, which is a text, and those behind it up to one that is none or until the batch is full. Says how many bytes and lines that were.
+    fn push_texts(&mut self, bytes: &[u8], offset: u64, source: &Source) -> (usize, usize) {
+        let bulk = self.style == Style::Bulk;
+        let most = self.max_lines.saturating_sub(self.open.lines);
+        let (mut read, mut lines) = (0, 0);
+        loop {
+            self.make_room(0);
+            let (rest, offset) = (&bytes[read..], offset + read as u64);
+            let moment = self.clock.tick();
+            let (document, line) = source.render_text(bulk, rest, offset, &moment, &mut self.body);
+            self.open.items.push(self.body.len(), document, &source.path, offset);
+            read += line;
+            lines += 1;
+            let full = lines >= most || self.body.len() >= self.max_bytes;
+            if full || bytes.get(read).is_none_or(|&first| self.is_its_own(first)) {
+                return (read, lines);
             }
         }
     }
