@@ -42,7 +42,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     rustup target add "$triple" && \
     profile=release; if [ "$BIN" = init-waitfor ]; then profile=small; fi; \
     PODMATES_COMMIT="$REVISION" PODMATES_COMMIT_DATE="${CREATED%%T*}" \
-    CFLAGS=-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
+    CFLAGS="-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX \
+      -DZSTD_EXCLUDE_DFAST_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR \
+      -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR \
+      -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT" \
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols -C link-arg=-Wl,-z,pack-relative-relocs" \
       cargo build --profile "$profile" --locked --target "$triple" --package "$BIN" --features "$FEATURES" && \
     mkdir -p /out/etc/ssl/certs && \

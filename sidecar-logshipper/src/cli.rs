@@ -51,7 +51,7 @@ pub struct ReadArgs {
     /// Files that are there at the very first start are read from their end
     #[arg(long)]
     pub from_end: bool,
-    /// Also read .gz files (and .zst in builds with the cargo feature zstd) that a pattern names and that were there before the first start
+    /// Also read .gz and .zst files that a pattern names and that were there before the first start
     #[arg(long)]
     pub packed: bool,
     /// Read all there is, deliver it, and end

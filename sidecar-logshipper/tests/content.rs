@@ -225,7 +225,6 @@ fn a_proxy_is_asked_when_it_is_configured_and_for_what_is_not_here() {
     assert_eq!((proxy.count(), sink.count()), (1, 1), "what is on this machine is asked directly");
 }
 
-#[cfg(feature = "zstd")]
 #[test]
 fn requests_are_compressed_with_zstd() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());
@@ -242,14 +241,6 @@ fn requests_are_compressed_with_zstd() {
     assert_eq!(String::from_utf8_lossy(&text), common::lines(0, 5000));
 }
 
-#[cfg(not(feature = "zstd"))]
-#[test]
-fn a_build_without_zstd_says_so() {
-    let run = Pod::new().shipper("*.log", "http://h/").args(["--compression", "zstd", "--check"]).run();
-    run.expect_code(78).expect_stderr("this build has no zstd");
-}
-
-#[cfg(feature = "zstd")]
 #[test]
 fn zst_files_are_read_on_request() {
     let pod = Pod::new();

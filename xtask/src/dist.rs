@@ -17,8 +17,14 @@ const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols -C link-arg=
 /// Folds equal functions (the same generic code for many types). The linker that Rust brings along knows this; the
 /// one used elsewhere may not.
 const FOLD: &str = "-C link-arg=-Wl,--icf=safe";
-/// AES-GCM for AVX-512 alone is 0.7 MB of unrolled assembly in each image; the paths for older processors stay.
-const C_FLAGS: &str = "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX";
+/// AES-GCM for AVX-512 alone is 0.7 MB of unrolled assembly in each image; the paths for older processors stay. Of zstd the strategy of its
+/// quickest levels stays, which is the one that is used, and the smaller decoder (zstd's `lib/README.md`, "Modular build").
+const C_FLAGS: &str = concat!(
+    "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX",
+    " -DZSTD_EXCLUDE_DFAST_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR",
+    " -DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR",
+    " -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT",
+);
 
 /// Name of this machine's architecture in Docker's words, and the Rust target that makes static binaries for it.
 pub(crate) fn arch() -> anyhow::Result<(&'static str, &'static str)> {
@@ -119,9 +125,8 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     Ok(dist)
 }
 
-/// A binary that has a form with more in it, and the feature. With git, there is an image of it; with zstd, it is measured.
+/// A binary that has a form with more in it, and the feature.
 pub(crate) const GIT: (&str, &str) = ("init-waitfor", "git");
-pub(crate) const ZSTD: (&str, &str) = ("sidecar-logshipper", "zstd");
 
 /// Into `dist/ARCH-FEATURE/`.
 pub(crate) fn build_with((name, feature): (&str, &str)) -> anyhow::Result<()> {

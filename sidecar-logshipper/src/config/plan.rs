@@ -240,11 +240,6 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             let remedy = "build it with cargo build --package sidecar-logshipper --features kafka,s3";
             report.problem(&to, format!("this build has no {missing} sink"), remedy);
         }
-        if plan.compression == Compression::Zstd && !cfg!(feature = "zstd") {
-            let remedy =
-                "write gzip, or build it with cargo build --package sidecar-logshipper --features zstd";
-            report.problem("compression", "this build has no zstd", remedy);
-        }
         let bodies: &[Body] = match plan.target {
             Target::Http(_) => &[Body::Ndjson, Body::Array],
             Target::Otlp(_) => &[Body::Protobuf, Body::Json],

@@ -57,11 +57,7 @@ impl Kafka {
             compression: match plan.compression {
                 crate::config::Compression::None => Compression::NoCompression,
                 crate::config::Compression::Gzip => Compression::Gzip,
-                #[cfg(feature = "zstd")]
                 crate::config::Compression::Zstd => Compression::Zstd,
-                // The check of the configuration has refused it.
-                #[cfg(not(feature = "zstd"))]
-                crate::config::Compression::Zstd => Compression::NoCompression,
             },
             timeout: plan.timeout,
             open: Mutex::new(None),

@@ -31,7 +31,6 @@ pub(super) fn gzip(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Between the levels -1 and 1, with tables that stay in the processor's cache: half the time of level 1, and no larger than gzip makes it.
-#[cfg(feature = "zstd")]
 pub(super) fn zstd(body: &[u8]) -> Option<Vec<u8>> {
     use zstd::bulk::Compressor;
     thread_local! {
@@ -51,7 +50,6 @@ pub(super) fn zstd(body: &[u8]) -> Option<Vec<u8>> {
     Some(packed)
 }
 
-#[cfg(feature = "zstd")]
 fn zstd_state() -> std::io::Result<zstd::bulk::Compressor<'static>> {
     use zstd::zstd_safe::CParameter;
     let mut state = zstd::bulk::Compressor::new(1)?;
@@ -86,7 +84,6 @@ mod tests {
                 let packed = gzip(&body).expect("packs");
                 flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("gzip");
                 assert!(unpacked == body, "{} bytes", body.len());
-                #[cfg(feature = "zstd")]
                 assert!(
                     zstd::decode_all(&super::zstd(&body).expect("packs")[..]).expect("zstd") == body,
                     "{} bytes",

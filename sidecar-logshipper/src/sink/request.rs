@@ -122,14 +122,10 @@ impl Requester {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 pack::packed(body, pack::gzip).await.ok_or_else(unpacked)?
             }
-            #[cfg(feature = "zstd")]
             Compression::Zstd => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
                 pack::packed(body, pack::zstd).await.ok_or_else(unpacked)?
             }
-            // The check of the configuration has refused it.
-            #[cfg(not(feature = "zstd"))]
-            Compression::Zstd => body.clone(),
         };
         let unanswered = |e: &reqwest::Error| Answer::Later {
             why: describe(e),

@@ -67,15 +67,6 @@ impl Bench {
         self.dist.join(name).to_string_lossy().into_owned()
     }
 
-    /// The shipper with zstd, which is not in its image: a name for [`Self::ours`]. Built when it is first asked for.
-    fn with_zstd(&self) -> anyhow::Result<String> {
-        if !self.no_build {
-            dist::build_with(dist::ZSTD)?;
-        }
-        let (name, feature) = dist::ZSTD;
-        Ok(format!("../{}-{feature}/{name}", dist::arch()?.0))
-    }
-
     /// A path in the folder that is gone afterwards.
     fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)

@@ -104,10 +104,10 @@ impl Input {
 
 /// All who can write what they read to a pipe or a file.
 fn beside_others(bench: &Bench, input: &Input) -> anyhow::Result<Vec<Row>> {
-    let mut to_pipe = shipper(bench, "sidecar-logshipper", input);
+    let mut to_pipe = shipper(bench, input);
     to_pipe.args(["--to", "stdout"]);
     let out = bench.path("shipper.out");
-    let mut to_file = shipper(bench, "sidecar-logshipper", input);
+    let mut to_file = shipper(bench, input);
     to_file.arg("--to").arg(format!("file://{}", out.display()));
     let mut tail = Command::new("tail");
     tail.args(["-n", "+1"]).arg(&input.path);
@@ -130,10 +130,10 @@ fn beside_others(bench: &Bench, input: &Input) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Reads all there is, and ends when the sink has it.
-fn shipper(bench: &Bench, binary: &str, input: &Input) -> Command {
+fn shipper(bench: &Bench, input: &Input) -> Command {
     let state = bench.path("state");
     let _ = fs::remove_dir_all(&state);
-    let mut command = Command::new(bench.ours(binary));
+    let mut command = Command::new(bench.ours("sidecar-logshipper"));
     command.arg("--read").arg(&input.path).arg("--state").arg(&state);
     command.args(["--once", "--admin", "127.0.0.1:0", "--log-level", "error"]);
     command
@@ -141,9 +141,7 @@ fn shipper(bench: &Bench, binary: &str, input: &Input) -> Command {
 
 fn to_server(bench: &Bench, input: &Input, case: &Case) -> anyhow::Result<Row> {
     let sink = Sink::start()?;
-    let binary =
-        if case.compression == "zstd" { bench.with_zstd()? } else { "sidecar-logshipper".to_owned() };
-    let mut command = shipper(bench, &binary, input);
+    let mut command = shipper(bench, input);
     command.arg("--to").arg(case.to.replace("{}", &sink.address.to_string()));
     command.args(["--compression", case.compression]).stdout(Stdio::null());
     let cost = Measured::start(command)?.finish(LIMIT)?;

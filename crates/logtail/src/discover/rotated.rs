@@ -11,7 +11,6 @@ pub(crate) fn is_compressed(name: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Gzip,
-    #[cfg(feature = "zstd")]
     Zstd,
 }
 
@@ -20,7 +19,6 @@ pub(crate) fn packing(name: &str) -> Option<Packing> {
     if name.ends_with(".gz") {
         return Some(Packing::Gzip);
     }
-    #[cfg(feature = "zstd")]
     if name.ends_with(".zst") {
         return Some(Packing::Zstd);
     }

@@ -37,7 +37,6 @@ struct Window {
 /// the usual levels, and that is what it takes of memory).
 enum Decoder {
     Gzip(Box<MultiGzDecoder<BufReader<File>>>),
-    #[cfg(feature = "zstd")]
     Zstd(zstd::stream::read::Decoder<'static, BufReader<File>>),
 }
 
@@ -45,7 +44,6 @@ impl Read for Decoder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Gzip(decoder) => decoder.read(buffer),
-            #[cfg(feature = "zstd")]
             Self::Zstd(decoder) => decoder.read(buffer),
         }
     }
@@ -112,7 +110,6 @@ fn decoder(file: &File, packing: Packing) -> io::Result<Decoder> {
     let file = BufReader::with_capacity(32 << 10, file);
     Ok(match packing {
         Packing::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(file))),
-        #[cfg(feature = "zstd")]
         Packing::Zstd => Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(file)?),
     })
 }
@@ -171,7 +168,6 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&text).expect("packs");
         anywhere("a.log.1.gz", &text, &gzip.finish().expect("packs"));
-        #[cfg(feature = "zstd")]
         {
             // Two frames, as `cat a.zst b.zst` makes them.
             let (first, second) = text.split_at(text.len() / 3);
