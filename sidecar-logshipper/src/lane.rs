@@ -198,9 +198,9 @@ impl Running {
         Instant::now() + pause
     }
 
-    /// As many batches wait as may be under way. Reading is quicker than any sink: more of them would be memory, and make nothing come earlier.
+    /// Half as many batches wait as may be under way. Reading is quicker than any sink: more of them would be memory, and make nothing come earlier.
     fn is_ahead(&self) -> bool {
-        self.waiting.len() >= self.lane.plan.requests
+        self.waiting.len() >= self.lane.plan.requests.div_ceil(2)
     }
 
     fn count(&mut self) {
