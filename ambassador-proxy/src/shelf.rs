@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use crate::worker::Worker;
 
 /// Empty boxes that are kept.
-const KEPT: usize = 16;
+const KEPT: usize = 64;
 
 /// Boxes for one kind of future each; what that is, only the compiler knows.
 #[derive(Default)]

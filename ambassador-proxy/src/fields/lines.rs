@@ -4,37 +4,16 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
-/// One header: a line of the head, or a value that was set.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    /// Where the name begins; the number of a value that was set.
-    name: u32,
-    /// Behind the name; 0 for a value that was set.
-    colon: u32,
-    value: u32,
-    /// Behind the value.
-    end: u32,
-    /// Behind the line; 0 if it may not go out as it came.
-    next: u32,
-    /// [`tag`] of the name.
-    tag: u8,
-}
+use super::name::{Named, tag};
+use super::parts::{Line, Parts};
 
 /// Headers of one head.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
     head: Bytes,
-    list: Vec<Line>,
-    set: Vec<(HeaderName, HeaderValue)>,
+    parts: Parts,
     /// A bit for every name there is: most questions are about headers that are not there.
     names: u64,
-}
-
-/// What a name is known by at a glance, below 64: its length and its ends.
-fn tag(name: &[u8]) -> u8 {
-    let ([first, ..], [.., last]) = (name, name) else { return 0 };
-    let length = name.len().to_le_bytes()[0];
-    length.wrapping_mul(7).wrapping_add(first | 0x20).wrapping_add((last | 0x20).wrapping_mul(5)) & 63
 }
 
 /// A line of a head.
@@ -52,20 +31,18 @@ const fn small(n: usize) -> u32 {
 }
 
 impl Lines {
-    /// The header lines at the start of `bytes`, up to and with the empty line that ends them; `None` while it has not come.
+    /// The header lines of `head` from `at` on, up to the empty line that ends them, and where that ends; `None` while it has not come.
     ///
-    /// The lines have been judged before ([`crate::listen::framing`]); what is none all the same is an error. Positions count from
-    /// `base` bytes before `bytes`, where the head begins.
+    /// The lines have been judged before ([`crate::listen::framing`]); what is none all the same is an error.
     ///
     /// # Errors
     /// Something is no header.
-    pub(crate) fn scan(bytes: &[u8], base: usize) -> Result<Option<(Self, usize)>, &'static str> {
-        let mut lines = Self { list: Vec::with_capacity(16), ..Self::default() };
-        let mut at = 0;
+    pub(crate) fn scan(head: &[u8], mut at: usize) -> Result<Option<(Self, usize)>, &'static str> {
+        let mut lines = Self { parts: Parts::new(), ..Self::default() };
         loop {
-            let Some(n) = memchr(b'\n', &bytes[at..]) else { return Ok(None) };
+            let Some(n) = memchr(b'\n', &head[at..]) else { return Ok(None) };
             let next = at + n + 1;
-            let Some(line) = bytes[at..next - 1].strip_suffix(b"\r") else {
+            let Some(line) = head[at..next - 1].strip_suffix(b"\r") else {
                 return Err("a line ends with a bare line feed");
             };
             if line.is_empty() {
@@ -81,14 +58,14 @@ impl Lines {
             while from < to && matches!(line[to - 1], b' ' | b'\t') {
                 to -= 1;
             }
-            lines.push(base + at, base + at + colon, base + at + from, base + at + to, base + next);
+            lines.push(&line[..colon], at, at + from, at + to, next);
             at = next;
         }
     }
 
     /// The lines that a parser has found in `bytes`, where the head begins.
     pub(crate) fn found(bytes: &[u8], list: &[httparse::Header<'_>]) -> Self {
-        let mut lines = Self { list: Vec::with_capacity(list.len() + 4), ..Self::default() };
+        let mut lines = Self { parts: Parts::new(), ..Self::default() };
         let from = bytes.as_ptr().addr();
         for field in list {
             let name = field.name.as_ptr().addr() - from;
@@ -101,36 +78,33 @@ impl Lines {
             let end = value + field.value.len();
             let blanks = bytes[end..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             let whole = bytes[end + blanks..].starts_with(b"\r\n");
-            lines.push(name, name + field.name.len(), value, end, if whole { end + blanks + 2 } else { 0 });
+            lines.push(field.name.as_bytes(), name, value, end, if whole { end + blanks + 2 } else { 0 });
         }
         lines
     }
 
     /// Puts the bytes under the lines that were scanned.
     pub(crate) fn with(mut self, head: Bytes) -> Self {
-        for line in &mut self.list {
-            line.tag = tag(range(&head, line.name, line.colon));
-            self.names |= 1 << line.tag;
-        }
         self.head = head;
         self
     }
 
-    fn push(&mut self, name: usize, colon: usize, value: usize, end: usize, next: usize) {
-        let line = Line {
-            name: small(name),
-            colon: small(colon),
+    fn push(&mut self, name: &[u8], at: usize, value: usize, end: usize, next: usize) {
+        let tag = tag(name);
+        self.names |= 1 << tag;
+        self.parts.list.push(Line {
+            name: small(at),
+            colon: small(at + name.len()),
             value: small(value),
             end: small(end),
             next: small(next),
-            tag: 0,
-        };
-        self.list.push(line);
+            tag,
+        });
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.list.len()
+        self.parts.list.len()
     }
 
     /// The bytes they are lines of.
@@ -140,81 +114,91 @@ impl Lines {
 
     fn name(&self, line: &Line) -> &[u8] {
         match line.colon {
-            0 => self.set.get(line.name as usize).map_or(b"", |(name, _)| name.as_str().as_bytes()),
+            0 => self.parts.set.get(line.name as usize).map_or(b"", |(name, _)| name.as_str().as_bytes()),
             _ => range(&self.head, line.name, line.colon),
         }
     }
 
     fn value(&self, line: &Line) -> &[u8] {
         match line.colon {
-            0 => self.set.get(line.name as usize).map_or(b"", |(_, value)| value.as_bytes()),
+            0 => self.parts.set.get(line.name as usize).map_or(b"", |(_, value)| value.as_bytes()),
             _ => range(&self.head, line.value, line.end),
         }
     }
 
+    /// Whether there may be a header with one of these bits ([`super::name::bit`]).
+    pub fn may_have(&self, bits: u64) -> bool {
+        self.names & bits != 0
+    }
+
     /// The place of the first header of that name.
-    fn find(&self, name: &[u8]) -> Option<usize> {
-        let tag = tag(name);
-        if self.names & 1 << tag == 0 {
-            return None;
-        }
-        self.list.iter().position(|line| line.tag == tag && self.name(line).eq_ignore_ascii_case(name))
+    #[inline]
+    fn find(&self, name: &impl Named) -> Option<usize> {
+        if self.names & 1 << name.tag() == 0 { None } else { self.search(name) }
+    }
+
+    fn search(&self, name: &impl Named) -> Option<usize> {
+        let tag = name.tag();
+        self.parts.list.iter().position(|line| line.tag == tag && name.is(self.name(line)))
     }
 
     /// The first value of a header.
-    pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.find(name.as_str().as_bytes()).map(|at| self.value(&self.list[at]))
+    pub fn get(&self, name: &impl Named) -> Option<&[u8]> {
+        self.find(name).map(|at| self.value(&self.parts.list[at]))
     }
 
     /// Whether there is such a header.
-    pub fn has(&self, name: &HeaderName) -> bool {
-        self.find(name.as_str().as_bytes()).is_some()
+    pub fn has(&self, name: &impl Named) -> bool {
+        self.find(name).is_some()
     }
 
     /// Calls `f` with every value of a header.
-    pub fn each(&self, name: &HeaderName, mut f: impl FnMut(&[u8])) {
-        let name = name.as_str().as_bytes();
+    pub fn each(&self, name: &impl Named, mut f: impl FnMut(&[u8])) {
         if let Some(first) = self.find(name) {
-            let is = |line: &&Line| self.name(line).eq_ignore_ascii_case(name);
-            self.list[first..].iter().filter(is).for_each(|line| f(self.value(line)));
+            let is = |line: &&Line| line.tag == name.tag() && name.is(self.name(line));
+            self.parts.list[first..].iter().filter(is).for_each(|line| f(self.value(line)));
         }
     }
 
     /// Calls `f` with every name and value.
     pub fn all(&self, mut f: impl FnMut(&[u8], &[u8])) {
-        self.list.iter().for_each(|line| f(self.name(line), self.value(line)));
+        self.parts.list.iter().for_each(|line| f(self.name(line), self.value(line)));
     }
 
     /// Takes a header away.
-    pub fn remove(&mut self, name: &HeaderName) {
-        let name = name.as_str().as_bytes();
-        while let Some(at) = self.find(name) {
-            self.list.remove(at);
+    pub fn remove(&mut self, name: &impl Named) {
+        let Some(mut at) = self.find(name) else { return };
+        while let Some(line) = self.parts.list.get(at) {
+            if line.tag == name.tag() && name.is(self.name(line)) {
+                self.parts.list.remove(at);
+            } else {
+                at += 1;
+            }
         }
     }
 
     /// Sets a header, in the place of the first one of its name.
-    pub fn set(&mut self, name: &HeaderName, value: HeaderValue) {
-        let text = name.as_str().as_bytes();
-        let at = self.find(text);
+    pub fn set(&mut self, name: &impl Named, value: HeaderValue) {
+        let at = self.find(name);
         if at.is_some() {
             self.remove(name);
         }
-        let tag = tag(text);
-        let line = Line { name: small(self.set.len()), colon: 0, value: 0, end: 0, next: 0, tag };
-        self.list.insert(at.unwrap_or(self.list.len()), line);
+        let tag = name.tag();
+        let line = Line { name: small(self.parts.set.len()), colon: 0, value: 0, end: 0, next: 0, tag };
+        let at = at.unwrap_or(self.parts.list.len());
+        self.parts.list.insert(at, line);
         self.names |= 1 << tag;
-        self.set.push((name.clone(), value));
+        self.parts.set.push((name.name().clone(), value));
     }
 
     /// As a map.
     pub fn to_map(&self) -> HeaderMap {
         // One copy for all: parts of the head itself would keep the block alive that it was read into.
         let head = Bytes::copy_from_slice(&self.head);
-        let mut map = HeaderMap::with_capacity(self.list.len() + 4);
-        for line in &self.list {
+        let mut map = HeaderMap::with_capacity(self.parts.list.len() + 4);
+        for line in self.parts.list.iter() {
             if line.colon == 0 {
-                if let Some((name, value)) = self.set.get(line.name as usize) {
+                if let Some((name, value)) = self.parts.set.get(line.name as usize) {
                     map.append(name.clone(), value.clone());
                 }
                 continue;
@@ -233,7 +217,7 @@ impl Lines {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.reserve(self.head.len() + 128);
         let (mut from, mut to) = (0, 0);
-        for line in &self.list {
+        for line in self.parts.list.iter() {
             if line.next != 0 && line.name == to {
                 to = line.next;
                 continue;
@@ -264,8 +248,8 @@ mod tests {
         "GET / HTTP/1.1\r\nHost: a\r\nX-CamelCase:1\r\nCookie: a \r\ncookie:\t b\r\nEmpty:\r\n\r\n";
 
     fn lines() -> Lines {
-        let (lines, n) = Lines::scan(&HEAD.as_bytes()[16..], 16).unwrap().unwrap();
-        assert_eq!(n + 16, HEAD.len());
+        let (lines, n) = Lines::scan(HEAD.as_bytes(), 16).unwrap().unwrap();
+        assert_eq!(n, HEAD.len());
         lines.with(Bytes::from_static(HEAD.as_bytes()))
     }
 
@@ -327,9 +311,8 @@ mod tests {
 
     #[test]
     fn an_unfinished_head_waits_and_a_malformed_one_is_refused() {
-        let head = &HEAD.as_bytes()[16..];
-        for end in 0..head.len() {
-            assert!(matches!(Lines::scan(&head[..end], 16), Ok(None)), "{end}");
+        for end in 16..HEAD.len() {
+            assert!(matches!(Lines::scan(&HEAD.as_bytes()[..end], 16), Ok(None)), "{end}");
         }
         for bad in [&b"no colon\r\n\r\n"[..], b": x\r\n\r\n", b"a: b\n\r\n"] {
             assert!(Lines::scan(bad, 0).is_err(), "{}", bad.escape_ascii());

@@ -3,11 +3,14 @@
 //! From HTTP/1 to HTTP/1 no map is ever made: what nobody changes is copied from head to head, whole runs of lines at once.
 
 pub mod lines;
+pub mod name;
+mod parts;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 
 pub use self::lines::Lines;
+use self::name::Named;
 
 /// What was asked for: everything about a request but its body.
 #[derive(Debug, Clone)]
@@ -53,53 +56,61 @@ impl From<HeaderMap> for Headers {
 
 impl Headers {
     /// The first value of a header.
-    pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+    pub fn get(&self, name: &impl Named) -> Option<&[u8]> {
         match self {
-            Self::Map(map) => map.get(name).map(HeaderValue::as_bytes),
+            Self::Map(map) => map.get(name.name()).map(HeaderValue::as_bytes),
             Self::Lines(lines) => lines.get(name),
         }
     }
 
     /// The same as text, if it is printable ASCII.
-    pub fn text(&self, name: &HeaderName) -> Option<&str> {
+    pub fn text(&self, name: &impl Named) -> Option<&str> {
         let value = self.get(name)?;
         let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
         std::str::from_utf8(value).ok().filter(|_| printable)
     }
 
     /// The same to keep.
-    pub fn value(&self, name: &HeaderName) -> Option<HeaderValue> {
+    pub fn value(&self, name: &impl Named) -> Option<HeaderValue> {
         match self {
-            Self::Map(map) => map.get(name).cloned(),
+            Self::Map(map) => map.get(name.name()).cloned(),
             Self::Lines(lines) => HeaderValue::from_bytes(lines.get(name)?).ok(),
         }
     }
 
     /// Whether there is such a header.
-    pub fn has(&self, name: &HeaderName) -> bool {
+    pub fn has(&self, name: &impl Named) -> bool {
         match self {
-            Self::Map(map) => map.contains_key(name),
+            Self::Map(map) => map.contains_key(name.name()),
             Self::Lines(lines) => lines.has(name),
         }
     }
 
-    /// Calls `f` with every value of a header, in order.
-    pub fn each(&self, name: &HeaderName, mut f: impl FnMut(&[u8])) {
+    /// Whether there may be a header with one of these bits ([`name::bit`]); only `false` is certain.
+    pub fn may_have(&self, bits: u64) -> bool {
         match self {
-            Self::Map(map) => map.get_all(name).iter().for_each(|value| f(value.as_bytes())),
+            Self::Map(_) => true,
+            Self::Lines(lines) => lines.may_have(bits),
+        }
+    }
+
+    /// Calls `f` with every value of a header, in order.
+    pub fn each(&self, name: &impl Named, mut f: impl FnMut(&[u8])) {
+        match self {
+            Self::Map(map) => map.get_all(name.name()).iter().for_each(|value| f(value.as_bytes())),
             Self::Lines(lines) => lines.each(name, f),
         }
     }
 
     /// Whether one of the values of a header fits.
-    pub fn any(&self, name: &HeaderName, mut fits: impl FnMut(&[u8]) -> bool) -> bool {
+    pub fn any(&self, name: &impl Named, mut fits: impl FnMut(&[u8]) -> bool) -> bool {
         let mut found = false;
         self.each(name, |value| found = found || fits(value));
         found
     }
 
     /// Whether a list in these headers has this word, in any case.
-    pub fn says(&self, name: &HeaderName, word: &[u8]) -> bool {
+    pub fn says(&self, name: &impl Named, word: &[u8]) -> bool {
         let is = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(word);
         self.has(name) && self.any(name, |value| value.split(|byte| *byte == b',').any(is))
     }
@@ -115,17 +126,17 @@ impl Headers {
     }
 
     /// Takes a header away.
-    pub fn remove(&mut self, name: &HeaderName) {
+    pub fn remove(&mut self, name: &impl Named) {
         match self {
-            Self::Map(map) => drop(map.remove(name)),
+            Self::Map(map) => drop(map.remove(name.name())),
             Self::Lines(lines) => lines.remove(name),
         }
     }
 
     /// Sets a header, in the place of the first one of its name.
-    pub fn set(&mut self, name: &HeaderName, value: HeaderValue) {
+    pub fn set(&mut self, name: &impl Named, value: HeaderValue) {
         match self {
-            Self::Map(map) => drop(map.insert(name.clone(), value)),
+            Self::Map(map) => drop(map.insert(name.name().clone(), value)),
             Self::Lines(lines) => lines.set(name, value),
         }
     }

@@ -10,8 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{Answer, Relay};
@@ -20,18 +19,17 @@ use super::fault::Fault;
 use super::finish::Finish;
 use super::send::{self, Got, Rest, Sent};
 use super::upgrade::Near;
-use super::{Served, grpc, headers, hedge, shadow, upgrade};
+use super::{Served, headers, hedge, shadow, upgrade};
 use crate::clock;
 use crate::config::plan::Policy;
 use crate::fields::Ask;
+use crate::fields::name::{CONNECTION, GRPC_STATUS, IDEMPOTENCY_KEY, RETRY_AFTER, UPGRADE};
 use crate::listen::Client;
 use crate::policy::retry;
 use crate::stats::{AGAINS, Again, Reason};
 use crate::upstream::endpoint::LocalEndpoint;
 use crate::upstream::local::{Choice, Leased, LocalUpstream};
 use crate::upstream::pool::Wire;
-
-static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A request with everything decided but the endpoint.
 pub(super) struct Job {
@@ -277,7 +275,7 @@ impl Job {
     fn unwanted(&self, got: &Got) -> bool {
         let plan = &self.policy.retry;
         if self.grpc {
-            let code = got.headers.text(&grpc::STATUS).and_then(|code| code.parse().ok());
+            let code = got.headers.text(&GRPC_STATUS).and_then(|code| code.parse().ok());
             return code.is_some_and(|code: u32| plan.grpc_codes.contains(&code));
         }
         plan.statuses.contains(&got.status.as_u16())

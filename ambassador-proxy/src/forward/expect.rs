@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use crate::fields::Headers;
+use crate::fields::name::EXPECT;
 
 /// An upstream that says nothing gets the body after this: old ones do not know the header.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(super) struct Gate {
 impl Gate {
     /// A gate for a request that asks for one.
     pub(super) fn new(headers: &Headers) -> Option<Self> {
-        let value = headers.get(&http::header::EXPECT)?;
+        let value = headers.get(&EXPECT)?;
         value.eq_ignore_ascii_case(b"100-continue").then(Self::default)
     }
 

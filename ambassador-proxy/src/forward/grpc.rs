@@ -1,13 +1,7 @@
 //! gRPC as far as a proxy has to know it: codes, and answers that a gRPC client understands.
 
-use http::HeaderName;
-
 use crate::fields::Headers;
-
-/// The time that a client waits.
-pub(super) static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-/// What became of a call.
-pub(super) static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+use crate::fields::name::{CONTENT_TYPE, GRPC_TIMEOUT};
 
 /// Codes by number (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
 const CODES: [&str; 17] = [
@@ -38,13 +32,13 @@ pub fn code(name: &str) -> Option<u32> {
 
 /// Whether the request is gRPC, by its content type.
 pub fn is_grpc(headers: &Headers) -> bool {
-    headers.get(&http::header::CONTENT_TYPE).is_some_and(|value| value.starts_with(b"application/grpc"))
+    headers.get(&CONTENT_TYPE).is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
 /// The time in a `grpc-timeout` header: up to 8 digits and a unit.
 pub fn timeout(headers: &Headers) -> Option<std::time::Duration> {
     use std::time::Duration;
-    let text = headers.text(&TIMEOUT)?;
+    let text = headers.text(&GRPC_TIMEOUT)?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -76,7 +70,7 @@ mod tests {
     fn timeouts_are_read() {
         let read = |text: &str| {
             let mut headers = Headers::from(http::HeaderMap::new());
-            headers.set(&TIMEOUT, text.parse().unwrap());
+            headers.set(&GRPC_TIMEOUT, text.parse().unwrap());
             timeout(&headers)
         };
         assert_eq!(read("250m"), Some(std::time::Duration::from_millis(250)));

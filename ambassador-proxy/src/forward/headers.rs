@@ -1,15 +1,16 @@
 //! What changes in a head on its way: hop-by-hop headers go, an id comes.
 
-use http::header::{CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::fields::name::{
+    CONNECTION, HOST, KEEP_ALIVE, Named as _, PROXY_CONNECTION, REQUEST_ID, TE, TRANSFER_ENCODING, UPGRADE,
+    bit,
+};
 use crate::fields::{Ask, Headers};
 
-/// The header that names a request across services.
-pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// The headers that concern one connection, `Connection` apart. Most messages have none of them.
+const HOP: u64 =
+    bit("keep-alive") | bit("proxy-connection") | bit("transfer-encoding") | bit("upgrade") | bit("te");
 
 /// Takes away what concerns only the connection it came on (RFC 9110, 7.6.1). Returns the protocol asked for with `Upgrade`, if
 /// `Connection` says so too.
@@ -19,6 +20,10 @@ pub fn strip_hop_by_hop(headers: &mut Headers) -> Option<HeaderValue> {
         let mut named = Vec::new();
         let mut asks = false;
         headers.each(&CONNECTION, |value| {
+            // All that nearly every answer says there.
+            if KEEP_ALIVE.is(value) {
+                return;
+            }
             for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 asks |= token.eq_ignore_ascii_case(b"upgrade");
                 if !protected(token) {
@@ -31,6 +36,9 @@ pub fn strip_hop_by_hop(headers: &mut Headers) -> Option<HeaderValue> {
         }
         headers.remove(&CONNECTION);
         named.iter().for_each(|name| headers.remove(name));
+    }
+    if !headers.may_have(HOP) {
+        return upgrade;
     }
     // `TE: trailers` is what gRPC insists on; every other coding concerns only this hop.
     let trailers = headers.says(&TE, b"trailers");
@@ -45,20 +53,20 @@ pub fn strip_hop_by_hop(headers: &mut Headers) -> Option<HeaderValue> {
 
 /// `Connection` must not be a way to take away what the request needs (a known attack). Some of its words are no names.
 fn protected(token: &[u8]) -> bool {
-    const ENDS: [&str; 10] = [
-        "keep-alive",
-        "close",
-        "upgrade",
-        "te",
-        "host",
-        "content-length",
-        "content-type",
-        "authorization",
-        "cookie",
-        "x-request-id",
-    ];
-    ENDS.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes()))
-        || token.eq_ignore_ascii_case(TRAILER.as_str().as_bytes())
+    // By length first: there is one of these tokens with nearly every answer.
+    let names: &[&[u8]] = match token.len() {
+        2 => &[b"te"],
+        4 => &[b"host"],
+        5 => &[b"close"],
+        6 => &[b"cookie"],
+        7 => &[b"upgrade", b"trailer"],
+        10 => &[b"keep-alive"],
+        12 => &[b"content-type", b"x-request-id"],
+        13 => &[b"authorization"],
+        14 => &[b"content-length"],
+        _ => &[],
+    };
+    names.iter().any(|name| token.eq_ignore_ascii_case(name))
 }
 
 /// The seconds of `Keep-Alive: timeout=N`.

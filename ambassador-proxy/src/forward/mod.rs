@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ACCEPT, CONNECTION, HOST};
+use http::header::ACCEPT;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -34,6 +34,7 @@ use self::finish::Finish;
 use crate::access::Record;
 use crate::clock;
 use crate::config::plan::{FaultPlan, ListenerKind, Policy};
+use crate::fields::name::{CONNECTION, HOST, REQUEST_ID};
 use crate::fields::{Ask, Headers};
 use crate::listen::{Client, framing};
 use crate::worker::Worker;
@@ -130,7 +131,7 @@ fn failed(fault: &Fault, ask: &Ask, grpc: bool, mut finish: Box<Finish>) -> Repl
         grpc,
         h2: ask.version == Version::HTTP_2,
         accept: ask.headers.text(&ACCEPT),
-        id: ask.headers.text(&headers::REQUEST_ID).unwrap_or_default(),
+        id: ask.headers.text(&REQUEST_ID).unwrap_or_default(),
         upstream: upstream.as_deref(),
     });
     let (head, body) = response.into_parts();
@@ -170,7 +171,7 @@ fn record(client: &Client, ask: &Ask, look: bool) -> Record {
         attempts: 0,
         reused: false,
         bytes: (0, 0),
-        id: if look { ask.headers.value(&headers::REQUEST_ID) } else { None },
+        id: if look { ask.headers.value(&REQUEST_ID) } else { None },
         dns: std::time::Duration::ZERO,
         connect: std::time::Duration::ZERO,
         tls: std::time::Duration::ZERO,

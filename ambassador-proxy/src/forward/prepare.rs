@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, COOKIE, EXPECT, HOST, UPGRADE};
+use http::header::COOKIE;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri, Version};
 
@@ -16,6 +16,7 @@ use super::{grpc, headers};
 use crate::clock;
 use crate::config::Protocol;
 use crate::config::plan::{HashKey, HostRule};
+use crate::fields::name::{CONNECTION, EXPECT, GRPC_TIMEOUT, HOST, UPGRADE};
 use crate::fields::{Ask, Headers};
 use crate::stats::Reason;
 use crate::trace::span::Span;
@@ -213,7 +214,7 @@ impl Job {
             // What is left of it: the service should give up no later than the client.
             let left = deadline.saturating_duration_since(clock::now()).as_millis().clamp(1, 99_999_999);
             if let Ok(value) = HeaderValue::try_from(format!("{left}m")) {
-                headers.set(&grpc::TIMEOUT, value);
+                headers.set(&GRPC_TIMEOUT, value);
             }
         }
         if let Some(span) = span {
@@ -235,7 +236,7 @@ impl Job {
         let mut uri = ask.uri.clone().into_parts();
         let scheme = if self.upstream.shared.plan.tls.is_some() { "https" } else { "http" };
         uri.scheme = scheme.parse().ok();
-        let host = request.headers_mut().remove(HOST);
+        let host = request.headers_mut().remove(&*HOST);
         uri.authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
         if uri.path_and_query.is_none() {
             uri.path_and_query = Some(PathAndQuery::from_static("/"));

@@ -17,6 +17,7 @@ use super::send::{self, Rest, Sent};
 use crate::clock;
 use crate::config::plan::Policy;
 use crate::fields::Ask;
+use crate::fields::name::EXPECT;
 use crate::upstream::local::{Choice, LocalUpstream};
 use crate::upstream::pool::{self, Wire};
 
@@ -62,7 +63,7 @@ async fn run(job: Job, mut ask: Ask, body: Bytes) {
     clock::turn();
     // One that has to be signed by its body would need a second pass; a shadow that demands it is rare.
     let Ok(None) = job.prepare(&mut ask) else { return };
-    ask.headers.remove(&http::header::EXPECT);
+    ask.headers.remove(&EXPECT);
     let Ok(limit) = job.limit(None) else { return };
     let choice = Choice { want: job.want(&ask), fresh: false, once: true, key: None, avoid: &[], limit };
     let leased = match job.upstream.kept(&choice) {

@@ -1,11 +1,11 @@
 //! Parts → bytes, and bodies as their heads announce them.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 
 use super::outbox::Outbox;
 use crate::fields::Headers;
+use crate::fields::name::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 
 /// How a body is written.
 #[derive(Debug)]
@@ -103,9 +103,11 @@ fn announced(headers: &Headers) -> Vec<HeaderName> {
     headers.each(&TRAILER, |value| {
         let names = value.split(|byte| *byte == b',');
         let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-        list.extend(
-            names.filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TRAILER].contains(name)),
-        );
+        list.extend(names.filter(|name| {
+            ![&CONTENT_LENGTH, &TRANSFER_ENCODING, &CONNECTION, &TRAILER]
+                .iter()
+                .any(|known| ***known == *name)
+        }));
     });
     list
 }

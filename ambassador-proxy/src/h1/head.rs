@@ -3,13 +3,14 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Uri, Version};
 
 use super::decode::Decoder;
 use super::inbox::Inbox;
 use super::{HEAD, HEADERS};
+use crate::fields::name::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use crate::fields::{Ask, Headers, Lines};
+use crate::listen::framing;
 
 /// A head cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,24 +91,19 @@ pub(crate) fn request(inbox: &mut Inbox) -> Result<Option<Asked>, Bad> {
     let unfinished = || if bytes.len() > HEAD { Err(Bad::Large) } else { Ok(None) };
     let Some(end) = memchr::memchr(b'\n', bytes) else { return unfinished() };
     let line = bytes[..end].strip_suffix(b"\r").ok_or(Bad::Form("the first line is no HTTP"))?;
-    let mut words = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Bad::Form("the first line is no HTTP"));
-    };
+    let (method, target, version) = framing::words(line).ok_or(Bad::Form("the first line is no HTTP"))?;
     let version = match version {
         b"HTTP/1.1" => Version::HTTP_11,
         b"HTTP/1.0" => Version::HTTP_10,
         _ => return Err(Bad::Form("the version is neither HTTP/1.1 nor HTTP/1.0")),
     };
-    let scanned = Lines::scan(&bytes[end + 1..], end + 1).map_err(Bad::Form)?;
-    let Some((lines, rest)) = scanned else { return unfinished() };
+    let scanned = Lines::scan(bytes, end + 1).map_err(Bad::Form)?;
+    let Some((lines, length)) = scanned else { return unfinished() };
     if lines.len() > HEADERS {
         return Err(Bad::Large);
     }
     // A copy, because heads live as long as their request.
-    let head = Bytes::copy_from_slice(&bytes[..end + 1 + rest]);
+    let head = Bytes::copy_from_slice(&bytes[..length]);
     let at = method.len() + 1;
     let uri = Uri::from_maybe_shared(head.slice(at..at + target.len()));
     let (Ok(method), Ok(uri)) = (Method::from_bytes(method), uri) else {
@@ -118,7 +114,7 @@ pub(crate) fn request(inbox: &mut Inbox) -> Result<Option<Asked>, Bad> {
     let body = if headers.has(&TRANSFER_ENCODING) {
         Decoder::Size
     } else {
-        length(&headers)?.filter(|n| *n > 0).map_or(Decoder::Done, Decoder::Length)
+        self::length(&headers)?.filter(|n| *n > 0).map_or(Decoder::Done, Decoder::Length)
     };
     let keep = keeps(version, &headers);
     let expects = !body.is_done()

@@ -6,6 +6,7 @@
 
 use memchr::memchr;
 
+pub(crate) use super::framing_head::words;
 use super::framing_head::{self, Body};
 
 /// A head, or a trailer section, is this long at most.

@@ -77,6 +77,16 @@ fn token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
+/// Whether none of the bytes is odd. All of them are looked at, many at a time: nearly always none is.
+fn none(bytes: &[u8], odd: impl Fn(u8) -> bool) -> bool {
+    bytes.chunks(32).all(|bytes| !bytes.iter().fold(false, |found, byte| found | odd(*byte)))
+}
+
+/// Whether there is no control character in a value.
+fn is_text(value: &[u8]) -> bool {
+    none(value, |byte| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
+}
+
 /// The lines of a block that ends with an empty one; every line feed in it follows a carriage return.
 fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = &block[..block.len().saturating_sub(2)];
@@ -103,7 +113,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
             "a header's name is no token"
         }));
     }
-    if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+    if !is_text(value) {
         return Err(bad("a header's value has a control character in it"));
     }
     Ok((name, value.trim_ascii()))
@@ -180,12 +190,18 @@ pub(super) fn judge(head: &[u8]) -> Result<Head, Refusal> {
     Ok(Head { body, switches: connect || (upgrade && asks) })
 }
 
+/// The three words of a first line.
+pub(crate) fn words(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let first = memchr::memchr(b' ', line)?;
+    let (method, rest) = (&line[..first], &line[first + 1..]);
+    let second = memchr::memchr(b' ', rest)?;
+    let (target, version) = (&rest[..second], &rest[second + 1..]);
+    (!version.contains(&b' ')).then_some((method, target, version))
+}
+
 /// The method, and whether it is HTTP/1.0.
 fn request_line(line: &[u8]) -> Result<(&[u8], bool), Refusal> {
-    let mut words = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
+    let Some((method, target, version)) = words(line) else {
         return Err(bad("the request line is no METHOD TARGET VERSION with one space between"));
     };
     if !token(method) {
@@ -203,7 +219,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], bool), Refusal> {
         }
         _ => return Err(bad("the version is neither HTTP/1.1 nor HTTP/1.0")),
     };
-    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+    if !none(target, |byte| (byte <= b' ') | (byte >= 0x7f) | (byte == b'#')) {
         return Err(bad("the target has bytes that have to be percent-encoded"));
     }
     let form = match target {
