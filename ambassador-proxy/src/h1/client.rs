@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
+use tokio::io::Interest;
 
 use super::decode::Decoder;
 use super::encode::{self, Encoder};
@@ -16,7 +17,7 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use crate::fields::Headers;
 use crate::forward::body::{BoxError, Outgoing};
-use crate::upstream::io::Stream;
+use crate::upstream::io::{Plain, Stream};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -102,6 +103,10 @@ impl Conn {
         (self.before, self.answered, self.keep) = (self.out.sent, false, true);
         self.head = method == Method::HEAD;
         self.encoder = encode::request(self.out.front(), method, target, headers, known);
+        // Said before it was asked, it may be a server's word that it is full; but whose answer came next, nobody could tell.
+        if self.before == 0 && self.is_dead() {
+            (self.keep, self.answered) = (false, !self.inbox.is_empty());
+        }
     }
 
     /// Whether a byte of the request has left.
@@ -233,6 +238,12 @@ impl Conn {
 
     /// Whether an unused connection has ended, or said something unasked. Costs no system call while nothing has come.
     pub(crate) fn is_dead(&mut self) -> bool {
+        // The quick way to ask the usual kind of stream whether to look closer.
+        if let Stream::Plain(Plain::Tcp(stream)) = &self.stream
+            && stream.try_io(Interest::READABLE, || Ok(())).is_err()
+        {
+            return false;
+        }
         let mut cx = Context::from_waker(Waker::noop());
         self.inbox.poll_fill(&mut cx, &mut self.stream, false).is_ready()
     }
@@ -241,5 +252,51 @@ impl Conn {
     pub(crate) fn into_stream(mut self) -> (Stream, Bytes) {
         let rest = self.inbox.rest();
         (self.stream, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::HeaderMap;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair() -> (Box<Conn>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Conn::new(Stream::Plain(Plain::Tcp(near))), listener.accept().await.unwrap().0)
+    }
+
+    async fn ask(conn: &mut Conn) -> u16 {
+        conn.begin(&Method::GET, "/", &Headers::from(HeaderMap::new()), Outgoing::Empty);
+        poll_fn(|cx| conn.poll_head(cx)).await.unwrap().status.as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_unless_it_spoke_first() {
+        let (mut conn, mut far) = pair().await;
+        for _ in 0..2 {
+            assert!(!conn.is_dead());
+            let answer = async {
+                assert_ne!(far.read(&mut [0; 64]).await.unwrap(), 0);
+                far.write_all(b"HTTP/1.1 204 Fine\r\n\r\n").await.unwrap();
+            };
+            assert_eq!(tokio::join!(ask(&mut conn), answer).0, 204);
+            assert!(conn.is_reusable());
+        }
+        far.write_all(b"more").await.unwrap();
+        while !conn.is_dead() {
+            tokio::task::yield_now().await;
+        }
+        let (mut conn, mut far) = pair().await;
+        far.write_all(b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let Stream::Plain(Plain::Tcp(stream)) = &conn.stream else { unreachable!() };
+        stream.readable().await.unwrap();
+        assert_eq!(ask(&mut conn).await, 503);
+        assert!(!conn.is_reusable(), "its next answer would be nobody's");
     }
 }

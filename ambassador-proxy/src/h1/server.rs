@@ -271,9 +271,10 @@ async fn answer(
     let Made { status, headers, body } = made;
     let (encoder, keep) = {
         let mut line = line.borrow_mut();
-        line.expects = false;
+        // A client that was never told to go on may leave its body out: what came next could be one or the other.
+        let keep = to.keep && !std::mem::take(&mut line.expects);
         let known = body.size_hint().exact();
-        encode::response(line.out.front(), status, &headers, known, to)
+        encode::response(line.out.front(), status, &headers, known, To { keep, ..to })
     };
     drop(headers);
     let mut reply = Reply { silent: to.is_bodiless(status), body, encoder, over: false };

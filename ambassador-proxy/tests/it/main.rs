@@ -9,6 +9,7 @@ mod clients;
 mod complaints;
 mod dns;
 mod framing;
+mod h1_raw;
 mod h2;
 mod h2_connect;
 mod h2_raw;
