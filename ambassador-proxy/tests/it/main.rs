@@ -9,6 +9,7 @@ mod clients;
 mod complaints;
 mod dns;
 mod framing;
+mod grpc;
 mod h1_raw;
 mod h2;
 mod h2_connect;
