@@ -79,8 +79,8 @@ fuzz_target!(init: common::save(seeds), |bytes: &[u8]| {
     let text = std::str::from_utf8(&out).expect("records are UTF-8");
     for record in text.lines() {
         common::valid(record, look.schema);
-        // Where the line has no escapes that hide it from redaction.
-        let hidden = lines.contains(&b'\\') || lines.contains(&0x1b);
+        // Where the line has no escapes that hide it from redaction, and no base64, whose letters may be those by chance.
+        let hidden = lines.contains(&b'\\') || lines.contains(&0x1b) || record.contains("_base64\"");
         let shown = record.as_bytes().windows(3).any(|w| w.starts_with(b"QX") && w[2].is_ascii_digit());
         assert!(hidden || !shown, "{record}");
     }
