@@ -602,11 +602,9 @@ mod tests {
 
     #[test]
     fn containers_may_be_empty() {
-        for text in [
-            r#"{"a":[],"b":{}}"#,
-            r#"{"a":{},"b":[]}"#,
-            r#"{"a":[[],{}, [ ]],"b":{"c":{},"d":[],"e":{ }}}"#,
-        ] {
+        for text in
+            [r#"{"a":[],"b":{}}"#, r#"{"a":{},"b":[]}"#, r#"{"a":[[],{}, [ ]],"b":{"c":{},"d":[],"e":{ }}}"#]
+        {
             assert_eq!(scan(text).map(|f| f.len()), Ok(2), "{text}");
             assert_eq!(rewritten(text), text.replace(' ', ""));
         }
