@@ -120,6 +120,11 @@ impl Tail {
             lost.context = super::prefix::context_at(&copy, lost.read).unwrap_or_default();
         }
         debug!(from = %lost.path.display(), to = %found.path.display(), at = lost.read, "goes on in its copy");
+        // Another file may get the number that it had.
+        let before = lost.identity.inode();
+        if self.by_inode.get(&before) == Some(&key) {
+            self.by_inode.remove(&before);
+        }
         lost.identity = found.stat.identity;
         lost.path = found.path.as_path().into();
         lost.place = if found.matched { Place::Matched } else { Place::Rotated };

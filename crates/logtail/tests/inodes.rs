@@ -1,0 +1,65 @@
+//! Inode numbers that are used again.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Reader, append};
+use logtail::Options;
+
+/// More files than this are not made for one to get a number that another had.
+const MOST: u32 = 2000;
+
+fn number(path: &Path) -> u64 {
+    fs::metadata(path).expect("is there").ino()
+}
+
+/// Makes a file that has this number; false where the file system does not use numbers again so soon.
+fn with_number(number_wanted: u64, path: &Path, text: &str) -> bool {
+    // In the same directory: file systems keep numbers of neighbours together.
+    let found = (0..MOST).map(|n| path.with_extension(n.to_string())).find(|other| {
+        append(other, "");
+        number(other) == number_wanted
+    });
+    if let Some(found) = &found {
+        append(found, text);
+        fs::rename(found, path).expect("renames");
+    }
+    found.is_some()
+}
+
+#[test]
+fn the_number_of_a_file_that_went_on_in_a_copy() {
+    // All begin alike, for longer than what is remembered of a beginning.
+    let banner = "# a banner that all files have\n".repeat(40);
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    let options = Options { watch: false, ..Options::new([path("*.log").display().to_string()]) };
+    let look = |reader: &mut Reader| {
+        reader.stalled_for(Duration::from_millis(60));
+        reader.save();
+    };
+    append(&path("a.log"), format!("{banner}one\n"));
+    look(&mut Reader::new(dir.path(), options.clone()));
+    fs::rename(path("a.log"), path("a.log.1")).expect("renames");
+    append(&path("a.log"), format!("{banner}gone unread\n"));
+    look(&mut Reader::new(dir.path(), options.clone()));
+    // Gone while nobody read: what is left of a file that began like this is a.log.1.
+    let free = number(&path("a.log"));
+    fs::remove_file(path("a.log")).expect("deletes");
+    let mut reader = Reader::new(dir.path(), options);
+    look(&mut reader);
+    if !with_number(free, &path("b.log"), &format!("{banner}two\n")) {
+        eprintln!("this file system does not use inode numbers again");
+    }
+    reader.finish();
+    let lines: Vec<&str> =
+        reader.lines.iter().map(String::as_str).filter(|line| !line.starts_with('#')).collect();
+    let expected: &[&str] = if path("b.log").exists() { &["one", "two"] } else { &["one"] };
+    let mut sorted = lines.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected, "{lines:?}");
+}
