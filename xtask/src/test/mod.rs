@@ -1,4 +1,4 @@
-//! `cargo xtask test`: `set-up → source → tests → pod → manifests → images → summary`.
+//! `cargo xtask test`: `set-up → source → tests → pod → manifests → binaries that ship → images → summary`.
 //!
 //! Every step runs even when one before it failed, so that one run shows all there is to mend; every step is
 //! timed; a step that cannot run here says why. With `CI=true` such a skip is a failure.
@@ -39,7 +39,7 @@ pub(crate) enum Done {
 type Step = fn() -> anyhow::Result<Done>;
 
 /// The steps of every run, the quickest to fail first.
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 15] = [
     ("set-up", setup::run),
     ("format", source::format),
     ("clippy", source::clippy),
@@ -52,6 +52,7 @@ const STEPS: [(&str, Step); 14] = [
     ("lint-files", examples::lint_files),
     ("demo", examples::demo),
     ("dist", source::dist),
+    ("shipped", source::shipped),
     ("images", examples::images),
     ("compose", examples::compose),
 ];

@@ -34,17 +34,45 @@ pub(crate) fn build() -> anyhow::Result<Done> {
 
 /// Unit and integration tests, by nextest where it is installed.
 pub(crate) fn tests() -> anyhow::Result<Done> {
-    let nextest = sh::succeeds("cargo", &["nextest", "--version"]);
-    let args: &[&str] = match nextest {
-        true => &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"],
-        false => &["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"],
+    let command = match nextest() {
+        true => sh::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]),
+        false => sh::cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]),
     };
-    let (lines, ok) = run_and_keep(sh::cargo(args))?;
+    run_tests("tests", command)
+}
+
+/// The integration tests of what data flows through once more, with the binaries that ship in place of those built for tests: an optimizer
+/// that breaks something is seen in no other run.
+pub(crate) fn shipped() -> anyhow::Result<Done> {
+    const WHICH: &str =
+        "kind(test) & (package(adapter-logformat) | package(sidecar-logshipper) | package(ambassador-proxy))";
+    let mut command = match nextest() {
+        true => sh::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "-E", WHICH]),
+        false => sh::cargo(&["test", "--workspace", "--test", "*", "--locked", "--no-fail-fast"]),
+    };
+    let folder = sh::root().join("dist").join(dist::arch()?.0);
+    for name in sh::TOOLS {
+        if !folder.join(name).is_file() {
+            bail!("no {name} in dist: run the step dist first");
+        }
+    }
+    command.env("PODMATES_SHIPPED", folder);
+    run_tests("tests of what ships", command)
+}
+
+fn nextest() -> bool {
+    sh::succeeds("cargo", &["nextest", "--version"])
+}
+
+/// Runs tests; what they say at their end is kept for the summary.
+fn run_tests(name: &str, command: Command) -> anyhow::Result<Done> {
+    let (lines, ok) = run_and_keep(command)?;
     let counts = Counts::of(&lines);
-    let summary = if nextest { nextest_closing(&lines) } else { String::new() };
+    let summary = nextest_closing(&lines);
     let about = format!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
     if let Ok(mut closing) = CLOSING.lock() {
-        *closing = Some(format!("{summary}tests: {about}"));
+        let before = closing.take().map(|text| text + "\n").unwrap_or_default();
+        *closing = Some(format!("{before}{summary}{name}: {about}"));
     }
     if !ok || counts.failed > 0 {
         bail!("{about}");

@@ -39,11 +39,14 @@ pub struct Proc {
 }
 
 impl Proc {
-    /// `Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))`
+    /// `Proc::new(env!("CARGO_BIN_EXE_init-waitfor"))`; where `PODMATES_SHIPPED` names a folder with a binary of that name, it is that one.
     #[must_use]
     pub fn new(program: impl AsRef<Path>) -> Self {
+        let program = program.as_ref();
+        let shipped = std::env::var_os("PODMATES_SHIPPED").map(PathBuf::from);
+        let shipped = shipped.zip(program.file_name()).map(|(folder, name)| folder.join(name));
         Self {
-            program: program.as_ref().to_owned(),
+            program: shipped.filter(|path| path.is_file()).unwrap_or_else(|| program.to_owned()),
             args: Vec::new(),
             env: Vec::new(),
             dir: None,
