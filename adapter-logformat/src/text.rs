@@ -9,9 +9,12 @@ use memchr::memmem::Finder;
 
 mod block;
 mod copy;
+mod escape;
 mod pen;
 #[cfg(target_arch = "x86_64")]
 mod spread;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use block::{Around, first_of, first_special};
 pub(crate) use block::{BLOCK, Block, low, short};

@@ -26,8 +26,9 @@ impl Encoder {
     #[inline(always)]
     fn begin_object(&mut self, source: &Source<'_>, record: &Record<'_>, pen: &mut Pen<'_, '_>) {
         self.head.text(pen);
-        let (text, length) = self.stamp.quoted(record.time.unwrap_or(source.now));
-        pen.block(text, length);
+        let (head, tail, length) = self.stamp.quoted(record.time.unwrap_or(source.now));
+        pen.block(head, head.len());
+        pen.words(tail, length - head.len());
     }
 
     /// The message, where there is to be one.

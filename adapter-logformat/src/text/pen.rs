@@ -4,11 +4,10 @@
 //! for each of them. A block is moved by an instruction or two, whatever of it counts; room is asked for once per text, for the worst that its escapes
 //! can make of it; the vector learns its length once, when the pen is put down.
 
-#[cfg(target_arch = "x86_64")]
-use super::spread;
 use super::{
     Str,
-    block::{Around, BLOCK, Block, low, short},
+    block::{Around, BLOCK, Block, low},
+    escape::{copy, copy_plain, escape, put},
 };
 
 /// Longer texts are worth a `memcpy`.
@@ -25,10 +24,10 @@ pub(crate) struct Pen<'o, 'a> {
     around: Around<'a>,
 }
 
-/// Room for a text of this length: six bytes (`\u0000`) for each of its own, and the rest of a block.
+/// Room for a text of this length: six bytes (`\u0000`) for each of its own, and the rest of the widest block.
 #[inline(always)]
 fn room_for(length: usize) -> usize {
-    6 * length + BLOCK
+    6 * length + 4 * BLOCK
 }
 
 #[expect(
@@ -57,6 +56,17 @@ impl<'o, 'a> Pen<'o, 'a> {
         self.room(N);
         // SAFETY: there is room.
         self.at = unsafe { put(self.at, block).add(length.min(N)) };
+    }
+
+    /// Sixteen bytes in the order of memory, of which so many count.
+    #[inline(always)]
+    pub(crate) fn words(&mut self, (first, second): (u64, u64), length: usize) {
+        self.room(BLOCK);
+        // SAFETY: there is room.
+        self.at = unsafe {
+            put(put(self.at, &first.to_le_bytes()).add(8), &second.to_le_bytes());
+            self.at.add(length.min(BLOCK))
+        };
     }
 
     /// The bytes as they are.
@@ -275,175 +285,6 @@ fn ends(out: &mut Vec<u8>) -> (*mut u8, *mut u8) {
     let start = out.as_mut_ptr();
     // SAFETY: both are within the vector's memory, or right behind it.
     unsafe { (start.add(out.len()), start.add(out.capacity())) }
-}
-
-/// Writes a block. There has to be room for it.
-#[expect(unsafe_code, reason = "see Pen")]
-#[inline(always)]
-unsafe fn put<const N: usize>(at: *mut u8, block: &[u8; N]) -> *mut u8 {
-    // SAFETY: the caller's; no other reference to the room is alive, because the vector is borrowed by the pen.
-    unsafe { at.cast::<[u8; N]>().write(*block) };
-    at
-}
-
-/// Up to `LONG` bytes as they are. There has to be room for them and a block.
-#[expect(unsafe_code, reason = "see Pen")]
-#[inline(never)]
-unsafe fn copy(mut at: *mut u8, bytes: &[u8]) -> *mut u8 {
-    // SAFETY: the caller's.
-    unsafe {
-        let Some(last) = bytes.last_chunk::<BLOCK>() else {
-            return put(at, &short(bytes).to_le_bytes()).add(bytes.len());
-        };
-        let end = at.add(bytes.len());
-        for block in bytes.as_chunks::<BLOCK>().0 {
-            at = put(at, block).add(BLOCK);
-        }
-        put(end.sub(BLOCK), last);
-        end
-    }
-}
-
-/// The bytes where none of them needs an escape. There has to be room for them and a block.
-#[expect(unsafe_code, reason = "see Pen")]
-#[inline(never)]
-unsafe fn copy_plain(mut at: *mut u8, text: &[u8], around: Around<'_>) -> Option<*mut u8> {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    // SAFETY: the caller's.
-    unsafe {
-        for block in blocks {
-            if Block::of(block).specials() != 0 {
-                return None;
-            }
-            at = put(at, block).add(BLOCK);
-        }
-        if !rest.is_empty() {
-            let block = last(rest, around);
-            if Block::of(&block).specials() & low(rest.len()) != 0 {
-                return None;
-            }
-            at = put(at, &block).add(rest.len());
-        }
-    }
-    Some(at)
-}
-
-/// Fewer bytes than a block's, and whatever behind them.
-#[inline(always)]
-fn last(rest: &[u8], around: Around<'_>) -> [u8; BLOCK] {
-    around.read(rest, 0).copied().unwrap_or_else(|| short(rest).to_le_bytes())
-}
-
-/// Valid UTF-8 as the body of a JSON string. There has to be [`room_for`] it.
-#[expect(unsafe_code, reason = "see Pen")]
-#[inline(never)]
-unsafe fn escape(mut at: *mut u8, text: &[u8], around: Around<'_>) -> *mut u8 {
-    #[cfg(target_arch = "x86_64")]
-    if text.len() >= BLOCK && spread::available() {
-        // SAFETY: it is available; the rest is the caller's.
-        return unsafe { escape_spread(at, text, around) };
-    }
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    // SAFETY: the caller's.
-    unsafe {
-        for block in blocks {
-            let hits = Block::of(block).specials();
-            at = match hits {
-                0 => put(at, block).add(BLOCK),
-                _ => escape_block(at, block, around.read(block, 0), BLOCK, hits),
-            };
-        }
-        if !rest.is_empty() {
-            let block = last(rest, around);
-            let hits = Block::of(&block).specials() & low(rest.len());
-            at = match hits {
-                0 => put(at, &block).add(rest.len()),
-                _ => escape_block(at, &block, around.read(rest, 0), rest.len(), hits),
-            };
-        }
-    }
-    at
-}
-
-/// The same where the processor can put several backslashes at once.
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "see Pen")]
-#[target_feature(enable = "ssse3,popcnt")]
-unsafe fn escape_spread(mut at: *mut u8, text: &[u8], around: Around<'_>) -> *mut u8 {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    // SAFETY: the caller's.
-    unsafe {
-        for block in blocks {
-            let lanes = Block::of(block);
-            let hits = lanes.specials();
-            if hits == 0 {
-                at = put(at, block).add(BLOCK);
-            } else if lanes.controls() == 0 {
-                for (half, length) in spread::spread(block, hits) {
-                    at = put(at, &half).add(length);
-                }
-            } else {
-                at = escape_block(at, block, around.read(block, 0), BLOCK, hits);
-            }
-        }
-        // Shorter than a block.
-        if rest.is_empty() { at } else { escape(at, rest, around) }
-    }
-}
-
-/// The first `length` bytes of a block, of which those of `hits` (a bit each, at least one) need an escape. `on`: the block with what stands behind it,
-/// where that can be read.
-#[expect(unsafe_code, reason = "see Pen")]
-#[inline(always)]
-unsafe fn escape_block(
-    mut at: *mut u8,
-    block: &[u8; BLOCK],
-    on: Option<&[u8; 2 * BLOCK]>,
-    length: usize,
-    mut hits: u32,
-) -> *mut u8 {
-    let mut own = [0; 2 * BLOCK];
-    let bytes = on.unwrap_or_else(|| {
-        own[..BLOCK].copy_from_slice(block);
-        &own
-    });
-    let mut from = 0;
-    // SAFETY: the caller's; `from` is 16 at most, and what is written so far is not more than six bytes for each in front of it.
-    unsafe {
-        while hits != 0 {
-            let hit = hits.trailing_zeros() as usize;
-            hits &= hits - 1;
-            at = put(at, &*bytes.as_ptr().add(from).cast::<[u8; BLOCK]>()).add(hit - from);
-            let byte = bytes[hit & (BLOCK - 1)];
-            if byte >= 0x20 {
-                // A quote or a backslash: the byte itself comes with the next block.
-                at = put(at, b"\\").add(1);
-                from = hit;
-            } else {
-                at = control(at, byte);
-                from = hit + 1;
-            }
-        }
-        put(at, &*bytes.as_ptr().add(from).cast::<[u8; BLOCK]>()).add(length - from)
-    }
-}
-
-#[expect(unsafe_code, reason = "see Pen")]
-#[inline(never)]
-unsafe fn control(at: *mut u8, byte: u8) -> *mut u8 {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    // SAFETY: the caller's room of six bytes.
-    unsafe {
-        match byte {
-            b'\n' => put(at, b"\\n").add(2),
-            b'\r' => put(at, b"\\r").add(2),
-            b'\t' => put(at, b"\\t").add(2),
-            _ => {
-                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-                put(put(at, b"\\u00").add(4), &digits).add(2)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
