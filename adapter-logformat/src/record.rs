@@ -60,9 +60,9 @@ impl Field {
     pub const COUNT: usize = Field::Tags as usize + 1;
 }
 
-/// What a field is called. The tag is a byte of its own, because every field is told by it twice per line.
+/// What a field is called. Without `repr(u8)`, as [`Value`]: what begins with a byte of its own is copied by way of memory, in pieces that overlap, and
+/// the processor waits for each of them.
 #[derive(Clone, Copy, Debug)]
-#[repr(u8)]
 pub enum Name<'a> {
     Known(Field),
     /// A name the application chose.
@@ -76,7 +76,6 @@ pub enum Name<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-#[repr(u8)]
 pub enum Value<'a> {
     Text(Str<'a>),
     /// JSON that a strict scan accepted (number, true, false, null, array, object): copied byte for byte.
@@ -194,6 +193,12 @@ impl<'a> Record<'a> {
             }
             return;
         }
+        self.set_new(field, value);
+    }
+
+    /// The same for one that is not set.
+    #[inline(always)]
+    pub fn set_new(&mut self, field: Field, value: Value<'a>) {
         self.known |= 1 << field as u64;
         self.fields.push((Name::Known(field), value));
     }
@@ -211,13 +216,26 @@ impl<'a> Record<'a> {
     }
 
     /// The same where more is known of the name.
-    #[inline]
     pub fn push_known(&mut self, name: Str<'a>, known: Known, value: Value<'a>) {
-        self.dotted |= known.dotted;
-        if self.bloom & known.bit != 0 || self.fields.len() >= MOST {
-            return self.push_again(name, value);
+        match self.is_new(known) {
+            true => self.add_new(name, value),
+            false => self.push_again(name, value),
         }
-        self.bloom |= known.bit;
+    }
+
+    /// Whether a name is certainly none of those that are there, and there is room for it: then [`Self::add_new`] is to follow.
+    #[inline(always)]
+    pub fn is_new(&mut self, known: Known) -> bool {
+        self.dotted |= known.dotted;
+        let new = self.bloom & known.bit == 0 && self.fields.len() < MOST;
+        if new {
+            self.bloom |= known.bit;
+        }
+        new
+    }
+
+    #[inline(always)]
+    pub fn add_new(&mut self, name: Str<'a>, value: Value<'a>) {
         self.fields.push((Name::App(name), value));
     }
 
@@ -333,6 +351,8 @@ pub struct Known {
 }
 
 impl Known {
+    pub(crate) const NONE: Self = Self { bit: 0, dotted: false };
+
     pub fn new(name: &Str<'_>) -> Option<Self> {
         let bytes = name.bytes();
         if bytes.is_empty() {

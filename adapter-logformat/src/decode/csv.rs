@@ -1,6 +1,6 @@
 //! Values with separators: CSV (RFC 4180) and TSV with a header line or named columns, and LTSV.
 
-use super::{Context, Decoded, dialect, logfmt, refuse};
+use super::{Context, Decoded, logfmt, mapper, refuse, values};
 use crate::{
     json::{Member, Token},
     record::Record,
@@ -59,7 +59,7 @@ fn with_header<'a>(line: &'a [u8], separator: u8, cx: &mut Context, record: &mut
     if filled < count || at <= line.len() {
         record.note("columns");
     }
-    dialect::map(members.iter().flatten(), cx, record);
+    mapper::map(members.iter().flatten(), cx, record);
     Ok(())
 }
 
@@ -110,13 +110,13 @@ pub fn ltsv<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> De
         };
         match members.get_mut(count) {
             Some(slot) => *slot = Some(Member { key, value }),
-            None => record.push(key, dialect::value(&value)),
+            None => record.push(key, values::value(&value)),
         }
         count += 1;
     }
     if count < 2 {
         return refuse(0, "fewer than two labels");
     }
-    dialect::access(members.iter().flatten(), cx, record);
+    mapper::access(members.iter().flatten(), cx, record);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What servers mean by the keys of their JSON logs (Traefik, Caddy, Envoy and Istio, PostgreSQL, Elasticsearch, OTLP), and by the names that
 //! access logs give to values (LTSV, grok, CSV). Which of them wrote a line is told by keys that nobody else has. Tables.
 
-use super::dialect::{self, Meaning};
+use super::{dialect::Meaning, values};
 use crate::{
     json::{Token, object},
     record::{Field, Record, Value},
@@ -195,9 +195,9 @@ fn caddy_request<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
                     .text(Field::HttpVersion, text.bytes().strip_prefix(b"HTTP/").unwrap_or(text.bytes()));
             }
             (b"headers", Token::Object { raw, .. }) => return headers(raw, record),
-            _ => return record.push_sub("caddy.request", m.key, dialect::value(&m.value)),
+            _ => return record.push_sub("caddy.request", m.key, values::value(&m.value)),
         };
-        record.set(field, dialect::value(&m.value));
+        record.set(field, values::value(&m.value));
     });
     scanned.is_ok()
 }
@@ -207,11 +207,11 @@ fn headers<'a>(raw: &'a [u8], record: &mut Record<'a>) {
         let field = match m.key.bytes() {
             b"User-Agent" => Field::UserAgent,
             b"Referer" => Field::Referrer,
-            _ => return record.push_sub("caddy.request.headers", m.key, dialect::value(&m.value)),
+            _ => return record.push_sub("caddy.request.headers", m.key, values::value(&m.value)),
         };
         match first_text(&m.value) {
             Some(text) => record.set(field, Value::Text(text)),
-            None => record.push_sub("caddy.request.headers", m.key, dialect::value(&m.value)),
+            None => record.push_sub("caddy.request.headers", m.key, values::value(&m.value)),
         }
     });
 }
@@ -235,7 +235,7 @@ fn postgres_level<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
 }
 
 fn postgres_message<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
-    record.message = Some(dialect::value(token));
+    record.message = Some(values::value(token));
     if let Some(text) = text_of(token)
         && let Some(rest) = text.strip_prefix(b"duration: ")
         && let Some(end) = memchr::memmem::find(rest, b" ms")
@@ -279,28 +279,28 @@ fn body<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
 
 /// `{"stringValue":"x"}` is the text x; other kinds of values likewise.
 fn any_value<'a>(token: &Token<'a>) -> Value<'a> {
-    let Token::Object { raw, .. } = token else { return dialect::value(token) };
+    let Token::Object { raw, .. } = token else { return values::value(token) };
     let mut inner = None;
     let mut count = 0;
     let _ = object(raw, |m| {
         count += 1;
         inner = match m.key.bytes() {
-            b"stringValue" | b"boolValue" | b"doubleValue" | b"bytesValue" => Some(dialect::value(&m.value)),
+            b"stringValue" | b"boolValue" | b"doubleValue" | b"bytesValue" => Some(values::value(&m.value)),
             b"intValue" => Some(match m.value {
                 Token::Text(text) if super::logfmt::is_number(text.bytes()) => Value::Json(text.bytes()),
-                other => dialect::value(&other),
+                other => values::value(&other),
             }),
             _ => None,
         };
     });
-    inner.filter(|_| count == 1).unwrap_or_else(|| dialect::value(token))
+    inner.filter(|_| count == 1).unwrap_or_else(|| values::value(token))
 }
 
 /// `[{"key":"k","value":{"stringValue":"v"}}]`, and the data model's plain object.
 fn attributes<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
     match token {
         Token::Object { raw, .. } => {
-            object(raw, |m| attribute(m.key, dialect::value(&m.value), record)).is_ok()
+            object(raw, |m| attribute(m.key, values::value(&m.value), record)).is_ok()
         }
         Token::Array { raw, .. } => crate::json::array(raw, |item| {
             let Token::Object { raw, .. } = item else { return };
@@ -341,7 +341,7 @@ fn scope<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
             attributes(list, record);
         }
         (b"droppedAttributesCount", _) => {}
-        _ => record.push_sub("otel.scope", m.key, dialect::value(&m.value)),
+        _ => record.push_sub("otel.scope", m.key, values::value(&m.value)),
     })
     .is_ok()
 }
@@ -411,7 +411,7 @@ pub(super) fn exchange<'a>(key: &[u8], token: &Token<'a>, record: &mut Record<'a
 /// Sets a field to a text or a number, where nothing else has.
 fn absent<'a>(field: Field, token: &Token<'a>, record: &mut Record<'a>) {
     if !record.has(field) && matches!(token, Token::Text(_) | Token::Number(_)) {
-        record.set(field, dialect::value(token));
+        record.set(field, values::value(token));
     }
 }
 
@@ -422,8 +422,8 @@ fn log_event<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
     let _ = object(raw, |m| found |= m.key.bytes() == b"message");
     if found && record.message.is_none() {
         let _ = object(raw, |m| match m.key.bytes() {
-            b"message" => record.message = Some(dialect::value(&m.value)),
-            _ => record.push(m.key, dialect::value(&m.value)),
+            b"message" => record.message = Some(values::value(&m.value)),
+            _ => record.push(m.key, values::value(&m.value)),
         });
         return true;
     }

@@ -3,7 +3,7 @@
 //!
 //! (moby `daemon/logger/jsonfilelog`; systemd, "Journal Export Formats", "JSON format".)
 
-use super::{Context, Decoded, Format, auditd, clef, cri, detect, dialect, json, refuse};
+use super::{Context, Decoded, Format, auditd, clef, cri, detect, json, mapper, refuse};
 use crate::{
     json::{Member, Token, object},
     record::{Record, Value},
@@ -206,7 +206,7 @@ pub fn decode<'a>(
             })
             .map_err(|fault| super::Refusal { at: fault.at, reason: fault.reason })?;
             let ecs = record.ecs;
-            dialect::map(members.iter(), cx, record);
+            mapper::map(members.iter(), cx, record);
             record.ecs = ecs;
             Ok(())
         }

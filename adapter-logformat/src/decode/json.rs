@@ -1,13 +1,12 @@
 //! One JSON object per line, of any shape; what loggers mean by their keys is [`super::dialect`]'s.
 
 use super::{
-    Context, Decoded, Refusal, dialect,
-    dialect_servers::Kind,
-    loguru,
-    shape::{Shape, Style},
+    Context, Decoded, Refusal, loguru,
+    mapper::Mapper,
+    shape::{NOWHERE, Style},
 };
 use crate::{
-    json::{Fault, Member, Reader, Token},
+    json::{Fault, Member, Reader, Simple, Token},
     record::Record,
     text::Str,
 };
@@ -16,52 +15,41 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     if loguru::decode(line, cx, record) {
         return Ok(());
     }
-    let mut members: Vec<Member<'a>> = recycle(std::mem::take(&mut cx.members));
-    cx.shape.begin(Style::Json, Kind::Plain);
-    let scanned = scan(line, &mut cx.shape, &mut members, record);
-    if scanned.is_ok() {
-        dialect::mapped(&members, cx, record);
-    }
-    cx.members = recycle(members);
-    scanned.map_err(|fault| Refusal { at: fault.at, reason: fault.reason })
+    Mapper::read(Style::Json, cx, record, |mapper| scan(line, mapper))
+        .map_err(|fault| Refusal { at: fault.at, reason: fault.reason })
 }
 
-fn scan<'a>(
-    line: &'a [u8],
-    shape: &mut Shape,
-    members: &mut Vec<Member<'a>>,
-    record: &mut Record<'a>,
-) -> Result<(), Fault> {
+#[inline(never)]
+fn scan<'a>(line: &'a [u8], mapper: &mut Mapper<'_, 'a>) -> Result<(), Fault> {
     let mut reader = Reader::new(line)?;
+    let mut here = NOWHERE;
     while reader.goes_on()? {
-        let next = shape.next(reader.rest());
-        let key = match next {
-            Some(next) => {
-                reader.pass(next.width);
-                Str::Json(next.key)
-            }
-            None => reader.key()?,
+        let Some(next) = mapper.next(here, reader.rest()) else {
+            let (member, behind) = reader.member()?;
+            reader = behind;
+            here = mapper.unlike(here, &member);
+            continue;
         };
-        reader.value(|value| {
-            if members.len() < WIDE {
-                shape.take(next, &key, &value);
-                members.push(Member { key, value });
-            } else {
-                // A wide object: the keys loggers use come early, the rest is kept as it is.
-                record.push(key, dialect::value(&value));
+        reader.pass(next.width);
+        here = match reader.simple() {
+            Simple::Text(body) => {
+                mapper.member(here, next, Str::Json, body, |raw| Token::Text(Str::Json(raw)))
             }
-        })?;
+            Simple::Number(raw) => mapper.member(here, next, Str::Json, raw, Token::Number),
+            Simple::Array(raw) => {
+                mapper.own(here, next, Str::Json, raw, |raw| Token::Array { raw, clean: true })
+            }
+            Simple::Object(raw) => {
+                mapper.own(here, next, Str::Json, raw, |raw| Token::Object { raw, clean: true })
+            }
+            Simple::No => {
+                let (value, behind) = reader.value()?;
+                reader = behind;
+                mapper.any(here, next, &Member { key: Str::Json(next.key), value })
+            }
+        };
     }
     Ok(())
-}
-
-/// Members whose meaning is looked for.
-pub(super) const WIDE: usize = 64;
-
-/// The same memory for another line.
-pub(super) fn recycle<'b>(mut members: Vec<Member<'_>>) -> Vec<Member<'b>> {
-    members.clear();
-    members.into_iter().map(|_| Member { key: Str::Raw(b""), value: Token::Word(b"null") }).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `key=value` in any of its spellings: blanks, commas, semicolons or bars between the pairs, `=` or `: ` within them; text before the first
 //! pair is the message. More lenient than [`super::logfmt`], so not a candidate of detection.
 
-use super::{Context, Decoded, dialect, logfmt, refuse};
+use super::{Context, Decoded, logfmt, mapper, refuse, values};
 use crate::{
     json::{Member, Token},
     record::{Record, Value},
@@ -30,7 +30,7 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         let (value, used) = value(&rest[key + 1..]);
         match members.get_mut(count) {
             Some(slot) => *slot = Some(Member { key: Str::Raw(&rest[..key]), value }),
-            None => record.push(Str::Raw(&rest[..key]), dialect::value(&value)),
+            None => record.push(Str::Raw(&rest[..key]), values::value(&value)),
         }
         count += 1;
         at += key + 1 + used;
@@ -45,7 +45,7 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         }
         record.message = Some(Value::Text(Str::Raw(text)));
     }
-    dialect::access(members.iter().flatten(), cx, record);
+    mapper::access(members.iter().flatten(), cx, record);
     Ok(())
 }
 

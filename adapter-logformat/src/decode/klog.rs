@@ -4,7 +4,7 @@
 
 use super::{Context, Cursor, Decoded, logfmt, refuse};
 use crate::{
-    decode::dialect,
+    decode::values,
     record::{Field, Record, Value},
     severity::Severity,
     text::Str,
@@ -38,7 +38,7 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     record.time = Some(Time { seconds, nanos: u32::try_from(micros * 1000).unwrap_or(0) });
     record.severity = Severity::from_letter(*severity);
     record.set(Field::ThreadId, Value::Int(thread));
-    dialect::origin(Str::Raw(place), record);
+    values::origin(Str::Raw(place), record);
     cursor.literal(b" ");
     message(cursor.rest(), record);
     Ok(())
@@ -61,8 +61,8 @@ fn message<'a>(text: &'a [u8], record: &mut Record<'a>) {
     let _ = logfmt::pairs(rest, |_, pair| {
         if let Some(pair) = pair {
             match pair.key.bytes() {
-                b"err" => record.set(Field::ErrorMessage, dialect::value(&pair.value)),
-                _ => record.push(pair.key, dialect::value(&pair.value)),
+                b"err" => record.set(Field::ErrorMessage, values::value(&pair.value)),
+                _ => record.push(pair.key, values::value(&pair.value)),
             }
         }
         Ok(())

@@ -3,144 +3,219 @@
 //! Text is full of `=`, so the decoder is strict: at least two pairs, and pairs must make up most of the line.
 
 use super::{
-    Context, Decoded, closing_quote, dialect,
-    dialect_servers::Kind,
-    json::{WIDE, recycle},
+    Context, Decoded, Refusal, closing_quote,
+    mapper::Mapper,
     refuse,
-    shape::{Shape, Style},
+    shape::{NOWHERE, Next, Place, Style},
 };
 use crate::{
     json::{Member, Token},
     record::Record,
-    text::{BLOCK, Block, Str, first_of, low},
+    text::{BLOCK, Block, Str, first_of, low, short},
 };
 
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
     if line.first() == Some(&b'{') {
         return refuse(0, "an object, not pairs");
     }
-    let mut members: Vec<Member<'a>> = recycle(std::mem::take(&mut cx.members));
-    cx.shape.begin(Style::Pairs, Kind::Plain);
-    let mut loose = 0;
-    let read = read(line, Some(&mut cx.shape), |at, member| match member {
-        Some(member) if members.len() < WIDE => {
-            members.push(member);
-            Ok(())
+    Mapper::read(Style::Pairs, cx, record, |mapper| {
+        let mut mapped = Mapped { mapper, here: NOWHERE, loose: 0 };
+        read(line, &mut mapped)?;
+        if mapped.mapper.members < 2 || mapped.loose > mapped.mapper.members {
+            return refuse(0, "fewer than two pairs, or more words than pairs");
         }
-        Some(member) => {
-            // More than 64 pairs: they are kept as they come, unmapped.
-            record.push(member.key, dialect::value(&member.value));
-            Ok(())
-        }
-        None => {
-            loose += 1;
-            if loose > 8 + members.len() { refuse(at, "more words than pairs") } else { Ok(()) }
-        }
-    });
-    let few = members.len() < 2 || loose > members.len();
-    let read = match read {
-        Ok(()) if few => refuse(0, "fewer than two pairs, or more words than pairs"),
-        read => read,
-    };
-    if read.is_ok() {
-        dialect::mapped(&members, cx, record);
-    }
-    cx.members = recycle(members);
-    read
+        Ok(())
+    })
 }
 
 /// Calls `each` with every pair, or with `None` for a word that is none.
 pub fn pairs<'a>(line: &'a [u8], each: impl FnMut(usize, Option<Member<'a>>) -> Decoded) -> Decoded {
-    read(line, None, each)
+    read(line, &mut Called(each))
+}
+
+const NOT_CLOSED: &str = "a quote is not closed";
+
+/// Where pairs go.
+trait Pairs<'a> {
+    /// The key that comes next, where that is known.
+    fn next(&self, rest: &'a [u8]) -> Option<Next<'a>>;
+    /// A pair with that key.
+    fn known(&mut self, next: Next<'a>, raw: &'a [u8], token: impl Fn(&'a [u8]) -> Token<'a>);
+    /// The same for a value of whatever kind.
+    fn any(&mut self, next: Next<'a>, value: &Token<'a>);
+    /// Another pair, and where it begins.
+    fn pair(&mut self, at: usize, member: &Member<'a>) -> Decoded;
+    /// A word that is no pair.
+    fn word(&mut self, at: usize) -> Decoded;
+}
+
+struct Mapped<'p, 'm, 'a> {
+    mapper: &'p mut Mapper<'m, 'a>,
+    /// The key that was read last.
+    here: Place,
+    loose: usize,
+}
+
+impl<'a> Pairs<'a> for Mapped<'_, '_, 'a> {
+    #[inline(always)]
+    fn next(&self, rest: &'a [u8]) -> Option<Next<'a>> {
+        self.mapper.next(self.here, rest)
+    }
+
+    #[inline(always)]
+    fn known(&mut self, next: Next<'a>, raw: &'a [u8], token: impl Fn(&'a [u8]) -> Token<'a>) {
+        self.here = self.mapper.member(self.here, next, Str::Raw, raw, token);
+    }
+
+    fn any(&mut self, next: Next<'a>, value: &Token<'a>) {
+        self.here = self.mapper.any(self.here, next, &Member { key: Str::Raw(next.key), value: *value });
+    }
+
+    fn pair(&mut self, _: usize, member: &Member<'a>) -> Decoded {
+        self.here = self.mapper.unlike(self.here, member);
+        Ok(())
+    }
+
+    fn word(&mut self, at: usize) -> Decoded {
+        self.loose += 1;
+        if self.loose > 8 + self.mapper.members { refuse(at, "more words than pairs") } else { Ok(()) }
+    }
+}
+
+struct Called<F>(F);
+
+impl<'a, F: FnMut(usize, Option<Member<'a>>) -> Decoded> Pairs<'a> for Called<F> {
+    fn next(&self, _: &'a [u8]) -> Option<Next<'a>> {
+        None
+    }
+
+    fn known(&mut self, _: Next<'a>, _: &'a [u8], _: impl Fn(&'a [u8]) -> Token<'a>) {}
+
+    fn any(&mut self, _: Next<'a>, _: &Token<'a>) {}
+
+    fn pair(&mut self, at: usize, member: &Member<'a>) -> Decoded {
+        (self.0)(at, Some(*member))
+    }
+
+    fn word(&mut self, at: usize) -> Decoded {
+        (self.0)(at, None)
+    }
 }
 
 #[inline(always)]
-fn read<'a>(
-    line: &'a [u8],
-    mut shape: Option<&mut Shape>,
-    mut each: impl FnMut(usize, Option<Member<'a>>) -> Decoded,
-) -> Decoded {
-    let (mut at, mut count) = (0, 0);
+fn read<'a>(line: &'a [u8], to: &mut impl Pairs<'a>) -> Decoded {
+    let mut at = 0;
     while at < line.len() {
         if matches!(line[at], b' ' | b'\t') {
             at += 1;
             continue;
         }
-        let start = at;
-        let next = shape.as_ref().and_then(|shape| shape.next(&line[at..]));
-        let key = match next {
-            Some(next) => {
-                at += next.width;
-                next.key
-            }
-            None => {
-                at += first_of(&line[at..], *b"= \"\t").unwrap_or(line.len() - at);
-                let key = &line[start..at];
-                if line.get(at) != Some(&b'=') || key.is_empty() {
-                    at = at.max(start + 1);
-                    each(start, None)?;
-                    continue;
-                }
-                at += 1;
-                key
-            }
+        let Some(next) = to.next(&line[at..]) else {
+            at = pair(line, at, to)?;
+            continue;
         };
-        let key = Str::Raw(key);
-        let mut put = |value: Token<'a>| {
-            if let Some(shape) = &mut shape
-                && count < WIDE
-            {
-                shape.take(next, &key, &value);
-            }
-            count += 1;
-            each(start, Some(Member { key, value }))
-        };
-        if line.get(at) == Some(&b'"') {
-            let Some(end) = closing_quote(&line[at + 1..]) else {
-                return refuse(at, "a quote is not closed");
-            };
-            let body = &line[at + 1..at + 1 + end];
+        at += next.width;
+        let rest = &line[at..];
+        if let [b'"', inner @ ..] = rest {
+            let Some(end) = closing_quote(inner) else { return refuse(at, NOT_CLOSED) };
+            let body = &inner[..end];
             at += end + 2;
-            put(Token::Text(Str::Escaped(body)))?;
+            to.known(next, body, |raw| Token::Text(Str::Escaped(raw)));
             continue;
         }
-        let (word, plain) = word(&line[at..]);
-        at += word.len();
+        let (word, plain) = word(rest);
         match plain {
-            Some(true) => put(Token::Number(word))?,
-            Some(false) => put(Token::Text(Str::Raw(word)))?,
-            None => put(bare(word))?,
+            Some(true) => to.known(next, word, Token::Number),
+            Some(false) => to.known(next, word, |raw| Token::Text(Str::Raw(raw))),
+            None => {
+                let (value, length) = value(line, at)?;
+                at += length;
+                to.any(next, &value);
+                continue;
+            }
         }
+        at += word.len();
     }
     Ok(())
+}
+
+/// A word, or a pair with a key that did not come here the last time; gives its end.
+#[inline(never)]
+fn pair<'a>(line: &'a [u8], start: usize, to: &mut impl Pairs<'a>) -> Result<usize, Refusal> {
+    let rest = &line[start..];
+    let key = &rest[..first_of(rest, *b"= \"\t").unwrap_or(rest.len())];
+    let at = start + key.len();
+    if line.get(at) != Some(&b'=') || key.is_empty() {
+        to.word(start)?;
+        return Ok(at.max(start + 1));
+    }
+    let (value, length) = value(line, at + 1)?;
+    to.pair(start, &Member { key: Str::Raw(key), value })?;
+    Ok(at + 1 + length)
+}
+
+/// Any value, and how long it is.
+#[inline(never)]
+fn value(line: &[u8], at: usize) -> Result<(Token<'_>, usize), Refusal> {
+    let rest = &line[at..];
+    if let [b'"', inner @ ..] = rest {
+        let end = closing_quote(inner).ok_or(Refusal { at, reason: NOT_CLOSED })?;
+        return Ok((Token::Text(Str::Escaped(&inner[..end])), end + 2));
+    }
+    let (word, plain) = word(rest);
+    let value = match plain {
+        Some(true) => Token::Number(word),
+        Some(false) => Token::Text(Str::Raw(word)),
+        None => bare(word),
+    };
+    Ok((value, word.len()))
 }
 
 /// A value without quotes at the start of the text, and where one look tells: whether it is a number, or text.
 #[inline(always)]
 fn word(text: &[u8]) -> (&[u8], Option<bool>) {
-    if let Some(bytes) = text.first_chunk::<BLOCK>() {
-        let block = Block::of(bytes);
-        let length = block.any(*b" \t").trailing_zeros() as usize;
-        if length < BLOCK {
-            let word = &text[..length];
-            if matches!(bytes[0], b't' | b'f' | b'n' | b'-') {
-                return (word, None);
-            }
-            if !bytes[0].is_ascii_digit() {
-                return (word, Some(false));
-            }
-            // A number has digits, and one dot between them at most.
-            let others = !block.digits() & low(length);
-            let whole = if others == 0 { length } else { others.trailing_zeros() as usize };
-            let number = others & others.wrapping_sub(1) == 0
-                && (others == 0 || bytes[whole] == b'.' && whole + 1 < length)
-                && (whole == 1 || bytes[0] != b'0');
-            return (word, Some(number));
+    let padded;
+    let bytes = match text.first_chunk::<BLOCK>() {
+        Some(bytes) => bytes,
+        None => {
+            padded = short(text).to_le_bytes();
+            &padded
         }
+    };
+    let block = Block::of(bytes);
+    let mut length = block.any(*b" \t").trailing_zeros() as usize;
+    if text.len() < BLOCK {
+        length = length.min(text.len());
     }
-    let word = &text[..first_of(text, *b" \t").unwrap_or(text.len())];
-    let unlike = |first: &u8| !first.is_ascii_digit() && !matches!(first, b't' | b'f' | b'n' | b'-');
-    (word, word.first().is_some_and(unlike).then_some(false))
+    let is_digit = bytes[0].is_ascii_digit();
+    // A number has digits, and one dot between them at most.
+    let others = !block.digits() & low(length);
+    let dotted =
+        others & others.wrapping_sub(1) == 0 && bytes.get(others.trailing_zeros() as usize) == Some(&b'.');
+    if length < BLOCK {
+        let word = &text[..length];
+        let plain = match bytes[0] {
+            _ if is_digit => {
+                let whole = (others | 1 << length).trailing_zeros() as usize;
+                let number =
+                    (others == 0 || dotted && whole + 1 < length) && (whole == 1 || bytes[0] != b'0');
+                Some(number)
+            }
+            // `true`, `false`, `null` perhaps.
+            b't' | b'f' | b'n' if matches!(length, 4 | 5) => None,
+            b'-' => None,
+            _ => Some(false),
+        };
+        return (word, plain);
+    }
+    let word = &text[..far_blank(text)];
+    (word, (bytes[0] != b'-' && !(is_digit && (others == 0 || dotted))).then_some(false))
+}
+
+/// Where the first blank is that is not in the first block.
+#[inline(never)]
+fn far_blank(text: &[u8]) -> usize {
+    first_of(&text[BLOCK..], *b" \t").map_or(text.len(), |at| BLOCK + at)
 }
 
 /// A value without quotes: a number or a word of JSON when it is exactly that, text otherwise.

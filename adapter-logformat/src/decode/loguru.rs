@@ -2,7 +2,7 @@
 //!
 //! (loguru documentation, "The record dict"; levels have Python's numbers.)
 
-use super::{Context, dialect};
+use super::{Context, values};
 use crate::{
     json::{Token, object},
     record::{Field, Record, Value},
@@ -32,14 +32,14 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
             });
         }
         (b"level", Token::Object { raw, .. }) => level(raw, record),
-        (b"message", value) => record.message = Some(dialect::value(&value)),
-        (b"name", value @ Token::Text(_)) => record.set(Field::Logger, dialect::value(&value)),
-        (b"function", value @ Token::Text(_)) => record.set(Field::Function, dialect::value(&value)),
-        (b"line", value @ Token::Number(_)) => record.set(Field::Line, dialect::value(&value)),
+        (b"message", value) => record.message = Some(values::value(&value)),
+        (b"name", value @ Token::Text(_)) => record.set(Field::Logger, values::value(&value)),
+        (b"function", value @ Token::Text(_)) => record.set(Field::Function, values::value(&value)),
+        (b"line", value @ Token::Number(_)) => record.set(Field::Line, values::value(&value)),
         (b"file", Token::Object { raw, .. }) => {
             let _ = object(raw, |m| {
                 if m.key.bytes() == b"path" {
-                    record.set(Field::File, dialect::value(&m.value));
+                    record.set(Field::File, values::value(&m.value));
                 }
             });
         }
@@ -47,16 +47,16 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         (b"thread", Token::Object { raw, .. }) => pair(raw, [Field::ThreadId, Field::ThreadName], record),
         (b"exception", Token::Object { raw, .. }) => {
             let _ = object(raw, |m| match (m.key.bytes(), m.value) {
-                (b"type", value @ Token::Text(_)) => record.set(Field::ErrorType, dialect::value(&value)),
-                (b"value", value @ Token::Text(_)) => record.set(Field::ErrorMessage, dialect::value(&value)),
+                (b"type", value @ Token::Text(_)) => record.set(Field::ErrorType, values::value(&value)),
+                (b"value", value @ Token::Text(_)) => record.set(Field::ErrorMessage, values::value(&value)),
                 _ => {}
             });
         }
         (b"extra", Token::Object { raw, .. }) => {
-            let _ = object(raw, |m| record.push(m.key, dialect::value(&m.value)));
+            let _ = object(raw, |m| record.push(m.key, values::value(&m.value)));
         }
         (b"exception", Token::Word(b"null")) => {}
-        (_, value) => record.push(member.key, dialect::value(&value)),
+        (_, value) => record.push(member.key, values::value(&value)),
     });
     // The trace is in the formatted text only; its newlines are still written `\n`.
     if record.has(Field::ErrorType)
@@ -97,8 +97,8 @@ fn level<'a>(raw: &'a [u8], record: &mut Record<'a>) {
 /// `{"id": 7, "name": "MainThread"}`
 fn pair<'a>(raw: &'a [u8], [id, name]: [Field; 2], record: &mut Record<'a>) {
     let _ = object(raw, |m| match (m.key.bytes(), m.value) {
-        (b"id", value @ Token::Number(_)) => record.set(id, dialect::value(&value)),
-        (b"name", value @ Token::Text(_)) => record.set(name, dialect::value(&value)),
+        (b"id", value @ Token::Number(_)) => record.set(id, values::value(&value)),
+        (b"name", value @ Token::Text(_)) => record.set(name, values::value(&value)),
         _ => {}
     });
 }

@@ -1,6 +1,6 @@
 //! What the values of a format string mean, and how each is read.
 
-use super::{Context, dialect, nginx, program, time_pattern::TimePattern};
+use super::{Context, nginx, program, time_pattern::TimePattern, values};
 use crate::{
     record::{Field, Record, Value},
     severity::Severity,
@@ -124,7 +124,7 @@ impl Meaning {
                 None => Err("duration"),
             },
             Meaning::Origin => {
-                dialect::origin(Str::Raw(text), record);
+                values::origin(Str::Raw(text), record);
                 Ok(())
             }
             Meaning::Named(name) => {

@@ -28,6 +28,7 @@ pub mod key_value;
 pub mod klog;
 pub mod logfmt;
 pub mod loguru;
+pub mod mapper;
 pub mod meaning;
 pub mod mysql;
 pub mod names;
@@ -51,13 +52,13 @@ pub mod syslog;
 pub mod table;
 pub mod template;
 pub mod time_pattern;
+pub mod values;
 pub mod w3c;
 
 pub use registry::{Compile, Entry, Format, Join};
 pub use table::FORMATS;
 
 use crate::{
-    json::Member,
     record::{Record, Value},
     text::{Block, first_of, low, short},
     time::{Clock, number},
@@ -85,12 +86,10 @@ pub struct Context {
     pub header: header::Header,
     /// Memory of a user's pattern.
     captures: Option<::regex::bytes::CaptureLocations>,
-    /// Memory of the JSON decoder.
-    members: Vec<Member<'static>>,
     /// What the keys of the last lines meant.
     shape: shape::Shape,
     /// … and their levels.
-    levels: dialect::Levels,
+    levels: values::Levels,
 }
 
 impl Context {
@@ -99,9 +98,8 @@ impl Context {
             clock,
             header: header::Header::default(),
             captures: None,
-            members: Vec::new(),
             shape: shape::Shape::default(),
-            levels: dialect::Levels::default(),
+            levels: values::Levels::default(),
         }
     }
 }

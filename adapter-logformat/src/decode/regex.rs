@@ -6,7 +6,7 @@
 
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
-use super::{Context, Decoded, dialect, grok, logfmt, refuse};
+use super::{Context, Decoded, grok, logfmt, mapper, refuse};
 use crate::{
     json::{Member, Token},
     record::Record,
@@ -122,7 +122,7 @@ impl Pattern {
             // The same name twice is an alternative that did not match, or a later value: the last one wins.
             *slot = Some(Member { key: Str::Raw(group.name.as_bytes()), value });
         }
-        dialect::access(members.iter().flatten(), cx, record);
+        mapper::access(members.iter().flatten(), cx, record);
         Ok(())
     }
 }

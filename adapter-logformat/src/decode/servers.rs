@@ -195,11 +195,11 @@ pub fn zap<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Dec
     let mut place = 0;
     if let (Some(first), Some(second)) = (rest[0], rest[1]) {
         if is_caller(first) {
-            super::dialect::origin(Str::Raw(first), record);
+            super::values::origin(Str::Raw(first), record);
             place = 1;
         } else if is_caller(second) {
             record.text(Field::Logger, first);
-            super::dialect::origin(Str::Raw(second), record);
+            super::values::origin(Str::Raw(second), record);
             place = 2;
         } else if rest[2].is_some() || !second.starts_with(b"{") {
             record.text(Field::Logger, first);
@@ -210,7 +210,7 @@ pub fn zap<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Dec
     record.message = Some(Value::Text(Str::Raw(message)));
     if let Some(fields) = rest.get(place + 1).copied().flatten() {
         let read = crate::json::object(fields, |member| {
-            record.push(member.key, super::dialect::value(&member.value))
+            record.push(member.key, super::values::value(&member.value))
         });
         if read.is_err() {
             record.note("fields");

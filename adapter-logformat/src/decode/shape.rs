@@ -4,10 +4,11 @@
 use super::{
     dialect::{self, Hints, Meaning},
     dialect_servers::Kind,
+    mapper,
 };
 use crate::{
     json::{Member, Token},
-    record::Known,
+    record::{Field, Known},
     text::{BLOCK, Block, Str},
 };
 
@@ -53,16 +54,47 @@ pub(super) struct Next<'a> {
     pub(super) key: &'a [u8],
     /// How much is written for it.
     pub(super) width: usize,
-    place: Place,
-    /// Of its value, the last time.
-    kind: u8,
-    told: Option<Told>,
+    pub(super) place: Place,
 }
 
 /// Where a key is remembered.
-type Place = u8;
+pub(super) type Place = u8;
 /// No key: before the first one of a line, or one that is not remembered.
-const NOWHERE: Place = 0;
+pub(super) const NOWHERE: Place = 0;
+
+/// What is to be done with a member of a key, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// It is the application's own, and nobody looks into it.
+    Own,
+    /// A text or a number.
+    Time,
+    /// A text or a number.
+    Level,
+    Message,
+    /// A text or a number.
+    Is(Field),
+    /// A text.
+    Origin,
+    /// To be looked at.
+    Other,
+}
+
+impl Action {
+    fn new(meaning: Option<&Meaning>, key: &[u8], kind: u8, hints: &Hints) -> Self {
+        let scalar = kind == TEXT || kind == NUMBER;
+        match meaning {
+            None if kind != OBJECT || !mapper::opens(key) => Action::Own,
+            Some(Meaning::Origin) if kind == TEXT => Action::Origin,
+            Some(Meaning::Time) if scalar => Action::Time,
+            Some(Meaning::Level) if scalar => Action::Level,
+            Some(Meaning::Message) => Action::Message,
+            // Servers write what is not there as a text, too.
+            Some(Meaning::Is(field)) if scalar && hints.kind == Kind::Plain => Action::Is(*field),
+            _ => Action::Other,
+        }
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -74,13 +106,10 @@ pub(super) struct Shape {
     style: Style,
     /// … of this line.
     writes: Style,
-    /// The key that was found last.
-    before: Place,
-    /// Of the first members of this line.
-    places: [Place; 64],
-    members: usize,
-    /// What they said about the line.
+    /// What the keys of this line said about it.
     pub(super) hints: Hints,
+    /// … and those of the last one of the style.
+    last: Hints,
 }
 
 impl Default for Shape {
@@ -90,10 +119,8 @@ impl Default for Shape {
             table: [NOWHERE; 128],
             style: Style::Other,
             writes: Style::Other,
-            before: NOWHERE,
-            places: [NOWHERE; 64],
-            members: 0,
             hints: Hints::default(),
+            last: Hints::default(),
         }
     }
 }
@@ -113,9 +140,11 @@ struct Slot {
     /// The key that came behind it the last time.
     next: Place,
     told: Option<Told>,
-    known: Option<Known>,
+    known: Known,
     /// The meaning under these hints. That of the first slot is of no key for longer than it is asked for.
     meaning: Option<Meaning>,
+    /// … in short.
+    action: Action,
     under: u64,
 }
 
@@ -129,8 +158,9 @@ impl Slot {
         kind: u8::MAX,
         next: NOWHERE,
         told: None,
-        known: None,
+        known: Known::NONE,
         meaning: None,
+        action: Action::Other,
         under: UNKNOWN,
     };
 
@@ -145,7 +175,7 @@ impl Slot {
         let known = Known::new(key).filter(|_| bytes.len() <= LONGEST)?;
         let told = dialect::tell(bytes, value);
         let told = Some(told).filter(|told| told.kind.is_some() || told.hint != Hint::None);
-        let mut slot = Self { kind: kind(value), told, known: Some(known), ..Self::NONE };
+        let mut slot = Self { kind: kind(value), told, known, ..Self::NONE };
         let whole = [front, bytes, behind].concat();
         let fits = !behind.is_empty() && whole.len() <= LONGEST;
         let (front, whole) = if fits { (front.len(), &whole[..]) } else { (0, bytes) };
@@ -161,15 +191,25 @@ impl Slot {
     #[inline(always)]
     fn is_next(&self, rest: &[u8]) -> bool {
         let (first, second) = self.written.split_at(BLOCK);
-        let same = |rest: &[u8], key: &[u8]| match (rest.first_chunk(), key.first_chunk()) {
-            (Some(rest), Some(key)) => Block::of(rest).same(Block::of(key)),
-            _ => 0,
+        let same = |rest: &[u8; BLOCK], key: &[u8]| match key.first_chunk() {
+            Some(key) => Block::of(rest).same(Block::of(key)),
+            None => 0,
         };
-        let mut bits = same(rest, first);
+        let Some(block) = rest.first_chunk() else { return self.is_last(rest) };
+        let mut bits = same(block, first);
         if usize::from(self.width) > BLOCK {
-            bits |= same(rest.get(BLOCK..).unwrap_or_default(), second) << BLOCK;
+            let Some(block) = rest.get(BLOCK..).and_then(<[u8]>::first_chunk) else {
+                return self.is_last(rest);
+            };
+            bits |= same(block, second) << BLOCK;
         }
         self.width > 0 && bits & self.bits == self.bits
+    }
+
+    /// The same near the end of the line.
+    #[inline(never)]
+    fn is_last(&self, rest: &[u8]) -> bool {
+        self.width > 0 && self.written.get(..usize::from(self.width)).is_some_and(|key| rest.starts_with(key))
     }
 
     #[inline(always)]
@@ -191,50 +231,39 @@ impl Shape {
             *self = Self { style, ..Self::default() };
         }
         self.writes = style;
-        self.before = NOWHERE;
-        self.members = 0;
         self.hints = Hints { kind, ..Hints::default() };
     }
 
-    /// The key that comes next, where it is the one that did the last time.
+    /// The key that comes next behind the one at this place, where it is the one that did the last time.
     #[inline(always)]
-    pub(super) fn next<'a>(&self, rest: &'a [u8]) -> Option<Next<'a>> {
-        let place = self.slots.get(usize::from(self.before))?.next;
+    pub(super) fn next<'a>(&self, here: Place, rest: &'a [u8]) -> Option<Next<'a>> {
+        let place = self.slots.get(usize::from(here))?.next;
         let slot = self.slots.get(usize::from(place))?;
         if !slot.is_next(rest) {
             return None;
         }
         let (key, width) = (rest.get(slot.key())?, usize::from(slot.width));
-        Some(Next { key, width, place, kind: slot.kind, told: slot.told })
+        Some(Next { key, width, place })
     }
 
-    /// Takes in a member; `next` as [`Self::next`] had it.
+    /// What to do with a key that comes next, where its value is of the kind that it had, and what it means in a line that says this is known.
     #[inline(always)]
-    pub(super) fn take(&mut self, next: Option<Next<'_>>, key: &Str<'_>, value: &Token<'_>) {
-        match next {
-            Some(next) if next.kind == kind(value) => {
-                self.before = next.place;
-                self.note(next.place);
-                if let Some(told) = next.told {
-                    self.hints.take(told);
-                }
-            }
-            _ => self.find(key, value),
+    pub(super) fn pass(&mut self, place: Place, kind: u8, word: u64) -> Option<(Action, Known)> {
+        let slot = self.slots.get(usize::from(place))?;
+        if slot.kind != kind || slot.under != word {
+            return None;
         }
+        if let Some(told) = slot.told {
+            self.hints.take(told);
+        }
+        Some((slot.action, slot.known))
     }
 
-    #[inline(always)]
-    fn note(&mut self, place: Place) {
-        if let Some(here) = self.places.get_mut(self.members) {
-            *here = place;
-        }
-        self.members += 1;
-    }
-
+    /// Looks for a key, wherever it may come; here it comes behind this one. [`NOWHERE`] where it is not remembered.
     #[inline(never)]
-    fn find(&mut self, key: &Str<'_>, value: &Token<'_>) {
+    pub(super) fn find(&mut self, here: Place, key: &Str<'_>, value: &Token<'_>) -> Place {
         let (bytes, kind) = (key.bytes(), kind(value));
-        let behind = self.slots.get(usize::from(self.before)).map_or(NOWHERE, |slot| slot.next);
+        let behind = self.slots.get(usize::from(here)).map_or(NOWHERE, |slot| slot.next);
         let hash = hash(bytes, kind);
         let is = |place: Place| place != NOWHERE && self.slots[usize::from(place)].is(bytes, kind);
         let place = if key.is_plain() && is(behind) {
@@ -244,17 +273,29 @@ impl Shape {
         } else {
             self.learn(key, value, hash)
         };
-        self.note(place);
         match self.slots.get(usize::from(place)).filter(|_| place != NOWHERE) {
             Some(slot) => {
                 if let Some(told) = slot.told {
                     self.hints.take(told);
                 }
-                self.slots[usize::from(self.before)].next = place;
-                self.before = place;
+                if let Some(before) = self.slots.get_mut(usize::from(here)) {
+                    before.next = place;
+                }
             }
             None => self.hints.take(dialect::tell(bytes, value)),
         }
+        place
+    }
+
+    /// What the last line in the style of this one said.
+    #[inline]
+    pub(super) fn last(&self) -> Hints {
+        self.last
+    }
+
+    /// Behind a line that says something else.
+    pub(super) fn end(&mut self) {
+        self.last = self.hints;
     }
 
     /// [`NOWHERE`] where there is no room, or it is a key that is not remembered.
@@ -270,24 +311,20 @@ impl Shape {
         })
     }
 
-    /// What a member means, by its number in the line, and what is known of its key as a name. `word` is the hints'.
+    /// What a member means, and what is known of its key as a name. `word` is the hints'.
     #[inline(always)]
     pub(super) fn meaning(
         &mut self,
-        number: usize,
+        place: Place,
         member: &Member<'_>,
         hints: &Hints,
         word: u64,
     ) -> (&Option<Meaning>, Option<Known>) {
-        let place = match self.places.get(number) {
-            Some(place) if number < self.members => *place,
-            _ => NOWHERE,
-        };
         if self.slots.get(usize::from(place)).is_none_or(|slot| slot.under != word) {
             self.look_up(place, member, hints);
         }
         match self.slots.get(usize::from(place)) {
-            Some(slot) => (&slot.meaning, slot.known),
+            Some(slot) => (&slot.meaning, (place != NOWHERE).then_some(slot.known)),
             None => (&None, None),
         }
     }
@@ -298,6 +335,7 @@ impl Shape {
         let meaning = dialect::meaning(key, &member.value, hints);
         let lasts = place != NOWHERE && !dialect::by_value(key, hints);
         if let Some(slot) = self.slots.get_mut(usize::from(place)) {
+            slot.action = Action::new(meaning.as_ref(), key, slot.kind, hints);
             slot.meaning = meaning;
             slot.under = if lasts { hints.word() } else { UNKNOWN };
         }
@@ -311,14 +349,19 @@ fn hash(key: &[u8], kind: u8) -> usize {
     (mix + key.len() * 5 + usize::from(kind)) % 128
 }
 
-fn kind(token: &Token<'_>) -> u8 {
+const TEXT: u8 = 0;
+const NUMBER: u8 = 1;
+const OBJECT: u8 = 5;
+
+#[inline(always)]
+pub(super) fn kind(token: &Token<'_>) -> u8 {
     match token {
-        Token::Text(_) => 0,
-        Token::Number(_) => 1,
+        Token::Text(_) => TEXT,
+        Token::Number(_) => NUMBER,
         Token::Word(_) => 2,
         Token::Odd(_) => 3,
         Token::Array { .. } => 4,
-        Token::Object { .. } => 5,
+        Token::Object { .. } => OBJECT,
     }
 }
 
@@ -333,19 +376,24 @@ mod tests {
             .iter()
             .map(|(key, value)| Member { key: Str::Json(key.as_bytes()), value: *value })
             .collect();
+        let (mut here, mut places) = (NOWHERE, Vec::new());
         for member in &members {
             let rest = format!("\"{}\":{}", String::from_utf8_lossy(member.key.bytes()), "x".repeat(40));
-            let next = shape.next(rest.as_bytes());
+            let next = shape.next(here, rest.as_bytes());
+            let place = shape.find(here, &member.key, &member.value);
             if let Some(next) = next {
                 assert_eq!((next.key, next.width), (member.key.bytes(), next.key.len() + 3));
+                let same = shape.slots[usize::from(next.place)].kind == kind(&member.value);
+                assert_eq!(next.place == place, same, "of two with this key it is that of the kind");
             }
-            shape.take(next, &member.key, &member.value);
+            places.push(place);
+            here = if place == NOWHERE { here } else { place };
         }
         let hints = shape.hints;
-        let means = |(number, member): (usize, &Member<'_>)| {
-            shape.meaning(number, member, &hints, hints.word()).0.is_some()
+        let means = |(place, member): (&Place, &Member<'_>)| {
+            shape.meaning(*place, member, &hints, hints.word()).0.is_some()
         };
-        (hints, members.iter().enumerate().map(means).collect())
+        (hints, places.iter().zip(&members).map(means).collect())
     }
 
     const TEXT: Token<'_> = Token::Text(Str::Json(b"x"));
@@ -373,11 +421,12 @@ mod tests {
         let mut shape = Shape::default();
         line(&mut shape, &[("level", TEXT), ("with \\\" in it", TEXT)]);
         let mut next = |before: &[(&'static str, Token<'static>)], text: &str| {
-            line(&mut shape, before);
-            if before.is_empty() {
-                shape.begin(Style::Json, Kind::Plain);
+            let mut here = NOWHERE;
+            shape.begin(Style::Json, Kind::Plain);
+            for (key, value) in before {
+                here = shape.find(here, &Str::Json(key.as_bytes()), value);
             }
-            shape.next(text.as_bytes()).map(|next| (next.key.len(), next.width))
+            shape.next(here, text.as_bytes()).map(|next| (next.key.len(), next.width))
         };
         let behind = "\"a value with enough behind it\"}";
         for (text, comes) in
@@ -386,7 +435,7 @@ mod tests {
             assert_eq!(next(&[], &format!("{text}{behind}")), comes.then_some((5, 8)), "{text}");
         }
         assert!(next(&[], "\"level\":1234567}").is_some());
-        assert_eq!(next(&[], "\"level\":1}"), None, "too near the end to be looked at like this");
+        assert!(next(&[], "\"level\":1}").is_some(), "near the end");
         assert_eq!(next(&[("level", TEXT)], &format!("\"with \\\" in it\":{behind}")), None);
     }
 
@@ -395,8 +444,8 @@ mod tests {
         let mut shape = Shape::default();
         for number in 0..1000 {
             shape.begin(Style::Pairs, Kind::Plain);
-            shape.take(None, &Str::Raw(format!("key{number}").as_bytes()), &TEXT);
-            shape.take(None, &Str::Raw(b"pid"), &TEXT);
+            let here = shape.find(NOWHERE, &Str::Raw(format!("key{number}").as_bytes()), &TEXT);
+            shape.find(here, &Str::Raw(b"pid"), &TEXT);
             assert!(shape.slots.len() <= MOST + 1);
             assert!(shape.hints.named);
         }
