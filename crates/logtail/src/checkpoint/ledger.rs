@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-/// Bytes between two remembered anchors; one before a saved position is enough to prove a file is the same.
+/// Bytes between two remembered anchors, once there are many: one shortly before a saved position proves a file to be the same as well.
 const ANCHOR_EVERY: u64 = 4 << 10;
+/// So many are remembered wherever a block ends.
+const MANY: usize = 32;
 
 /// Which bytes of one file are acknowledged. The position is the end of the contiguous prefix, never more.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +44,7 @@ impl Ledger {
         if part > 0 {
             self.parts.insert(end, part);
         }
-        if self.anchors.back().is_none_or(|(at, _)| end >= at + ANCHOR_EVERY) {
+        if self.anchors.len() < MANY || self.anchors.back().is_none_or(|(at, _)| end >= at + ANCHOR_EVERY) {
             self.anchors.push_back((end, hash()));
         }
     }

@@ -35,7 +35,7 @@ impl Tail {
                     ino: file.identity.ino,
                     birth: file.identity.birth,
                     prefix: (file.prefix.len, file.prefix.hash),
-                    anchor: file.ledger.anchor(),
+                    anchor: file.anchor(),
                     ignored: file.place == Place::Ignored,
                     gone: matches!(file.place, Place::Lost | Place::Deleted),
                 };

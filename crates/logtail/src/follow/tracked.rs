@@ -149,6 +149,16 @@ impl Tracked {
         self.context_holds(file)
     }
 
+    /// What proves the saved position: an offset, and the hash of the bytes before it. The offset is the position where all that was read is
+    /// acknowledged; else it is the end of a block before it.
+    pub(super) fn anchor(&self) -> Option<(u64, u64)> {
+        let whole = self.context.len() as u64 == self.read.min(CONTEXT as u64);
+        if whole && self.read > 0 && self.ledger.acked() == self.read {
+            return Some((self.read, hash(&self.context)));
+        }
+        self.ledger.anchor()
+    }
+
     /// The bytes before the position are still there.
     pub(super) fn context_holds(&self, file: &Body) -> io::Result<bool> {
         let mut buffer = [0; CONTEXT];

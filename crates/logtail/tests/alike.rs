@@ -1,4 +1,4 @@
-//! Inode numbers that are used again.
+//! Files that look like others: by their inode's number, or by what they begin with.
 
 mod common;
 
@@ -62,4 +62,28 @@ fn the_number_of_a_file_that_went_on_in_a_copy() {
     let mut sorted = lines.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected, "{lines:?}");
+}
+
+#[test]
+fn a_file_that_begins_like_one_that_is_gone() {
+    let banner = "# a banner that all files have\n".repeat(40);
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    let options = Options { watch: false, ..Options::new([path("*.log").display().to_string()]) };
+    append(&path("a.log"), &banner);
+    let mut reader = Reader::new(dir.path(), options.clone());
+    reader.until(40);
+    append(&path("a.log"), "one\n");
+    reader.until(41);
+    reader.save();
+    drop(reader);
+    // Another generation was written and rotated away while nobody read.
+    fs::remove_file(path("a.log")).expect("deletes");
+    append(&path("a.log.1"), format!("{banner}two\nthree\n"));
+    let mut reader = Reader::new(dir.path(), options);
+    reader.stalled_for(Duration::from_millis(60));
+    reader.finish();
+    let lines: Vec<&str> =
+        reader.lines.iter().map(String::as_str).filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines, ["two", "three"]);
 }
