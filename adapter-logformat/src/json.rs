@@ -49,7 +49,8 @@ pub struct Fault {
 /// Scans one object that fills the whole line (white space around it is allowed).
 pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<(), Fault> {
     let mut reader = Reader::new(line)?;
-    while reader.goes_on()? {
+    let mut begins = true;
+    while reader.goes_on(std::mem::take(&mut begins))? {
         let (found, behind) = reader.member()?;
         reader = behind;
         member(found);
@@ -61,35 +62,39 @@ pub fn object<'a>(line: &'a [u8], mut member: impl FnMut(Member<'a>)) -> Result<
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     scan: Scan<'a>,
-    begun: bool,
 }
 
 impl<'a> Reader<'a> {
+    /// At its opening brace.
+    ///
     /// # Errors
     /// It begins as no object.
     #[inline]
     pub fn new(line: &'a [u8]) -> Result<Self, Fault> {
         let mut scan = Scan { text: line, at: 0, deepest: MAX_DEPTH };
         scan.space();
-        scan.expect(b'{', "no JSON object")?;
-        Ok(Self { scan, begun: false })
+        match scan.peek() {
+            b'{' => Ok(Self { scan }),
+            _ => scan.fault("no JSON object"),
+        }
     }
 
-    /// Whether there is another member. Behind the last one the line has to end.
+    /// From the opening brace where it `begins`, or from behind a member: whether there is another one. Behind the last one the line has to end.
     ///
     /// # Errors
     /// Where it is no object any more.
     #[inline(always)]
-    pub fn goes_on(&mut self) -> Result<bool, Fault> {
-        let begun = std::mem::replace(&mut self.begun, true);
-        let more = if begun { self.scan.goes_on(b'}')? } else { !self.scan.is_empty(b'}') };
-        if more {
-            self.scan.blank();
-        } else {
-            self.scan.space();
-            if self.scan.at < self.scan.text.len() {
-                return self.scan.fault("text after the JSON object");
+    pub fn goes_on(&mut self, begins: bool) -> Result<bool, Fault> {
+        let more = match begins {
+            true => {
+                self.scan.at += 1;
+                !self.scan.is_empty(b'}')
             }
+            false => self.scan.goes_on(b'}')?,
+        };
+        self.scan.space();
+        if !more && self.scan.at < self.scan.text.len() {
+            return self.scan.fault("text after the JSON object");
         }
         Ok(more)
     }
@@ -107,13 +112,18 @@ impl<'a> Reader<'a> {
     /// What is left.
     #[inline(always)]
     pub fn rest(&self) -> &'a [u8] {
-        self.scan.text.get(self.scan.at..).unwrap_or_default()
+        &self.scan.text[self.scan.at..]
     }
 
-    /// Goes over a key that was recognized, with its quotes and colon, and the blank that some put behind it.
+    /// Goes over what was recognized.
     #[inline(always)]
     pub fn pass(&mut self, length: usize) {
         self.scan.at += length;
+    }
+
+    /// The blank that some put behind colons.
+    #[inline(always)]
+    pub fn blank(&mut self) {
         self.scan.blank();
     }
 
@@ -131,14 +141,15 @@ impl<'a> Reader<'a> {
     /// it is used nothing has to be put together and taken apart again.
     #[inline(always)]
     pub fn simple(&mut self) -> Simple<'a> {
-        match self.scan.peek() {
+        let Some(first) = self.scan.text.get(self.scan.at) else { return Simple::No };
+        match first {
             b'"' => self.scan.plain_string().map_or(Simple::No, Simple::Text),
             b'0'..=b'9' => self.scan.short_number().map_or(Simple::No, Simple::Number),
             open @ (b'{' | b'[') => match self.scan.nested() {
                 Some((end, true)) => {
                     let raw = self.scan.text.get(self.scan.at..end).unwrap_or_default();
                     self.scan.at = end;
-                    if open == b'{' { Simple::Object(raw) } else { Simple::Array(raw) }
+                    if *open == b'{' { Simple::Object(raw) } else { Simple::Array(raw) }
                 }
                 _ => Simple::No,
             },
@@ -214,6 +225,7 @@ mod tests {
             assert_eq!(rewritten(text), text.replace(' ', ""));
         }
         assert_eq!(scanned(" { } "), Ok(Vec::new()));
+        assert!(scanned(r#"{"a":1{"b":2}"#).is_err());
     }
 
     #[test]

@@ -198,7 +198,9 @@ impl Known {
             valid: simdutf8::basic::from_utf8(lines).is_ok(),
             plain: memchr::memchr(0x1b, lines).is_none(),
             // Where the lines are objects; else one look at a line is cheaper.
-            bare: lines.first() == Some(&b'{') && memchr::memmem::find(lines, b"\\u001").is_none(),
+            bare: lines.first() == Some(&b'{')
+                && (memchr::memchr(b'\\', lines).is_none()
+                    || memchr::memmem::find(lines, b"\\u001").is_none()),
         }
     }
 

@@ -52,9 +52,9 @@ pub(super) struct Hints {
 impl Hints {
     /// All of them in a word.
     #[inline]
-    pub(super) fn word(&self) -> u64 {
+    pub(super) fn word(&self) -> u16 {
         let flags = [self.ecs, self.mongo, self.named, self.clef];
-        flags.into_iter().fold(self.kind as u64, |word, flag| word << 1 | u64::from(flag))
+        flags.into_iter().fold(self.kind as u16, |word, flag| word << 1 | u16::from(flag))
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use super::{
     Context, Decoded, Refusal, loguru,
     mapper::Mapper,
-    shape::{NOWHERE, Style},
+    shape::{NOWHERE, Next, Style},
 };
 use crate::{
     json::{Fault, Member, Reader, Simple, Token},
@@ -22,15 +22,30 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
 #[inline(never)]
 fn scan<'a>(line: &'a [u8], mapper: &mut Mapper<'_, 'a>) -> Result<(), Fault> {
     let mut reader = Reader::new(line)?;
-    let mut here = NOWHERE;
-    while reader.goes_on()? {
-        let Some(next) = mapper.next(here, reader.rest()) else {
+    let (mut here, mut separator) = (NOWHERE, b'{');
+    loop {
+        let mut next = mapper.next(here, separator, reader.rest());
+        if let Some(next) = next {
+            reader.pass(next.width);
+        } else {
+            // It is another key, or there is white space between, or it is the end.
+            if !reader.goes_on(separator == b'{')? {
+                return Ok(());
+            }
+            // Part by part, because what a function has written to is not kept in registers, and this is seldom.
+            if let Some(Next { key, width, place }) = mapper.next_here(here, reader.rest()) {
+                next = Some(Next { key, width, place });
+                reader.pass(width - 1);
+                reader.blank();
+            }
+        }
+        separator = b',';
+        let Some(next) = next else {
             let (member, behind) = reader.member()?;
             reader = behind;
             here = mapper.unlike(here, &member);
             continue;
         };
-        reader.pass(next.width);
         here = match reader.simple() {
             Simple::Text(body) => {
                 mapper.member(here, next, Str::Json, body, |raw| Token::Text(Str::Json(raw)))
@@ -49,7 +64,6 @@ fn scan<'a>(line: &'a [u8], mapper: &mut Mapper<'_, 'a>) -> Result<(), Fault> {
             }
         };
     }
-    Ok(())
 }
 
 #[cfg(test)]

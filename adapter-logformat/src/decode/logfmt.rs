@@ -37,8 +37,10 @@ const NOT_CLOSED: &str = "a quote is not closed";
 
 /// Where pairs go.
 trait Pairs<'a> {
-    /// The key that comes next, where that is known.
+    /// The key that comes next behind a blank, where that is known.
     fn next(&self, rest: &'a [u8]) -> Option<Next<'a>>;
+    /// The same where the blank is behind us.
+    fn next_here(&self, rest: &'a [u8]) -> Option<Next<'a>>;
     /// A pair with that key.
     fn known(&mut self, next: Next<'a>, raw: &'a [u8], token: impl Fn(&'a [u8]) -> Token<'a>);
     /// The same for a value of whatever kind.
@@ -59,7 +61,11 @@ struct Mapped<'p, 'm, 'a> {
 impl<'a> Pairs<'a> for Mapped<'_, '_, 'a> {
     #[inline(always)]
     fn next(&self, rest: &'a [u8]) -> Option<Next<'a>> {
-        self.mapper.next(self.here, rest)
+        self.mapper.next(self.here, b' ', rest)
+    }
+
+    fn next_here(&self, rest: &'a [u8]) -> Option<Next<'a>> {
+        self.mapper.next_here(self.here, rest)
     }
 
     #[inline(always)]
@@ -89,6 +95,10 @@ impl<'a, F: FnMut(usize, Option<Member<'a>>) -> Decoded> Pairs<'a> for Called<F>
         None
     }
 
+    fn next_here(&self, _: &'a [u8]) -> Option<Next<'a>> {
+        None
+    }
+
     fn known(&mut self, _: Next<'a>, _: &'a [u8], _: impl Fn(&'a [u8]) -> Token<'a>) {}
 
     fn any(&mut self, _: Next<'a>, _: &Token<'a>) {}
@@ -106,15 +116,26 @@ impl<'a, F: FnMut(usize, Option<Member<'a>>) -> Decoded> Pairs<'a> for Called<F>
 fn read<'a>(line: &'a [u8], to: &mut impl Pairs<'a>) -> Decoded {
     let mut at = 0;
     while at < line.len() {
-        if matches!(line[at], b' ' | b'\t') {
-            at += 1;
-            continue;
+        let mut next = to.next(&line[at..]);
+        if let Some(next) = next {
+            at += next.width;
+        } else {
+            if matches!(line[at], b' ' | b'\t') {
+                at += 1;
+                if line.get(at).is_none_or(|byte| matches!(byte, b' ' | b'\t')) {
+                    continue;
+                }
+            }
+            // Part by part, because what a function has written to is not kept in registers, and this is seldom.
+            if let Some(Next { key, width, place }) = to.next_here(&line[at..]) {
+                next = Some(Next { key, width, place });
+                at += width - 1;
+            }
         }
-        let Some(next) = to.next(&line[at..]) else {
+        let Some(next) = next else {
             at = pair(line, at, to)?;
             continue;
         };
-        at += next.width;
         let rest = &line[at..];
         if let [b'"', inner @ ..] = rest {
             let Some(end) = closing_quote(inner) else { return refuse(at, NOT_CLOSED) };
@@ -189,7 +210,7 @@ fn word(text: &[u8]) -> (&[u8], Option<bool>) {
     }
     let is_digit = bytes[0].is_ascii_digit();
     // A number has digits, and one dot between them at most.
-    let others = !block.digits() & low(length);
+    let others = !block.digits() & low(length.min(BLOCK));
     let dotted =
         others & others.wrapping_sub(1) == 0 && bytes.get(others.trailing_zeros() as usize) == Some(&b'.');
     if length < BLOCK {
@@ -209,7 +230,9 @@ fn word(text: &[u8]) -> (&[u8], Option<bool>) {
         return (word, plain);
     }
     let word = &text[..far_blank(text)];
-    (word, (bytes[0] != b'-' && !(is_digit && (others == 0 || dotted))).then_some(false))
+    // No number begins with a zero and another digit.
+    let number = is_digit && (others == 0 || dotted) && !(bytes[0] == b'0' && bytes[1].is_ascii_digit());
+    (word, (bytes[0] != b'-' && !number).then_some(false))
 }
 
 /// Where the first blank is that is not in the first block.

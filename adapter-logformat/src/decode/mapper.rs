@@ -87,7 +87,7 @@ pub(super) struct Mapper<'m, 'a> {
     /// What the line is read by.
     hints: Hints,
     /// … in a word.
-    word: u64,
+    word: u16,
     /// Up to [`WIDE`].
     pub(super) members: usize,
 }
@@ -128,10 +128,16 @@ impl<'m, 'a> Mapper<'m, 'a> {
         Self { shape, clock, levels, record, taken, hints, word: hints.word(), members: 0 }
     }
 
-    /// The key that comes next behind the one at this place, where it is the one that did the last time.
+    /// [`Shape::next`]
     #[inline(always)]
-    pub(super) fn next(&self, here: Place, rest: &'a [u8]) -> Option<Next<'a>> {
-        self.shape.next(here, rest)
+    pub(super) fn next(&self, here: Place, separator: u8, rest: &'a [u8]) -> Option<Next<'a>> {
+        self.shape.next(here, separator, rest)
+    }
+
+    /// [`Shape::next_here`]
+    #[inline(always)]
+    pub(super) fn next_here(&self, here: Place, rest: &'a [u8]) -> Option<Next<'a>> {
+        self.shape.next_here(here, rest)
     }
 
     /// Puts a member where it belongs whose key came next, and whose value is a text or a number; gives its place. Key and value come as they are
@@ -186,7 +192,7 @@ impl<'m, 'a> Mapper<'m, 'a> {
             Action::Origin if values::caller(&token(raw), record) => return next.place,
             _ => {}
         }
-        self.meant(next.place, &Member { key: name(key), value: token(raw) });
+        self.told_and_meant(next.place, &Member { key: name(key), value: token(raw) });
         next.place
     }
 
@@ -204,7 +210,7 @@ impl<'m, 'a> Mapper<'m, 'a> {
             Some((Action::Own, known)) if self.record.is_new(known) => {
                 self.record.add_new(name(next.key), values::value(&token(raw)));
             }
-            Some(_) => self.meant(next.place, &Member { key: name(next.key), value: token(raw) }),
+            Some(_) => self.told_and_meant(next.place, &Member { key: name(next.key), value: token(raw) }),
             None => return self.unlike(here, &Member { key: name(next.key), value: token(raw) }),
         }
         next.place
@@ -214,7 +220,7 @@ impl<'m, 'a> Mapper<'m, 'a> {
     #[inline(never)]
     pub(super) fn any(&mut self, here: Place, next: Next<'a>, member: &Member<'a>) -> Place {
         match self.pass(next, kind(&member.value)) {
-            Some(_) => self.meant(next.place, member),
+            Some(_) => self.told_and_meant(next.place, member),
             None => return self.unlike(here, member),
         }
         next.place
@@ -245,6 +251,11 @@ impl<'m, 'a> Mapper<'m, 'a> {
     }
 
     #[inline(never)]
+    fn told_and_meant(&mut self, place: Place, member: &Member<'a>) {
+        self.shape.tell(place);
+        self.meant(place, member);
+    }
+
     fn meant(&mut self, place: Place, member: &Member<'a>) {
         let (meaning, known) = self.shape.meaning(place, member, &self.hints, self.word);
         self.taken.take((member, meaning, known), &self.hints, (self.clock, self.levels), self.record);

@@ -18,7 +18,7 @@ const LONGEST: usize = 2 * BLOCK;
 const MOST: usize = 96;
 
 /// No hints are this.
-const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u16 = u16::MAX;
 
 /// What a key says about the line it stands in.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +36,12 @@ pub(super) enum Hint {
     Named,
 }
 
-/// How a format writes its keys: what stands in front of them and behind.
+/// How a format writes its keys: what stands in front of them and behind. The first byte in front is what separates members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) enum Style {
-    /// `"key":`
+    /// `,"key":`
     Json,
-    /// `key=`
+    /// ` key=`
     Pairs,
     /// Its keys are not looked for with the help of earlier lines'.
     #[default]
@@ -52,7 +52,7 @@ pub(super) enum Style {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Next<'a> {
     pub(super) key: &'a [u8],
-    /// How much is written for it.
+    /// How much is written for it, with what separates it from the one in front.
     pub(super) width: usize,
     pub(super) place: Place,
 }
@@ -76,7 +76,7 @@ pub(super) enum Action {
     Is(Field),
     /// A text.
     Origin,
-    /// To be looked at.
+    /// To be looked at, or the key says something about the line.
     Other,
 }
 
@@ -126,10 +126,11 @@ impl Default for Shape {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Slot {
     /// The key as it is written.
     written: [u8; LONGEST],
-    /// A bit for each byte of that that counts.
+    /// A bit for each byte of that that counts; not for the first one where it separates.
     bits: u32,
     /// Bytes in front of the key, of the key, and of all that is written; the latter 0 where it cannot be told from what comes next.
     front: u8,
@@ -145,7 +146,7 @@ struct Slot {
     meaning: Option<Meaning>,
     /// … in short.
     action: Action,
-    under: u64,
+    under: u16,
 }
 
 impl Slot {
@@ -167,8 +168,8 @@ impl Slot {
     /// `None` where the key is too long, or empty, or not written as it is meant.
     fn new(style: Style, key: &Str<'_>, value: &Token<'_>) -> Option<Self> {
         let (front, behind): (&[u8], &[u8]) = match (style, key) {
-            (Style::Json, Str::Json(_)) => (b"\"", b"\":"),
-            (Style::Pairs, Str::Raw(_)) => (b"", b"="),
+            (Style::Json, Str::Json(_)) => (b",\"", b"\":"),
+            (Style::Pairs, Str::Raw(_)) => (b" ", b"="),
             _ => (b"", b""),
         };
         let bytes = key.bytes();
@@ -180,36 +181,38 @@ impl Slot {
         let fits = !behind.is_empty() && whole.len() <= LONGEST;
         let (front, whole) = if fits { (front.len(), &whole[..]) } else { (0, bytes) };
         slot.written[..whole.len()].copy_from_slice(whole);
-        slot.bits = u32::MAX >> (LONGEST - whole.len());
+        slot.bits = u32::MAX >> (LONGEST - whole.len()) & !u32::from(fits);
         let small = |length: usize| u8::try_from(length).ok();
         (slot.front, slot.length) = (small(front)?, small(bytes.len())?);
         slot.width = if fits { small(whole.len())? } else { 0 };
         Some(slot)
     }
 
-    /// True when what comes next is the key.
+    /// True when what comes next is the key, behind this byte.
     #[inline(always)]
-    fn is_next(&self, rest: &[u8]) -> bool {
+    fn is_next(&self, separator: u8, rest: &[u8]) -> bool {
         let (first, second) = self.written.split_at(BLOCK);
         let same = |rest: &[u8; BLOCK], key: &[u8]| match key.first_chunk() {
             Some(key) => Block::of(rest).same(Block::of(key)),
             None => 0,
         };
-        let Some(block) = rest.first_chunk() else { return self.is_last(rest) };
+        let Some(block) = rest.first_chunk() else {
+            return rest.first() == Some(&separator) && self.is_here(&rest[1..]);
+        };
         let mut bits = same(block, first);
         if usize::from(self.width) > BLOCK {
             let Some(block) = rest.get(BLOCK..).and_then(<[u8]>::first_chunk) else {
-                return self.is_last(rest);
+                return block[0] == separator && self.is_here(&rest[1..]);
             };
             bits |= same(block, second) << BLOCK;
         }
-        self.width > 0 && bits & self.bits == self.bits
+        rest.first() == Some(&separator) && self.width > 0 && bits & self.bits == self.bits
     }
 
-    /// The same near the end of the line.
+    /// True when the key is here, behind whatever separates it.
     #[inline(never)]
-    fn is_last(&self, rest: &[u8]) -> bool {
-        self.width > 0 && self.written.get(..usize::from(self.width)).is_some_and(|key| rest.starts_with(key))
+    fn is_here(&self, rest: &[u8]) -> bool {
+        self.written.get(1..usize::from(self.width)).is_some_and(|key| rest.starts_with(key))
     }
 
     #[inline(always)]
@@ -234,29 +237,39 @@ impl Shape {
         self.hints = Hints { kind, ..Hints::default() };
     }
 
-    /// The key that comes next behind the one at this place, where it is the one that did the last time.
+    /// The key that comes next behind the one at this place and this byte, where it is the one that did the last time.
     #[inline(always)]
-    pub(super) fn next<'a>(&self, here: Place, rest: &'a [u8]) -> Option<Next<'a>> {
+    pub(super) fn next<'a>(&self, here: Place, separator: u8, rest: &'a [u8]) -> Option<Next<'a>> {
         let place = self.slots.get(usize::from(here))?.next;
         let slot = self.slots.get(usize::from(place))?;
-        if !slot.is_next(rest) {
+        if !slot.is_next(separator, rest) {
             return None;
         }
         let (key, width) = (rest.get(slot.key())?, usize::from(slot.width));
         Some(Next { key, width, place })
     }
 
+    /// The same where whatever separates it is behind us already; it counts in the width nevertheless.
+    #[inline(never)]
+    pub(super) fn next_here<'a>(&self, here: Place, rest: &'a [u8]) -> Option<Next<'a>> {
+        let place = self.slots.get(usize::from(here))?.next;
+        let slot = self.slots.get(usize::from(place)).filter(|slot| slot.is_here(rest))?;
+        let key = slot.key();
+        Some(Next { key: rest.get(key.start - 1..key.end - 1)?, width: usize::from(slot.width), place })
+    }
+
     /// What to do with a key that comes next, where its value is of the kind that it had, and what it means in a line that says this is known.
     #[inline(always)]
-    pub(super) fn pass(&mut self, place: Place, kind: u8, word: u64) -> Option<(Action, Known)> {
-        let slot = self.slots.get(usize::from(place))?;
-        if slot.kind != kind || slot.under != word {
-            return None;
-        }
-        if let Some(told) = slot.told {
+    pub(super) fn pass(&self, place: Place, kind: u8, word: u16) -> Option<(Action, Known)> {
+        let slot = self.slots.get(usize::from(place)).filter(|slot| slot.under == under(word, kind))?;
+        Some((slot.action, slot.known))
+    }
+
+    /// Takes in what a key that came next says about the line.
+    pub(super) fn tell(&mut self, place: Place) {
+        if let Some(told) = self.slots.get(usize::from(place)).and_then(|slot| slot.told) {
             self.hints.take(told);
         }
-        Some((slot.action, slot.known))
     }
 
     /// Looks for a key, wherever it may come; here it comes behind this one. [`NOWHERE`] where it is not remembered.
@@ -318,9 +331,9 @@ impl Shape {
         place: Place,
         member: &Member<'_>,
         hints: &Hints,
-        word: u64,
+        word: u16,
     ) -> (&Option<Meaning>, Option<Known>) {
-        if self.slots.get(usize::from(place)).is_none_or(|slot| slot.under != word) {
+        if self.slots.get(usize::from(place)).is_none_or(|slot| slot.under != under(word, slot.kind)) {
             self.look_up(place, member, hints);
         }
         match self.slots.get(usize::from(place)) {
@@ -335,11 +348,20 @@ impl Shape {
         let meaning = dialect::meaning(key, &member.value, hints);
         let lasts = place != NOWHERE && !dialect::by_value(key, hints);
         if let Some(slot) = self.slots.get_mut(usize::from(place)) {
-            slot.action = Action::new(meaning.as_ref(), key, slot.kind, hints);
+            slot.action = match slot.told {
+                None => Action::new(meaning.as_ref(), key, slot.kind, hints),
+                Some(_) => Action::Other,
+            };
             slot.meaning = meaning;
-            slot.under = if lasts { hints.word() } else { UNKNOWN };
+            slot.under = if lasts { under(hints.word(), slot.kind) } else { UNKNOWN };
         }
     }
+}
+
+/// Hints and the kind of a value.
+#[inline(always)]
+fn under(word: u16, kind: u8) -> u16 {
+    word << 3 | u16::from(kind & 7)
 }
 
 fn hash(key: &[u8], kind: u8) -> usize {
@@ -378,11 +400,13 @@ mod tests {
             .collect();
         let (mut here, mut places) = (NOWHERE, Vec::new());
         for member in &members {
-            let rest = format!("\"{}\":{}", String::from_utf8_lossy(member.key.bytes()), "x".repeat(40));
-            let next = shape.next(here, rest.as_bytes());
+            let rest = format!(",\"{}\":{}", String::from_utf8_lossy(member.key.bytes()), "x".repeat(40));
+            let next = shape.next(here, b',', rest.as_bytes());
+            let (a, b) = (next, shape.next_here(here, &rest.as_bytes()[1..]));
+            assert_eq!(a.map(|n| (n.key, n.width)), b.map(|n| (n.key, n.width)));
             let place = shape.find(here, &member.key, &member.value);
             if let Some(next) = next {
-                assert_eq!((next.key, next.width), (member.key.bytes(), next.key.len() + 3));
+                assert_eq!((next.key, next.width), (member.key.bytes(), next.key.len() + 4));
                 let same = shape.slots[usize::from(next.place)].kind == kind(&member.value);
                 assert_eq!(next.place == place, same, "of two with this key it is that of the kind");
             }
@@ -426,13 +450,13 @@ mod tests {
             for (key, value) in before {
                 here = shape.find(here, &Str::Json(key.as_bytes()), value);
             }
-            shape.next(here, text.as_bytes()).map(|next| (next.key.len(), next.width))
+            shape.next(here, b',', format!(",{text}").as_bytes()).map(|next| (next.key.len(), next.width))
         };
         let behind = "\"a value with enough behind it\"}";
         for (text, comes) in
             [("\"level\":", true), ("\"levels\":", false), ("\"leve\":", false), ("\"level\" :", false)]
         {
-            assert_eq!(next(&[], &format!("{text}{behind}")), comes.then_some((5, 8)), "{text}");
+            assert_eq!(next(&[], &format!("{text}{behind}")), comes.then_some((5, 9)), "{text}");
         }
         assert!(next(&[], "\"level\":1234567}").is_some());
         assert!(next(&[], "\"level\":1}").is_some(), "near the end");

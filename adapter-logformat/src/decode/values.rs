@@ -98,10 +98,11 @@ pub(super) fn caller<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
     match token {
         Token::Text(text) => {
             let bytes = text.bytes();
-            let looks = first_of(bytes, *b": ")
-                .is_some_and(|at| bytes[at] == b':' && first_of(&bytes[at..], *b" ").is_none());
+            let line = line_of(bytes);
+            let looks =
+                first_of(bytes, *b" ").is_none() && (line.is_some() || memchr::memchr(b':', bytes).is_some());
             if looks && !record.has(Field::File) {
-                origin(*text, record);
+                place(*text, line, record);
             }
             looks
         }
@@ -121,19 +122,28 @@ pub(super) fn caller<'a>(token: &Token<'a>, record: &mut Record<'a>) -> bool {
 
 /// `file:line`, the line split off when it is a number.
 pub fn origin<'a>(text: Str<'a>, record: &mut Record<'a>) {
-    let bytes = text.bytes();
+    place(text, line_of(text.bytes()), record);
+}
+
+/// Where the colon in front of the number of a line is, and the number.
+#[inline]
+fn line_of(bytes: &[u8]) -> Option<(usize, i64)> {
+    let digits = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let at = bytes.len().checked_sub(digits + 1).filter(|at| bytes[*at] == b':')?;
+    Some((at, number(&bytes[at + 1..])?))
+}
+
+#[inline]
+fn place<'a>(text: Str<'a>, line: Option<(usize, i64)>, record: &mut Record<'a>) {
     let again = |part: &'a [u8]| match text {
         Str::Raw(_) => Str::Raw(part),
         Str::Json(_) => Str::Json(part),
         Str::Escaped(_) => Str::Escaped(part),
         Str::Doubled(_) => Str::Doubled(part),
     };
-    let digits = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let colon = bytes.len().checked_sub(digits + 1).filter(|at| bytes[*at] == b':');
-    let line = colon.and_then(|at| Some((at, number(&bytes[at + 1..])?)));
     match line {
         Some((at, line)) => {
-            record.set(Field::File, Value::Text(again(&bytes[..at])));
+            record.set(Field::File, Value::Text(again(&text.bytes()[..at])));
             record.set(Field::Line, Value::Int(line));
         }
         None => record.set(Field::File, Value::Text(text)),

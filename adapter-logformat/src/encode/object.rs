@@ -82,7 +82,9 @@ impl Object<'_, '_, '_> {
             self.quoted(source.format.as_bytes());
         }
         self.fields(source, 0);
-        copy(self.out, &self.encoder.fixed);
+        if !self.encoder.fixed.is_empty() {
+            copy(self.out, &self.encoder.fixed);
+        }
         self.marks(source);
         write_raw(raw, source, self.encoder, self.out);
     }

@@ -119,61 +119,84 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// An object within another value is only validated. True when it can be copied as it is.
-    fn object_inside(&mut self, depth: usize) -> Result<bool, Fault> {
+    /// Behind a brace that opens an object within another value, which is only validated: where it ends, and whether it can be copied as it is.
+    fn object_inside(self, depth: usize) -> Result<(usize, bool), Fault> {
+        let mut scan = self;
         let mut clean = true;
         let mut seen = Seen::default();
-        if self.is_empty(b'}') {
-            return Ok(true);
+        if scan.is_empty(b'}') {
+            return Ok((scan.at, true));
         }
         loop {
-            self.space();
-            clean &= match self.peek() == b'"' {
-                true => self.plain_string().map(|key| !seen.twice(key)),
-                false => None,
+            scan.space();
+            let start = scan.at;
+            match scan.peek() == b'"' && scan.plain_string().is_some() {
+                true => clean &= !seen.twice(scan.text, start + 1..scan.at - 1),
+                false => {
+                    let (at, fine) = scan.odd_key(&mut seen)?;
+                    scan.at = at;
+                    clean &= fine;
+                }
             }
-            .map_or_else(|| self.odd_key(&mut seen), Ok)?;
-            self.space();
-            self.expect(b':', "no ':' after a key")?;
-            clean &= self.value_inside(depth)?;
-            if !self.goes_on(b'}')? {
-                return Ok(clean);
+            scan.space();
+            scan.expect(b':', "no ':' after a key")?;
+            clean &= scan.value_inside(depth)?;
+            if !scan.goes_on(b'}')? {
+                return Ok((scan.at, clean));
             }
         }
     }
 
     #[inline(never)]
-    fn odd_key(&mut self, seen: &mut Seen) -> Result<bool, Fault> {
-        self.expect(b'"', "a key in quotes is missing")?;
-        let key = self.string()?;
-        Ok(matches!(key, Str::Json(_)) && key.is_plain() && !seen.twice(key.bytes()))
+    fn odd_key(self, seen: &mut Seen) -> Result<(usize, bool), Fault> {
+        let mut scan = self;
+        scan.expect(b'"', "a key in quotes is missing")?;
+        let start = scan.at;
+        let key = scan.string()?;
+        let plain = matches!(key, Str::Json(_)) && key.is_plain();
+        Ok((scan.at, plain && !seen.twice(scan.text, start..scan.at - 1)))
     }
 
-    fn array_inside(&mut self, depth: usize) -> Result<bool, Fault> {
+    fn array_inside(self, depth: usize) -> Result<(usize, bool), Fault> {
+        let mut scan = self;
         let mut clean = true;
-        if self.is_empty(b']') {
-            return Ok(true);
+        if scan.is_empty(b']') {
+            return Ok((scan.at, true));
         }
         loop {
-            clean &= self.value_inside(depth)?;
-            if !self.goes_on(b']')? {
-                return Ok(clean);
+            clean &= scan.value_inside(depth)?;
+            if !scan.goes_on(b']')? {
+                return Ok((scan.at, clean));
             }
         }
     }
 
+    /// A value, and whether it can be copied as it is.
     #[inline(always)]
     fn value_inside(&mut self, depth: usize) -> Result<bool, Fault> {
         self.space();
-        let simple = match self.peek() {
-            b'"' => self.plain_string().is_some(),
-            b'0'..=b'9' => self.short_number().is_some(),
+        let simple = match self.text.get(self.at..).unwrap_or_default() {
+            [b'"', ..] => self.plain_string().is_some(),
+            [b'0'..=b'9', b',' | b'}' | b']', ..] => {
+                self.at += 1;
+                true
+            }
+            [b'0'..=b'9', ..] => self.short_number().is_some(),
             _ => false,
         };
         if simple {
             return Ok(true);
         }
-        self.value(depth).map(|value| is_clean(&value))
+        let (at, clean) = self.other_inside(depth)?;
+        self.at = at;
+        Ok(clean)
+    }
+
+    #[inline(never)]
+    fn other_inside(self, depth: usize) -> Result<(usize, bool), Fault> {
+        let mut scan = self;
+        let clean = is_clean(&scan.value(depth)?);
+        Ok((scan.at, clean))
     }
 
     /// What most values are is read here, the rest by others.
@@ -195,11 +218,12 @@ impl<'a> Scan<'a> {
 
     /// The end of an object or an array, and whether it can be copied as it is; `None` where it is none.
     #[inline(never)]
-    pub(super) fn nested(mut self) -> Option<(usize, bool)> {
-        let open = self.peek();
-        self.at += 1;
-        let clean = if open == b'{' { self.object_inside(1) } else { self.array_inside(1) };
-        Some((self.at, clean.ok()?))
+    pub(super) fn nested(self) -> Option<(usize, bool)> {
+        let inside = Self { at: self.at + 1, ..self };
+        match self.peek() {
+            b'{' => inside.object_inside(1).ok(),
+            _ => inside.array_inside(1).ok(),
+        }
     }
 
     #[inline(never)]
@@ -208,13 +232,15 @@ impl<'a> Scan<'a> {
         match self.peek() {
             b'{' | b'[' if depth >= self.deepest => self.fault("nested deeper than 64 levels"),
             b'{' => {
-                self.at += 1;
-                let clean = self.object_inside(depth + 1)?;
+                let inside = Self { at: start + 1, ..*self };
+                let (end, clean) = inside.object_inside(depth + 1)?;
+                self.at = end;
                 Ok(Token::Object { raw: &self.text[start..self.at], clean })
             }
             b'[' => {
-                self.at += 1;
-                let clean = self.array_inside(depth + 1)?;
+                let inside = Self { at: start + 1, ..*self };
+                let (end, clean) = inside.array_inside(depth + 1)?;
+                self.at = end;
                 Ok(Token::Array { raw: &self.text[start..self.at], clean })
             }
             b'-' if self.text[start..].starts_with(b"-Infinity") => self.word(9, Token::Odd),
@@ -246,7 +272,7 @@ impl<'a> Scan<'a> {
     #[inline(always)]
     pub(super) fn short_number(&mut self) -> Option<&'a [u8]> {
         let rest = self.text.get(self.at..)?;
-        let block = rest.first_chunk::<BLOCK>()?;
+        let block = &padded(rest);
         let digits = Block::of(block).digits();
         let whole = (!digits).trailing_zeros() as usize;
         let mut length = whole;
@@ -329,11 +355,11 @@ impl<'a> Scan<'a> {
         Some(&rest[..length])
     }
 
-    /// A string with its quotes where it is without escapes and not near the end of the line.
+    /// A string with its quotes where it is without escapes.
     #[inline(always)]
     pub(super) fn plain_string(&mut self) -> Option<&'a [u8]> {
         let rest = self.text.get(self.at + 1..)?;
-        let block = rest.first_chunk::<BLOCK>()?;
+        let block = &padded(rest);
         let mut length = Block::of(block).specials().trailing_zeros() as usize;
         if length >= BLOCK {
             length = farther(rest)?;
@@ -402,6 +428,12 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// The first block, zeros behind a text that is shorter.
+#[inline(always)]
+fn padded(text: &[u8]) -> [u8; BLOCK] {
+    text.first_chunk().copied().unwrap_or_else(|| short(text).to_le_bytes())
+}
+
 /// Where the first special byte is that is not in the first block.
 #[inline(never)]
 fn farther(text: &[u8]) -> Option<usize> {
@@ -422,15 +454,21 @@ pub(super) fn is_clean(token: &Token<'_>) -> bool {
 struct Seen([u64; 4]);
 
 impl Seen {
+    /// The key is where it says in the text.
     #[inline]
-    fn twice(&mut self, key: &[u8]) -> bool {
+    fn twice(&mut self, text: &[u8], place: std::ops::Range<usize>) -> bool {
+        let key = text.get(place.clone()).unwrap_or_default();
         let number = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
         let mixed = match (key.first_chunk(), key.last_chunk()) {
             (Some(first), Some(last)) => {
                 let middle = key[key.len() / 2 - 4..].first_chunk().map_or(0, number);
                 number(first) ^ number(last).rotate_left(23) ^ middle.rotate_left(41)
             }
-            _ => short(key) as u64,
+            // With what stands behind it, which does not count.
+            _ => match text.get(place.start..).and_then(<[u8]>::first_chunk) {
+                Some(bytes) => number(bytes) & ((1 << (8 * key.len())) - 1),
+                None => short(key) as u64,
+            },
         };
         let hash = (mixed ^ key.len() as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
         let hash = hash ^ hash >> 32;

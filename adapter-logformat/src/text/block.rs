@@ -46,10 +46,11 @@ impl Block {
     }
 }
 
-/// A bit for each of the first `length` bytes of a block.
+/// A bit for each of the first `length` bytes of a block, which has no more than sixteen.
 #[inline(always)]
 pub(crate) fn low(length: usize) -> u32 {
-    if length < BLOCK { (1 << length) - 1 } else { 0xffff }
+    debug_assert!(length <= BLOCK);
+    (1 << length) - 1
 }
 
 /// The bytes among which a text lies: with what stands behind it, it can be read in whole blocks.

@@ -14,13 +14,18 @@ pub fn epoch(text: &[u8]) -> Option<Time> {
 /// Ten digits, and up to nine behind a dot: the seconds of 2001 to 2286.
 #[inline]
 fn seconds_of_now(text: &[u8]) -> Option<Time> {
-    let (whole, rest) = text.split_first_chunk::<10>()?;
-    let mut seconds = 0;
-    for digit in whole {
-        seconds = seconds * 10 + i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
-    }
+    let (whole, rest) = text.split_first_chunk::<8>()?;
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
+    let (a, b, rest) = match rest {
+        [a, b, rest @ ..] => (digit(a)?, digit(b)?, rest),
+        _ => return None,
+    };
+    let seconds = i64::from(eight(*whole)?) * 100 + i64::from(a * 10 + b);
     let fraction = match rest {
         [] => return Some(Time { seconds, nanos: 0 }),
+        [b'.', a, b, c] => {
+            return Some(Time { seconds, nanos: (digit(a)? * 100 + digit(b)? * 10 + digit(c)?) * 1_000_000 });
+        }
         [b'.', fraction @ ..] if !fraction.is_empty() && fraction.len() <= 9 => fraction,
         _ => return None,
     };
@@ -30,6 +35,19 @@ fn seconds_of_now(text: &[u8]) -> Option<Time> {
         nanos += place * u32::from(digit.is_ascii_digit().then(|| digit - b'0')?);
     }
     Some(Time { seconds, nanos })
+}
+
+/// Eight digits at once: neighbours are added up, then pairs, then fours.
+#[inline(always)]
+fn eight(text: [u8; 8]) -> Option<u32> {
+    let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
+    // A byte over 9 has its highest bit set, or gets it here.
+    if (digits | ((digits & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let pairs = (digits & 0x00ff_00ff_00ff_00ff) * 10 + ((digits >> 8) & 0x00ff_00ff_00ff_00ff);
+    let fours = (pairs & 0x0000_ffff_0000_ffff) * 100 + ((pairs >> 16) & 0x0000_ffff_0000_ffff);
+    u32::try_from((fours & 0xffff_ffff) * 10_000 + (fours >> 32)).ok()
 }
 
 pub(super) fn epoch_prefix(text: &[u8]) -> Option<(Time, usize)> {
@@ -79,4 +97,41 @@ pub(super) fn epoch_prefix(text: &[u8]) -> Option<(Time, usize)> {
         (true, _) => Time { seconds: -seconds - 1, nanos: 1_000_000_000 - nanos },
     };
     SECONDS.contains(&time.seconds).then_some((time, at + usize::from(negative)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_digits_are_what_they_are_one_by_one() {
+        for number in [0, 1, 12_345_678, 87_654_321, 99_999_999, 10_000_000, 9] {
+            let text = format!("{number:08}");
+            assert_eq!(eight(*text.as_bytes().first_chunk().expect("eight")), Some(number));
+        }
+        for byte in (0..=255u8).filter(|byte| !byte.is_ascii_digit()) {
+            for place in 0..8 {
+                let mut text = *b"12345678";
+                text[place] = byte;
+                assert_eq!(eight(text), None, "{byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn seconds_of_now_are_what_they_are_in_general() {
+        for text in ["1795263850", "1795263850.1", "1795263850.123", "1795263850.123456789", "0000000001.000"]
+        {
+            assert_eq!(
+                seconds_of_now(text.as_bytes()),
+                epoch_prefix(text.as_bytes()).map(|found| found.0),
+                "{text}"
+            );
+        }
+        for text in
+            ["179526385", "17952638501", "1795263850.", "1795263850.1x3", "179526385x.123", "x795263850"]
+        {
+            assert_eq!(seconds_of_now(text.as_bytes()), None, "{text}");
+        }
+    }
 }
