@@ -222,6 +222,14 @@ impl<'a> Cursor<'a> {
         Some(field)
     }
 
+    /// The same as [`Self::quoted`], and whether there may be a backslash in it.
+    #[inline]
+    pub fn quoted_plainly(&mut self) -> Option<(&'a [u8], bool)> {
+        let first = first_of(self.rest(), *b"\"\\")?;
+        let escapes = self.rest()[first] == b'\\';
+        Some((self.quoted()?, escapes))
+    }
+
     /// The inside of a string whose opening quote is behind us, up to the closing quote that no backslash escapes.
     #[inline]
     pub fn quoted(&mut self) -> Option<&'a [u8]> {
@@ -249,15 +257,15 @@ pub fn closing_quote(text: &[u8]) -> Option<usize> {
     match text.first_chunk() {
         Some(block) => {
             let at = Block::of(block).any(*b"\"\\").trailing_zeros() as usize;
-            if block.get(at) == Some(&b'"') { Some(at) } else { far_quote(text) }
+            if block.get(at) == Some(&b'"') { Some(at) } else { far_quote(text, at.min(block.len())) }
         }
-        None => far_quote(text),
+        None => far_quote(text, 0),
     }
 }
 
+/// The same where there is none in front of `from`.
 #[inline(never)]
-fn far_quote(text: &[u8]) -> Option<usize> {
-    let mut from = 0;
+fn far_quote(text: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let at = from + first_of(text.get(from..)?, *b"\"\\")?;
         if text[at] == b'"' {

@@ -5,11 +5,11 @@
 //! (nginx: ngx_http_log_module). Quoted values carry `\xHH` for `"`, `\` and control bytes. A virtual host in front and
 //! further fields behind are common additions: the host is read, the fields behind are kept as `nginx.extra`.
 
-use super::{Context, Cursor, Decoded, is_ip, refuse, whole};
+use super::{Context, Cursor, Decoded, Refusal, is_ip, refuse, whole};
 use crate::{
     record::{Field, Record, Value},
     text::{Block, Str, first_of},
-    time::number,
+    time::{Time, number},
 };
 
 pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> Decoded {
@@ -19,11 +19,7 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
     };
     let head = &line[..open];
     cursor.at = open + 2;
-    let Some(time) = cursor.until(b']') else { return refuse(cursor.at, "the time has no closing bracket") };
-    if time.len() > 40 {
-        return refuse(open + 2, "the brackets hold no time");
-    }
-    let known_time = cx.clock.clf(time).or_else(|| cx.clock.parse(time));
+    let known_time = time(&mut cursor, cx)?;
     if !cursor.literal(b" \"") {
         return refuse(cursor.at, "no quoted request after the time");
     }
@@ -45,13 +41,17 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         None => record.note("time"),
     }
     self::request(request, record);
-    match whole(status).filter(|_| status.len() == 3) {
-        Some(code) => record.set(Field::Status, code),
-        None => record.note("status"),
+    match (status, is_number) {
+        ([b'1'..=b'9', _, _], true) => record.set(Field::Status, Value::Json(status)),
+        _ => match whole(status).filter(|_| status.len() == 3) {
+            Some(code) => record.set(Field::Status, code),
+            None => record.note("status"),
+        },
     }
     cursor.literal(b" ");
     match number_word(&mut cursor) {
         (b"-", _) => {}
+        (bytes @ [b'1'..=b'9', ..], true) => record.set(Field::ResponseBytes, Value::Json(bytes)),
         (bytes, _) => match whole(bytes) {
             Some(bytes) => record.set(Field::ResponseBytes, bytes),
             None => record.note("bytes"),
@@ -77,6 +77,22 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
         record.push_sub("nginx", Str::Raw(b"extra"), Value::Text(Str::Escaped(rest)));
     }
     Ok(())
+}
+
+/// What is in the brackets, where it is a time that can be read.
+fn time(cursor: &mut Cursor<'_>, cx: &mut Context) -> Result<Option<Time>, Refusal> {
+    if let Some((text, [b']', ..])) = cursor.rest().split_at_checked(26)
+        && let Some(time) = cx.clock.clf(text)
+    {
+        cursor.at += 27;
+        return Ok(Some(time));
+    }
+    let start = cursor.at;
+    match cursor.until(b']') {
+        Some(text) if text.len() <= 40 => Ok(cx.clock.parse(text)),
+        Some(_) => Err(Refusal { at: start, reason: "the brackets hold no time" }),
+        None => Err(Refusal { at: start, reason: "the time has no closing bracket" }),
+    }
 }
 
 /// Where ` [` is.

@@ -59,9 +59,15 @@ pub fn decode<'a>(line: &'a [u8], cx: &mut Context, record: &mut Record<'a>) -> 
 
 fn priority(cursor: &mut Cursor<'_>) -> Option<i64> {
     let body = cursor.rest().strip_prefix(b"<")?;
-    let end = memchr::memchr(b'>', body.get(..body.len().min(5))?)?;
-    let value = number(&body[..end]).filter(|p| *p < 192)?;
-    cursor.at += end + 2;
+    let digits = match body {
+        [_, b'>', ..] => 1,
+        [_, _, b'>', ..] => 2,
+        [_, _, _, b'>', ..] => 3,
+        [_, _, _, _, b'>', ..] => 4,
+        _ => return None,
+    };
+    let value = number(&body[..digits]).filter(|p| *p < 192)?;
+    cursor.at += digits + 2;
     Some(value)
 }
 
@@ -127,8 +133,8 @@ fn structured_data<'a>(cursor: &mut Cursor<'a>, record: &mut Record<'a>) {
             if !cursor.literal(b"\"") {
                 break;
             }
-            let Some(value) = cursor.quoted() else { break };
-            record.push_sd(id, name, Value::Text(sd_value(value)));
+            let Some((value, escapes)) = cursor.quoted_plainly() else { break };
+            record.push_sd(id, name, Value::Text(if escapes { sd_value(value) } else { Str::Raw(value) }));
         }
         if id.is_empty() || !cursor.literal(b"]") {
             cursor.at = start;
@@ -141,9 +147,6 @@ fn structured_data<'a>(cursor: &mut Cursor<'a>, record: &mut Record<'a>) {
 
 /// In a value only `\"`, `\\` and `\]` are escapes; other backslashes are text.
 fn sd_value(value: &[u8]) -> Str<'_> {
-    if first_of(value, *b"\\").is_none() {
-        return Str::Raw(value);
-    }
     let mut escaped = false;
     for pair in value.windows(2) {
         if pair[0] == b'\\' {
