@@ -3,151 +3,25 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{self, Config, timezone},
-    decode::{Context, Decoder, FORMATS, Format, Refusal, behind, cri, detect::Detector, envelope, otlp},
-    encode::{Encoder, Original, Schema, Source},
+    decode::{Context, Decoder, Format, Refusal, behind, cri, detect::Detector, envelope, otlp},
+    encode::{Encoder, Source},
     join::{self, Event, Rule},
     record::{Memory, Part, Record},
-    rules::{self, Edits, Redactor, Room, Series},
-    text::{Around, strip_ansi, strip_escaped_ansi},
+    rules::{Room, Series},
+    text::Around,
     time::{Clock, Time},
     trace,
 };
 
-/// A stream of the configuration, compiled.
-#[derive(Debug)]
-pub struct Stream {
-    /// `None`: find out.
-    pub decoder: Option<Decoder>,
-    pub format: &'static str,
-    zone: jiff::tz::TimeZone,
-    schema: Schema,
-    original: Original,
-    fixed: Vec<(String, String)>,
-    join: Rule,
-    redact: Redactor,
-    edits: Edits,
-    filters: Vec<rules::Rule>,
-    /// Its lines may come in an envelope.
-    opens: bool,
-    /// Whose envelopes; `None`: any format's.
-    unwraps: Option<Format>,
-    /// The decoder reads all lines of an event.
-    whole: bool,
-    /// Lines may be export requests of OTLP.
-    requests: bool,
-    #[cfg(feature = "vrl")]
-    program: Option<rules::program::Program>,
-}
+mod counts;
+mod known;
+mod stream;
+#[cfg(test)]
+mod tests;
 
-impl Stream {
-    /// Of a configuration that [`podkit::Config::check`] has passed.
-    ///
-    /// # Errors
-    /// What is wrong with it, in a sentence.
-    pub fn compile(stream: &config::Stream, config: &Config) -> Result<Self, String> {
-        let key = config.key()?;
-        let key = key.as_ref();
-        let (decoder, format) = match stream.from.as_deref() {
-            None | Some("auto") => (None, "auto"),
-            Some(name) => {
-                let decoder = Decoder::new(name, stream.pattern.as_deref())?;
-                let name = decoder.format().name();
-                (Some(decoder), name)
-            }
-        };
-        // Formats of one line per event have no traces behind them, unless the configuration says so.
-        let join = match (stream.multiline.as_deref(), &decoder) {
-            (Some(rule), _) => Rule::parse(rule)?,
-            (None, None) => Rule::Auto,
-            (None, Some(decoder)) => Rule::default_of(decoder.join())?,
-        };
-        let filters = config
-            .filters
-            .iter()
-            .map(|filter| rules::Rule::compile(filter, config.schema).map_err(|(_, e)| e));
-        Ok(Self {
-            filters: filters.collect::<Result<_, _>>()?,
-            #[cfg(feature = "vrl")]
-            program: rules::program::Program::of(config.vrl.as_ref())?,
-            redact: Redactor::compile(&config.redact, key)?,
-            edits: Edits::compile(&config.edit, config.schema, key).map_err(|(_, problem)| problem)?,
-            join,
-            opens: decoder.as_ref().is_none_or(Decoder::wrapped),
-            unwraps: decoder.as_ref().map(Decoder::format),
-            whole: decoder.as_ref().is_some_and(Decoder::whole),
-            requests: decoder.as_ref().is_none_or(|decoder| decoder.format() == Format::Json),
-            decoder,
-            format,
-            zone: timezone(stream.timezone.as_deref())?,
-            schema: config.schema,
-            original: config.original,
-            fixed: stream.fields.iter().map(|(name, value)| (name.clone(), value.json())).collect(),
-        })
-    }
-}
-
-/// What became of the lines. Lines = records + joined + filtered, always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    pub lines: u64,
-    pub records: u64,
-    /// Lines that became part of a record that another line began.
-    pub joined: u64,
-    /// Lines that a named rule of the configuration left out.
-    pub filtered: u64,
-    /// Records that hold a line no format could read.
-    pub unparsed: u64,
-    /// Records of which one field could not be read.
-    pub partial: u64,
-    /// Records that are a part of a line too long for one.
-    pub parts: u64,
-    pub formats: [u64; FORMATS.len()],
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self {
-            lines: 0,
-            records: 0,
-            joined: 0,
-            filtered: 0,
-            unparsed: 0,
-            partial: 0,
-            parts: 0,
-            formats: [0; FORMATS.len()],
-        }
-    }
-}
-
-impl Counts {
-    pub fn balanced(&self) -> bool {
-        self.lines == self.records + self.joined + self.filtered
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        self.lines += other.lines;
-        self.records += other.records;
-        self.joined += other.joined;
-        self.filtered += other.filtered;
-        self.unparsed += other.unparsed;
-        self.partial += other.partial;
-        self.parts += other.parts;
-        for (sum, more) in self.formats.iter_mut().zip(other.formats) {
-            *sum += more;
-        }
-    }
-}
-
-/// How a line was read, for people.
-#[derive(Clone, Copy, Debug)]
-pub struct Verdict {
-    pub format: &'static str,
-    pub unparsed: Option<Refusal>,
-    pub partial: Option<&'static str>,
-    /// The filter that left it out, by its place in the configuration.
-    pub left_out: Option<usize>,
-}
+pub use counts::{Counts, Verdict};
+use known::Known;
+pub use stream::Stream;
 
 /// One input (a file, or stdin) on its way through.
 #[derive(Debug)]
@@ -167,7 +41,7 @@ pub struct Lane {
     filtered: Vec<u64>,
     known: Known,
     #[cfg(feature = "vrl")]
-    runner: rules::program::Runner,
+    runner: crate::rules::program::Runner,
 }
 
 /// Memory that a record may borrow from.
@@ -179,49 +53,6 @@ struct Spare {
     content: Vec<u8>,
     /// What the edits make.
     room: Room,
-}
-
-/// What is known of the lines that are read, because all of them were looked at together.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    /// They are UTF-8.
-    valid: bool,
-    /// They have no terminal colours.
-    plain: bool,
-    /// Nor those that JSON spells `\u001b`.
-    bare: bool,
-}
-
-impl Known {
-    fn of(lines: &[u8]) -> Self {
-        Self {
-            valid: simdutf8::basic::from_utf8(lines).is_ok(),
-            plain: memchr::memchr(0x1b, lines).is_none(),
-            // Where the lines are objects; else one look at a line is cheaper.
-            bare: lines.first() == Some(&b'{')
-                && (memchr::memchr(b'\\', lines).is_none()
-                    || memchr::memmem::find(lines, b"\\u001").is_none()),
-        }
-    }
-
-    /// The text of an event of so many lines as it is read; `clean` is room for it where that differs.
-    #[inline]
-    fn tidy<'a>(self, text: &'a [u8], lines: u64, clean: &'a mut Vec<u8>) -> &'a [u8] {
-        if lines > 1 && spread(text) {
-            // Newlines between its parts are blanks: the record is one line.
-            clean.clear();
-            clean.extend(text.iter().map(|b| if *b == b'\n' { b' ' } else { *b }));
-            return clean;
-        }
-        if !self.plain && memchr::memchr(0x1b, text).is_some() {
-            strip_ansi(text, clean);
-            return clean;
-        }
-        if !self.bare && text.first() == Some(&b'{') && strip_escaped_ansi(text, clean) {
-            return clean;
-        }
-        text
-    }
 }
 
 impl Lane {
@@ -244,7 +75,7 @@ impl Lane {
             filtered,
             known: Known::default(),
             #[cfg(feature = "vrl")]
-            runner: rules::program::Runner::default(),
+            runner: crate::rules::program::Runner::default(),
         }
     }
 
@@ -523,12 +354,12 @@ impl Lane {
         #[cfg(feature = "vrl")]
         let left_out = match (&stream.program, left_out) {
             (Some(program), None) => match self.runner.run(program, out, start) {
-                rules::program::Outcome::Kept => None,
-                rules::program::Outcome::Dropped => {
+                crate::rules::program::Outcome::Kept => None,
+                crate::rules::program::Outcome::Dropped => {
                     out.truncate(start);
                     Some(stream.filters.len())
                 }
-                rules::program::Outcome::Failed => {
+                crate::rules::program::Outcome::Failed => {
                     out.truncate(start);
                     record.note("vrl");
                     verdict.partial = record.partial;
@@ -559,12 +390,3 @@ impl Lane {
         verdict
     }
 }
-
-/// An object that goes on in the next lines.
-fn spread(text: &[u8]) -> bool {
-    text.first() == Some(&b'{')
-        && memchr::memchr(b'\n', text).is_some_and(|end| text[..end].trim_ascii_end().last() != Some(&b'}'))
-}
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,12 @@ mod proof;
 mod requests;
 
 use super::*;
-use crate::rules::Edit;
+use crate::{
+    config::{self, Config},
+    decode::FORMATS,
+    encode::{Original, Schema},
+    rules::{self, Edit},
+};
 use proof::{pairs, recover, strict};
 use proptest::prelude::*;
 
