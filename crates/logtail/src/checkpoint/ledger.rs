@@ -14,14 +14,17 @@ pub(crate) struct Ledger {
     ahead: BTreeMap<u64, u64>,
     /// Positions inside a line: end of a part to its number.
     parts: BTreeMap<u64, u32>,
-    /// Offsets with the hash of the bytes before them, ascending, the first at or before `acked`.
-    anchors: VecDeque<(u64, u64)>,
+    /// The last offset at or before `acked` of which the hash of the bytes before it is known.
+    anchor: Option<(u64, u64)>,
+    /// Such offsets beyond it, ascending. Takes no memory while there are none.
+    later: VecDeque<(u64, u64)>,
 }
 
 impl Ledger {
     pub(crate) fn new(acked: u64, part: u32, anchor: Option<(u64, u64)>) -> Self {
         let parts = if part > 0 { BTreeMap::from([(acked, part)]) } else { BTreeMap::new() };
-        Self { acked, ahead: BTreeMap::new(), parts, anchors: anchor.into_iter().collect() }
+        let anchor = anchor.filter(|(at, _)| *at <= acked);
+        Self { acked, ahead: BTreeMap::new(), parts, anchor, later: VecDeque::new() }
     }
 
     /// The position: everything before it is acknowledged.
@@ -36,7 +39,7 @@ impl Ledger {
 
     /// An offset at or before the position, and the hash of the bytes before it.
     pub(crate) fn anchor(&self) -> Option<(u64, u64)> {
-        self.anchors.front().copied().filter(|(at, _)| *at <= self.acked)
+        self.anchor
     }
 
     /// Notes the end of a passed-on block, where `hash` was taken.
@@ -44,8 +47,8 @@ impl Ledger {
         if part > 0 {
             self.parts.insert(end, part);
         }
-        if self.anchors.len() < MANY || self.anchors.back().is_none_or(|(at, _)| end >= at + ANCHOR_EVERY) {
-            self.anchors.push_back((end, hash()));
+        if self.later.len() < MANY || self.later.back().is_none_or(|(at, _)| end >= at + ANCHOR_EVERY) {
+            self.later.push_back((end, hash()));
         }
     }
 
@@ -70,8 +73,11 @@ impl Ledger {
         while self.parts.first_key_value().is_some_and(|(&at, _)| at < self.acked) {
             self.parts.pop_first();
         }
-        while self.anchors.get(1).is_some_and(|&(at, _)| at <= self.acked) {
-            self.anchors.pop_front();
+        while let Some(anchor) = self.later.pop_front_if(|(at, _)| *at <= self.acked) {
+            self.anchor = Some(anchor);
+        }
+        if self.later.is_empty() {
+            self.later = VecDeque::new();
         }
         true
     }

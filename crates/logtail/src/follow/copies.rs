@@ -117,7 +117,7 @@ impl Tail {
         let Some(lost) = self.files.get_mut(&key) else { return };
         if lost.unverified {
             lost.unverified = false;
-            lost.context = super::prefix::context_at(&copy, lost.read).unwrap_or_default();
+            lost.context = super::prefix::Context::at(&copy, lost.read).unwrap_or_default();
         }
         debug!(from = %lost.path.display(), to = %found.path.display(), at = lost.read, "goes on in its copy");
         // Another file may get the number that it had.

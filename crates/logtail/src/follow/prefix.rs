@@ -42,17 +42,62 @@ impl Prefix {
     }
 }
 
-/// The (up to 64) bytes before `offset`.
-pub(super) fn context_at(file: &Body, offset: u64) -> io::Result<Vec<u8>> {
-    let len = offset.min(CONTEXT as u64);
-    let mut buffer = [0; CONTEXT];
-    let want = usize::try_from(len).unwrap_or(CONTEXT);
-    Ok(file.read_at(&mut buffer[..want], offset - len)?.to_vec())
+/// The (up to 64) bytes before a position. Within its file's record, and not in the heap: what stays of a thousand files there, each between
+/// things that are soon freed, keeps all those pages.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    bytes: [u8; CONTEXT],
+    len: usize,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { bytes: [0; CONTEXT], len: 0 }
+    }
+}
+
+impl Context {
+    /// Those before `offset`.
+    pub(super) fn at(file: &Body, offset: u64) -> io::Result<Self> {
+        let want = usize::try_from(offset).unwrap_or(CONTEXT).min(CONTEXT);
+        let mut context = Self::default();
+        context.len = file.read_at(&mut context.bytes[..want], offset - want as u64)?.len();
+        Ok(context)
+    }
+
+    /// The position has moved over these.
+    pub(super) fn pass(&mut self, passed: &[u8]) {
+        let new = &passed[passed.len().saturating_sub(CONTEXT)..];
+        let keep = self.len.min(CONTEXT - new.len());
+        self.bytes.copy_within(self.len - keep..self.len, 0);
+        self.bytes[keep..keep + new.len()].copy_from_slice(new);
+        self.len = keep + new.len();
+    }
+}
+
+impl std::ops::Deref for Context {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_context_is_what_was_passed_last() {
+        let text: Vec<u8> = (0..=255).collect();
+        let mut context = Context::default();
+        let mut at = 0;
+        for len in [0, 10, 50, 3, 60, 1, 64, 0, 66] {
+            context.pass(&text[at..at + len]);
+            at += len;
+            assert_eq!(*context, text[at.saturating_sub(CONTEXT)..at], "after {at}");
+        }
+    }
 
     #[test]
     fn a_prefix_grows_with_its_file_and_knows_another() {

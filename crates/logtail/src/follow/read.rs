@@ -233,7 +233,7 @@ impl Tail {
                 return Ok(false);
             }
             tracked.unverified = false;
-            tracked.context = super::prefix::context_at(&file, tracked.read)?;
+            tracked.context = super::prefix::Context::at(&file, tracked.read)?;
         }
         tracked.file = Some(file);
         self.open.push_back(key);

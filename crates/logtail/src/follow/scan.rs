@@ -251,7 +251,7 @@ impl Tail {
         });
         if same && tracked.prefix.holds(&file).is_ok() {
             if tracked.read > 0 {
-                tracked.context = super::prefix::context_at(&file, tracked.read).unwrap_or_default();
+                tracked.context = super::prefix::Context::at(&file, tracked.read).unwrap_or_default();
             }
             tracked.file = Some(file);
             self.open.push_back(key);

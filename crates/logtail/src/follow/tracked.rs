@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::body::Body;
-use super::prefix::{CONTEXT, Prefix, context_at, hash};
+use super::prefix::{CONTEXT, Context, Prefix, hash};
 use super::{FileId, FileKey};
 use crate::checkpoint::Ledger;
 use crate::discover::{Identity, Stat};
@@ -48,8 +48,8 @@ pub(super) struct Tracked {
     pub(super) prefix: Prefix,
     /// How it writes newlines, once that is known.
     pub(super) units: Option<Units>,
-    /// The bytes before `read`, at most 64.
-    pub(super) context: Vec<u8>,
+    /// The bytes before `read`.
+    pub(super) context: Context,
     pub(super) ledger: Ledger,
     pub(super) grown: Instant,
     pub(super) queued: bool,
@@ -92,7 +92,7 @@ impl Tracked {
             modified: 0,
             prefix: Prefix::default(),
             units: None,
-            context: Vec::new(),
+            context: Context::default(),
             ledger: Ledger::new(start, 0, None),
             grown: Instant::now(),
             queued: false,
@@ -142,7 +142,7 @@ impl Tracked {
         }
         if self.unverified {
             return match self.ledger.anchor() {
-                Some((at, expected)) => Ok(hash(&context_at(file, at)?) == expected),
+                Some((at, expected)) => Ok(hash(&Context::at(file, at)?) == expected),
                 None => Ok(true),
             };
         }
@@ -164,7 +164,7 @@ impl Tracked {
         let mut buffer = [0; CONTEXT];
         let len = self.context.len();
         let at = self.read - len as u64;
-        Ok(file.read_at(&mut buffer[..len], at)? == self.context.as_slice())
+        Ok(file.read_at(&mut buffer[..len], at)? == &*self.context)
     }
 
     /// Notes that `passed` bytes were passed on.
@@ -172,15 +172,7 @@ impl Tracked {
         self.read += passed.len() as u64;
         self.scanned = 0;
         self.part = part;
-        if passed.len() >= CONTEXT {
-            self.context.clear();
-            self.context.extend_from_slice(&passed[passed.len() - CONTEXT..]);
-        } else {
-            let keep = CONTEXT - passed.len();
-            let drop = self.context.len().saturating_sub(keep);
-            self.context.drain(..drop);
-            self.context.extend_from_slice(passed);
-        }
+        self.context.pass(passed);
         let context = &self.context;
         self.ledger.passed_on(self.read, part, || hash(context));
     }
