@@ -35,6 +35,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 const LAST_READ: Duration = Duration::from_secs(2);
 /// After so many bytes, and so long without any, what they took of memory is given back.
 const WORTH_A_REST: usize = 1 << 20;
+/// What finding a file takes counts as so many bytes: names, its beginning, what is rendered for it, its place in the first saved positions.
+const FOUND: u64 = 4 << 10;
 const BEFORE_A_REST: Duration = Duration::from_secs(5);
 /// Bytes read before what they became is sent: it is still in the processor's cache then.
 const READ_AT_ONCE: usize = 512 << 10;
@@ -88,7 +90,7 @@ struct Running {
     draining: bool,
     finished: bool,
     quiet_since: Instant,
-    /// Bytes read since memory was given back.
+    /// Bytes read since memory was given back, and [`FOUND`] for each file found.
     since_rest: usize,
     seen: Totals,
     closed: bool,
@@ -211,6 +213,8 @@ impl Running {
         metrics.parts.inc_by(rendered.parts);
         metrics.joined.inc_by(rendered.joined);
         let totals = self.lane.tail.totals();
+        let found = (totals.files_found - self.seen.files_found).saturating_mul(FOUND);
+        self.since_rest = self.since_rest.saturating_add(usize::try_from(found).unwrap_or(usize::MAX));
         metrics.bytes_read.inc_by(totals.bytes_read - self.seen.bytes_read);
         metrics.lost_bytes.inc_by(totals.lost_bytes - self.seen.lost_bytes);
         metrics.lost_files.inc_by(totals.lost_files - self.seen.lost_files);
