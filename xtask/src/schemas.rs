@@ -15,11 +15,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    let mut cargo = sh::cargo(&["build", "--locked"]);
-    for package in sh::TOOLS {
-        cargo.args(["--package", package]);
-    }
-    sh::run(cargo)?;
+    // With the whole workspace: a package by itself takes other features of its dependencies, and compiles each of them once more.
+    sh::run(sh::cargo(&["build", "--locked", "--bins"]))?;
     let stale = each(options.check)?;
     for name in &stale {
         eprintln!("schemas/{name}.json differs from `{name} --print-schema`; run `cargo xtask schemas`");
