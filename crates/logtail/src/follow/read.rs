@@ -182,7 +182,7 @@ impl Tail {
     fn settle(&mut self, key: FileKey) {
         let finishing = self.ending != super::Ending::No;
         let Some(tracked) = self.files.get_mut(&key) else { return };
-        let at_end = !tracked.queued && tracked.size <= tracked.read + tracked.scanned as u64;
+        let at_end = !tracked.queued && !tracked.has_more();
         let ended = match tracked.place {
             Place::Deleted => tracked.scanned == 0,
             Place::Away => tracked.scanned == 0 && tracked.grown.elapsed() > AWAY,

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,10 +30,19 @@ impl Tail {
                 None => unknown.push(found),
             }
         }
+        let hidden = hidden(&problems);
         let unseen: Vec<FileKey> =
             self.files.iter().filter(|(_, file)| file.seen != self.round).map(|(key, _)| *key).collect();
         for key in unseen {
-            self.miss(key, &files);
+            match self.files.get(&key) {
+                // Whether it still has its name is not known; what is open goes on.
+                Some(file) if is_hidden(&file.path, &hidden) => {
+                    if file.file.is_some() {
+                        self.enqueue(key);
+                    }
+                }
+                _ => self.miss(key, &files),
+            }
         }
         for key in cut {
             self.roll_over(key);
@@ -108,7 +118,7 @@ impl Tail {
             // Nobody writes to it; its size on disk is not that of what is inside.
             if tracked.place != Place::Ignored {
                 tracked.place = if found.matched { Place::Matched } else { Place::Rotated };
-                if tracked.unverified || tracked.troubled {
+                if tracked.unverified || tracked.troubled || tracked.has_more() {
                     self.enqueue(key);
                 }
             }
@@ -129,7 +139,8 @@ impl Tail {
             cut.push(key);
             return true;
         }
-        if changed || tracked.troubled || tracked.unverified {
+        // What was renamed before its turn has had none.
+        if changed || tracked.troubled || tracked.unverified || tracked.has_more() {
             self.enqueue(key);
         }
         changed
@@ -257,6 +268,16 @@ impl Tail {
             self.open.push_back(key);
         }
     }
+}
+
+/// What cannot be looked at although it is there: what lies in it cannot be seen.
+fn hidden(problems: &[(PathBuf, io::Error)]) -> HashSet<&Path> {
+    let there = problems.iter().filter(|(_, e)| e.kind() != io::ErrorKind::NotFound);
+    there.map(|(path, _)| path.as_path()).collect()
+}
+
+fn is_hidden(path: &Path, hidden: &HashSet<&Path>) -> bool {
+    !hidden.is_empty() && path.ancestors().any(|above| hidden.contains(above))
 }
 
 /// The directories, and those that symbolic links lead to: the kernel tells of changes where they happen.

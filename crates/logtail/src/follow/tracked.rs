@@ -112,6 +112,11 @@ impl Tracked {
             && self.ledger.acked() >= self.read
     }
 
+    /// More was there, when it was looked at last, than was read or is known to be half a line.
+    pub(super) fn has_more(&self) -> bool {
+        self.size > self.read + self.scanned as u64
+    }
+
     /// Nothing is left to read for now.
     pub(super) fn is_caught_up(&self) -> bool {
         !self.queued && self.size <= self.read
