@@ -7,8 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Reader, append};
-use logtail::Options;
+use common::{Reader, append, banner, every_log, own_lines};
 
 /// More files than this are not made for one to get a number that another had.
 const MOST: u32 = 2000;
@@ -34,10 +33,10 @@ fn with_number(number_wanted: u64, path: &Path, text: &str) -> bool {
 #[test]
 fn the_number_of_a_file_that_went_on_in_a_copy() {
     // All begin alike, for longer than what is remembered of a beginning.
-    let banner = "# a banner that all files have\n".repeat(40);
+    let banner = banner();
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name);
-    let options = Options { watch: false, ..Options::new([path("*.log").display().to_string()]) };
+    let options = every_log(dir.path());
     let look = |reader: &mut Reader| {
         reader.stalled_for(Duration::from_millis(60));
         reader.save();
@@ -56,20 +55,16 @@ fn the_number_of_a_file_that_went_on_in_a_copy() {
         eprintln!("this file system does not use inode numbers again");
     }
     reader.finish();
-    let lines: Vec<&str> =
-        reader.lines.iter().map(String::as_str).filter(|line| !line.starts_with('#')).collect();
     let expected: &[&str] = if path("b.log").exists() { &["one", "two"] } else { &["one"] };
-    let mut sorted = lines.clone();
-    sorted.sort_unstable();
-    assert_eq!(sorted, expected, "{lines:?}");
+    assert_eq!(own_lines(&reader), expected);
 }
 
 #[test]
 fn a_file_that_begins_like_one_that_is_gone() {
-    let banner = "# a banner that all files have\n".repeat(40);
+    let banner = banner();
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name);
-    let options = Options { watch: false, ..Options::new([path("*.log").display().to_string()]) };
+    let options = every_log(dir.path());
     append(&path("a.log"), &banner);
     let mut reader = Reader::new(dir.path(), options.clone());
     reader.until(40);
@@ -83,7 +78,5 @@ fn a_file_that_begins_like_one_that_is_gone() {
     let mut reader = Reader::new(dir.path(), options);
     reader.stalled_for(Duration::from_millis(60));
     reader.finish();
-    let lines: Vec<&str> =
-        reader.lines.iter().map(String::as_str).filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines, ["two", "three"]);
+    assert_eq!(own_lines(&reader), ["three", "two"]);
 }

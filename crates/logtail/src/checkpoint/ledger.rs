@@ -52,6 +52,11 @@ impl Ledger {
         }
     }
 
+    /// Notes the hash of the bytes before the position.
+    pub(crate) fn prove(&mut self, hash: u64) {
+        self.anchor = Some((self.acked, hash));
+    }
+
     /// True when the position moved.
     pub(crate) fn acknowledge(&mut self, range: Range<u64>) -> bool {
         if range.end <= self.acked || range.is_empty() {
@@ -125,6 +130,13 @@ mod tests {
         assert_eq!(ledger.anchor(), Some((5_000, 1)));
         ledger.acknowledge(5_000..10_000);
         assert_eq!(ledger.anchor(), Some((10_000, 2)));
+        ledger.passed_on(20_000, 0, || 3);
+        ledger.acknowledge(10_000..12_345);
+        assert_eq!(ledger.anchor(), Some((10_000, 2)));
+        ledger.prove(4);
+        assert_eq!(ledger.anchor(), Some((12_345, 4)));
+        ledger.acknowledge(12_345..20_000);
+        assert_eq!(ledger.anchor(), Some((20_000, 3)));
     }
 
     proptest! {

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use super::packed::Retired;
@@ -5,7 +6,11 @@ use super::prefix::Prefix;
 use super::tracked::{Recorded, Tracked};
 use super::{FileId, Place, Tail};
 use crate::checkpoint::{Ledger, Position, Positions};
-use crate::discover::{Identity, Stat};
+use crate::discover::{Identity, Stat, is_compressed};
+
+fn is_packed(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(is_compressed)
+}
 
 impl Tail {
     /// What to save: the acknowledged prefix of every file that is still there, and the note.
@@ -19,6 +24,8 @@ impl Tail {
                 }
                 file.recorded = Recorded::Asked;
             }
+            // What cannot be read now is proved by an older hash.
+            let _ = file.prove();
         }
         let mut files: Vec<(u64, Position)> = self
             .files
@@ -64,6 +71,10 @@ impl Tail {
             size,
         }));
         for position in saved.files {
+            // One that a pattern names was left out as a copy of another, which it may not be any more: it is compared anew.
+            if position.ignored && !is_packed(&position.path) && self.patterns.matches(&position.path) {
+                continue;
+            }
             let identity = Identity { dev: position.dev, ino: position.ino, birth: position.birth };
             let stat = Stat { identity, size: position.size, modified: 0, links: 1, is_file: true };
             let place = match () {

@@ -154,8 +154,36 @@ impl Tracked {
         self.context_holds(file)
     }
 
-    /// What proves the saved position: an offset, and the hash of the bytes before it. The offset is the position where all that was read is
-    /// acknowledged; else it is the end of a block before it.
+    /// Takes the hash that proves a position behind which not all is acknowledged: a consumer acknowledges lines, and blocks have many. Of a packed
+    /// file that would mean to unpack it again.
+    pub(super) fn prove(&mut self) -> io::Result<()> {
+        let at = self.ledger.acked();
+        // Where all is acknowledged, the context proves it.
+        if at == 0 || at == self.read || self.ledger.anchor().is_some_and(|(proved, _)| proved == at) {
+            return Ok(());
+        }
+        let closed;
+        let file = match &self.file {
+            Some(file) => file,
+            None if matches!(self.place, Place::Matched | Place::Rotated) => {
+                closed = Body::open(&self.path)?;
+                &closed
+            }
+            None => return Ok(()),
+        };
+        if file.plain().is_none() || file.stat()?.identity != self.identity {
+            return Ok(());
+        }
+        let before = Context::at(file, at)?;
+        // Asked afterwards: it had not been cut yet when these bytes were read.
+        if self.context_holds(file)? {
+            self.ledger.prove(hash(&before));
+        }
+        Ok(())
+    }
+
+    /// What proves the saved position: an offset, and the hash of the bytes before it. The offset is the position, or, where the file could not be
+    /// read for that, the end of a block before it.
     pub(super) fn anchor(&self) -> Option<(u64, u64)> {
         let whole = self.context.len() as u64 == self.read.min(CONTEXT as u64);
         if whole && self.read > 0 && self.ledger.acked() == self.read {

@@ -133,3 +133,21 @@ pub fn exact(dir: &Path) -> Options {
 pub fn glob(dir: &Path) -> Options {
     Options::new([dir.join("app.log*").display().to_string()])
 }
+
+/// What many files begin with; longer than what is remembered of a beginning.
+pub fn banner() -> String {
+    "# a banner that all files have\n".repeat(40)
+}
+
+/// The lines that are no banner's, sorted.
+pub fn own_lines(reader: &Reader) -> Vec<&str> {
+    let mut lines: Vec<&str> =
+        reader.lines.iter().map(String::as_str).filter(|line| !line.starts_with('#')).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Every log of a directory, without the kernel's word: what is seen when is the test's to say.
+pub fn every_log(dir: &Path) -> Options {
+    Options { watch: false, ..Options::new([dir.join("*.log").display().to_string()]) }
+}
