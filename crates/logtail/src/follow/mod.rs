@@ -59,6 +59,8 @@ pub struct Tail {
     files: HashMap<FileKey, Tracked>,
     by_inode: HashMap<(u64, u64), FileKey>,
     by_path: HashMap<Arc<Path>, FileKey>,
+    /// Files of an earlier run by inode number and birth time, where there is one.
+    restored: HashMap<(u64, u64), FileKey>,
     /// Files that may hold unread bytes, in the order of their turns.
     ready: VecDeque<FileKey>,
     /// Open files, the one opened first in front.
@@ -107,6 +109,7 @@ impl Tail {
             files: HashMap::new(),
             by_inode: HashMap::new(),
             by_path: HashMap::new(),
+            restored: HashMap::new(),
             ready: VecDeque::new(),
             open: VecDeque::new(),
             partial: HashSet::new(),
@@ -220,6 +223,10 @@ impl Tail {
             }
             if self.by_path.get(&tracked.path) == Some(&key) {
                 self.by_path.remove(&tracked.path);
+            }
+            let born = (tracked.identity.ino, tracked.identity.birth);
+            if self.restored.get(&born) == Some(&key) {
+                self.restored.remove(&born);
             }
             self.open.retain(|open| *open != key);
             self.partial.remove(&key);

@@ -94,6 +94,9 @@ impl Tail {
             let key = self.new_key();
             if !position.gone {
                 self.by_inode.insert(identity.inode(), key);
+                if identity.birth != 0 {
+                    self.restored.insert((identity.ino, identity.birth), key);
+                }
             }
             self.files.insert(key, file);
         }

@@ -81,13 +81,9 @@ impl Tail {
             return None;
         }
         // A volume that was mounted anew has another device number, but its inodes keep number and birth time.
-        let (&key, tracked) = self.files.iter_mut().find(|(_, tracked)| {
-            let known = &tracked.identity;
-            tracked.unverified
-                && known.ino == identity.ino
-                && known.birth == identity.birth
-                && identity.birth != 0
-        })?;
+        let key = self.restored.remove(&(identity.ino, identity.birth))?;
+        let unchecked = |file: &&mut Tracked| file.unverified || file.place == Place::Ignored;
+        let tracked = self.files.get_mut(&key).filter(unchecked)?;
         self.by_inode.remove(&tracked.identity.inode());
         tracked.identity = *identity;
         self.by_inode.insert(identity.inode(), key);
@@ -252,7 +248,9 @@ impl Tail {
     fn hold(&mut self, key: FileKey) {
         self.close_some();
         let Some(tracked) = self.files.get_mut(&key) else { return };
-        if self.open.len() > self.options.max_open {
+        let full = self.open.len() > self.options.max_open;
+        // What stands before a position that is not the beginning is learned all the same.
+        if full && tracked.read == 0 {
             return;
         }
         let Ok(file) = Body::open(&tracked.path) else { return };
@@ -263,6 +261,9 @@ impl Tail {
         if same && tracked.prefix.holds(&file).is_ok() {
             if tracked.read > 0 {
                 tracked.context = super::prefix::Context::at(&file, tracked.read).unwrap_or_default();
+            }
+            if full {
+                return;
             }
             tracked.file = Some(file);
             self.open.push_back(key);

@@ -68,6 +68,16 @@ impl Reader {
         }
     }
 
+    /// Polls until `lines` holds `count` lines, for at most 20 s; acknowledges nothing.
+    pub fn until_read(&mut self, count: usize) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.lines.len() < count {
+            let turn = self.poll(1 << 20);
+            self.wakeup.wait(turn.wait.min(Duration::from_millis(200)));
+            assert!(Instant::now() < end, "only {} of {count} lines", self.lines.len());
+        }
+    }
+
     /// Polls with no room, as a consumer does whose sink is down.
     pub fn stalled_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
