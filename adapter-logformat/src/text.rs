@@ -7,18 +7,14 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-mod block;
 mod copy;
-mod escape;
 mod pen;
-#[cfg(target_arch = "x86_64")]
-mod spread;
-#[cfg(target_arch = "x86_64")]
-mod wide;
+mod place;
 
-pub use block::{Around, first_of, first_special};
-pub(crate) use block::{BLOCK, Block, low, short};
-pub use copy::{copy, copy_plain, escape_valid};
+pub use copy::{copy, copy_plain};
+use jsontext::escape;
+pub use jsontext::{Around, first_of, first_special};
+pub(crate) use jsontext::{BLOCK, Block, low, short};
 pub(crate) use pen::Pen;
 
 /// A text as it stands in the line, with what is known about its escapes.
@@ -63,7 +59,7 @@ impl<'a> Str<'a> {
     /// Appends the text as a JSON string body. `valid` says that the line it comes from is valid UTF-8.
     pub fn write(&self, out: &mut Vec<u8>, valid: bool, scratch: &mut Vec<u8>) {
         match self {
-            Str::Raw(b) if valid => escape_valid(out, b),
+            Str::Raw(b) if valid => escape(b, out),
             Str::Raw(b) => escape_any(out, b),
             Str::Doubled(b) => {
                 scratch.clear();
@@ -75,7 +71,7 @@ impl<'a> Str<'a> {
             Str::Escaped(b) if valid && copy_plain(out, b) => {}
             Str::Json(b) | Str::Escaped(b) => {
                 if memchr::memchr(b'\\', b).is_none() {
-                    return if valid { escape_valid(out, b) } else { escape_any(out, b) };
+                    return if valid { escape(b, out) } else { escape_any(out, b) };
                 }
                 scratch.clear();
                 unescape(b, scratch);
@@ -97,7 +93,7 @@ fn undouble(mut from: &[u8], to: &mut Vec<u8>) {
 /// Appends any bytes as a JSON string body; a byte that is no UTF-8 becomes the four characters `\xHH`.
 pub fn escape_any(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
-        escape_valid(out, chunk.valid().as_bytes());
+        escape(chunk.valid().as_bytes(), out);
         for &byte in chunk.invalid() {
             out.extend_from_slice(b"\\\\x");
             out.push(HEX_UPPER[usize::from(byte >> 4)]);

@@ -12,7 +12,6 @@ use crate::charset::Charset;
 use crate::config::{Format, SinkPlan};
 use crate::encode::{Clock, Wrapped};
 use crate::enrich::Origin;
-use crate::escape;
 use crate::index::IndexPattern;
 pub use crate::item::Batch;
 use crate::item::Items;
@@ -211,7 +210,7 @@ impl Batcher {
 /// Up to so many bytes, a body grows as it needs.
 const SMALL: usize = 32 << 10;
 /// What a line is more when it is rendered, as a rule.
-const SLACK: usize = (4 << 10) + escape::ROOM;
+const SLACK: usize = (4 << 10) + jsontext::ROOM;
 /// Files for which what is rendered for them is kept while nothing comes.
 const FEW_SOURCES: usize = 16;
 /// Bodies whose memory is kept.

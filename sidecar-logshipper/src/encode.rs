@@ -4,10 +4,10 @@ use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jsontext::escape;
 use logtail::{Line, Piece};
 
 use crate::enrich::Origin;
-use crate::escape::escape;
 use crate::members::{MOST_MEMBERS, present};
 use crate::stencil::Stencil;
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jsontext::escape;
 use podkit::otlp::DOWNWARD;
-
-use crate::escape::escape;
 
 /// What OpenTelemetry calls a field.
 pub fn otel_name(name: &str) -> &str {

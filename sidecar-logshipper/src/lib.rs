@@ -14,7 +14,6 @@ pub mod deliver;
 pub mod digest;
 pub mod encode;
 pub mod enrich;
-pub mod escape;
 pub mod gzip;
 pub mod id;
 pub mod index;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jsontext::{escape, escape_line};
 use logtail::{FileId, Line};
 
 use crate::config::{Body, Format, SinkPlan, Target};
 use crate::content::{Content, own_time};
 use crate::encode::{Moment, Wrapped, Wrapping, flat, json_object, text, with_time};
 use crate::enrich::Origin;
-use crate::escape::{escape, escape_line};
 use crate::id;
 use crate::index::IndexPattern;
 use crate::stencil::{Stencil, append};

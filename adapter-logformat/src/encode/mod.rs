@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use crate::{
     record::{Field, Name, Record, Value},
-    text::{Around, Pen, escape_any, escape_valid},
+    text::{Around, Pen, escape_any},
     time::{Stamp, Time},
 };
 use key::Key;
@@ -212,7 +212,7 @@ impl Encoder {
         }
         for (name, json) in fixed {
             encoder.fixed.extend_from_slice(b",\"");
-            escape_valid(&mut encoder.fixed, name.as_bytes());
+            jsontext::escape(name.as_bytes(), &mut encoder.fixed);
             encoder.fixed.extend_from_slice(b"\":");
             encoder.fixed.extend_from_slice(json.as_bytes());
             if let Some(place) = labels.iter().position(|label| label == name) {

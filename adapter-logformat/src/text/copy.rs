@@ -1,6 +1,6 @@
-//! Bytes to the end of a vector, escaped for JSON or not.
+//! Bytes as they are to the end of a vector.
 
-use super::{block::Around, pen::Pen};
+use super::{Around, Pen};
 
 /// Appends `bytes` as they are.
 #[inline]
@@ -12,9 +12,4 @@ pub fn copy(out: &mut Vec<u8>, bytes: &[u8]) {
 #[inline]
 pub fn copy_plain(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     Pen::new(out, Around(bytes)).plain(bytes)
-}
-
-/// Appends valid UTF-8 as a JSON string body.
-pub fn escape_valid(out: &mut Vec<u8>, bytes: &[u8]) {
-    Pen::new(out, Around(bytes)).escaped(bytes);
 }

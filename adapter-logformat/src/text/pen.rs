@@ -4,16 +4,15 @@
 //! for each of them. A block is moved by an instruction or two, whatever of it counts; room is asked for once per text, for the worst that its escapes
 //! can make of it; the vector learns its length once, when the pen is put down.
 
+use jsontext::{Around, BLOCK, Block, PIECE, escape_at, low, room};
+
 use super::{
     Str,
-    block::{Around, BLOCK, Block, low},
-    escape::{copy, copy_plain, escape, put},
+    place::{copy, copy_plain, put},
 };
 
 /// Longer texts are worth a `memcpy`.
 const LONG: usize = 8 * BLOCK;
-/// Longer texts are escaped piece by piece, so that room for the worst of the whole is never asked for.
-const PIECE: usize = 4 << 10;
 
 /// See the module. Everything in front of `at` is written; `at` is never beyond `end`.
 pub(crate) struct Pen<'o, 'a> {
@@ -22,12 +21,6 @@ pub(crate) struct Pen<'o, 'a> {
     /// Of the vector's room.
     end: *mut u8,
     around: Around<'a>,
-}
-
-/// Room for a text of this length: six bytes (`\u0000`) for each of its own, and the rest of the widest block.
-#[inline(always)]
-fn room_for(length: usize) -> usize {
-    6 * length + 4 * BLOCK
 }
 
 #[expect(
@@ -95,7 +88,7 @@ impl<'o, 'a> Pen<'o, 'a> {
             (self.at, self.end) = in_pieces(self.out, self.at, text);
             return;
         }
-        self.room(room_for(length));
+        self.room(room(length));
         // SAFETY: there is room, whatever has to be escaped.
         unsafe {
             if let Some(block) = self.around.read(text, 0)
@@ -104,7 +97,7 @@ impl<'o, 'a> Pen<'o, 'a> {
             {
                 self.at = put(self.at, block).add(length);
             } else {
-                self.at = escape(self.at, text, self.around);
+                self.at = escape_at(text, self.around, self.at);
             }
         }
     }
@@ -144,7 +137,7 @@ impl<'o, 'a> Pen<'o, 'a> {
             (self.at, self.end, done) = long_text(self.out, self.at, &head[..length.min(N)], text, CLOSE);
             return done;
         }
-        self.room(N + room_for(size) + 1);
+        self.room(N + room(size) + 1);
         // SAFETY: there is room for the head, the text whatever has to be escaped, and the quote.
         let at = unsafe {
             let at = put(self.at, head).add(length.min(N));
@@ -158,7 +151,7 @@ impl<'o, 'a> Pen<'o, 'a> {
                 }
                 _ => match text {
                     Str::Json(body) => Some(copy(at, body)),
-                    Str::Raw(bytes) => Some(escape(at, bytes, self.around)),
+                    Str::Raw(bytes) => Some(escape_at(bytes, self.around, at)),
                     Str::Escaped(bytes) | Str::Doubled(bytes) => copy_plain(at, bytes, self.around),
                 },
             };
@@ -245,7 +238,7 @@ fn long(out: &mut Vec<u8>, at: *mut u8, bytes: &[u8]) -> (*mut u8, *mut u8) {
 #[inline(never)]
 fn in_pieces(out: &mut Vec<u8>, at: *mut u8, text: &[u8]) -> (*mut u8, *mut u8) {
     say_length(out, at);
-    text.chunks(PIECE).for_each(|piece| Pen::new(out, Around(text)).escaped(piece));
+    jsontext::escape(text, out);
     ends(out)
 }
 

@@ -135,7 +135,8 @@ pub(crate) fn fuzz() -> anyhow::Result<Done> {
     const CASES: &str = "20000";
     const HISTORIES: &str = "2000";
     let mut command = sh::cargo(&["test", "--locked", "--lib"]);
-    command.args(["--package", "podkit", "--package", "logtail", "--package", "adapter-logformat"]);
+    command
+        .args(["podkit", "logtail", "jsontext", "adapter-logformat"].map(|name| format!("--package={name}")));
     command.env("PROPTEST_CASES", CASES);
     sh::run(command)?;
     // Histories of files take longer than bytes.

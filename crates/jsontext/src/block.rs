@@ -3,52 +3,52 @@
 use lanes::Lanes;
 
 /// Bytes per block.
-pub(crate) const BLOCK: usize = 16;
+pub const BLOCK: usize = 16;
 
 /// Sixteen bytes that are looked at together.
 #[derive(Clone, Copy)]
-pub(crate) struct Block(Lanes);
+pub struct Block(Lanes);
 
 impl Block {
     #[inline(always)]
-    pub(crate) fn of(bytes: &[u8; BLOCK]) -> Self {
+    pub fn of(bytes: &[u8; BLOCK]) -> Self {
         Self(lanes::load(bytes))
     }
 
     /// A bit for each byte that a JSON string may not hold as it is: below 0x20, `"`, `\`.
     #[inline(always)]
-    pub(crate) fn specials(self) -> u32 {
+    pub fn specials(self) -> u32 {
         lanes::specials(self.0)
     }
 
     /// A bit for each byte below 0x20.
     #[inline(always)]
-    pub(crate) fn controls(self) -> u32 {
+    pub fn controls(self) -> u32 {
         lanes::controls(self.0)
     }
 
     /// A bit for each byte that is one of these.
     #[inline(always)]
-    pub(crate) fn any<const N: usize>(self, wanted: [u8; N]) -> u32 {
+    pub fn any<const N: usize>(self, wanted: [u8; N]) -> u32 {
         lanes::any(self.0, wanted)
     }
 
     /// A bit for each byte that is the same in both.
     #[inline(always)]
-    pub(crate) fn same(self, other: Self) -> u32 {
+    pub fn same(self, other: Self) -> u32 {
         lanes::same(self.0, other.0)
     }
 
     /// A bit for each byte that is an ASCII digit.
     #[inline(always)]
-    pub(crate) fn digits(self) -> u32 {
+    pub fn digits(self) -> u32 {
         lanes::digits(self.0)
     }
 }
 
 /// A bit for each of the first `length` bytes of a block, which has no more than sixteen.
 #[inline(always)]
-pub(crate) fn low(length: usize) -> u32 {
+pub fn low(length: usize) -> u32 {
     debug_assert!(length <= BLOCK);
     (1 << length) - 1
 }
@@ -60,7 +60,7 @@ pub struct Around<'a>(pub &'a [u8]);
 impl<'a> Around<'a> {
     /// N bytes from a place of `text` on. Those behind its end are whatever stands there.
     #[inline(always)]
-    pub(crate) fn read<const N: usize>(self, text: &[u8], from: usize) -> Option<&'a [u8; N]> {
+    pub fn read<const N: usize>(self, text: &[u8], from: usize) -> Option<&'a [u8; N]> {
         let at = (text.as_ptr() as usize + from).wrapping_sub(self.0.as_ptr() as usize);
         self.0.get(at..)?.first_chunk()
     }
@@ -112,7 +112,7 @@ fn later(bytes: &[u8], hits: impl Fn(Block) -> u32) -> Option<usize> {
 
 /// Fewer than sixteen bytes, zeros behind them. Two loads that overlap where that covers them.
 #[inline]
-pub(crate) fn short(bytes: &[u8]) -> u128 {
+pub fn short(bytes: &[u8]) -> u128 {
     let length = bytes.len();
     if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
