@@ -15,8 +15,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    // With the whole workspace: a package by itself takes other features of its dependencies, and compiles each of them once more.
-    sh::run(sh::cargo(&["build", "--locked", "--bins"]))?;
+    // As the tests build it: by itself it would take other features of its dependencies, and compile each of them once more.
+    sh::run(sh::cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
     let stale = each(options.check)?;
     for name in &stale {
         eprintln!("schemas/{name}.json differs from `{name} --print-schema`; run `cargo xtask schemas`");

@@ -56,8 +56,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         return Ok(true);
     };
     if !options.no_build {
-        // With the whole workspace: a package by itself takes other features of its dependencies, and compiles each of them once more.
-        sh::run(sh::cargo(&["build", "--locked", "--bins"]))?;
+        // As the tests build it: by itself it would take other features of its dependencies, and compile each of them once more.
+        sh::run(sh::cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
     }
     let program = sh::target_dir().join("debug").join("adapter-logformat");
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
