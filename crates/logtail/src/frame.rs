@@ -70,7 +70,7 @@ impl Units {
     }
 
     /// Where the last newline begins.
-    fn find_last(self, data: &[u8], offset: u64) -> Option<usize> {
+    pub(crate) fn find_last(self, data: &[u8], offset: u64) -> Option<usize> {
         match self {
             Self::Bytes => memchr::memrchr(b'\n', data),
             _ => memchr::memrchr_iter(b'\n', data).find_map(|at| self.begins(data, at, offset)),

@@ -330,6 +330,44 @@ fn symbolic_links_that_are_switched_lead_to_the_new_file() {
     assert_eq!(reader.lines, ["february", "january", "last of january"]);
 }
 
+// As the kubelet exchanges the files of a ConfigMap or of a projected volume: `app.log → ..data/app.log`, `..data → ..1`, the old folder goes.
+#[test]
+fn a_volume_that_is_swapped_is_read_on_in_its_new_files() {
+    let patterns: [fn(&std::path::Path) -> String; 2] =
+        [|dir| format!("{}/*.log", dir.display()), |dir| format!("{}/**/*.log", dir.display())];
+    for pattern in patterns {
+        let dir = dir();
+        let at = |name: String| dir.path().join(name);
+        let swap = |n: u32| {
+            fs::create_dir(at(format!("..{n}"))).expect("creates");
+            append(&at(format!("..{n}/app.log")), format!("banner\nof {n}\n"));
+            symlink(format!("..{n}"), at("..data_tmp".into())).expect("links");
+            fs::rename(at("..data_tmp".into()), at("..data".into())).expect("switches");
+        };
+        swap(0);
+        symlink("..data/app.log", at("app.log".into())).expect("links");
+        let options = Options::new([pattern(dir.path())]);
+        let mut reader = Reader::new(dir.path(), options.clone());
+        reader.until(2);
+        for n in 1..4 {
+            swap(n);
+            fs::remove_dir_all(at(format!("..{}", n - 1))).expect("removes");
+            reader.until(2 * n as usize + 2);
+        }
+        reader.finish();
+        let expected: Vec<String> = (0..4).flat_map(|n| ["banner".into(), format!("of {n}")]).collect();
+        assert_eq!(reader.lines, expected);
+        assert_eq!(reader.tail.totals().lost_bytes, 0);
+        // And while nobody runs.
+        drop(reader);
+        swap(4);
+        fs::remove_dir_all(at("..3".into())).expect("removes");
+        let mut reader = Reader::new(dir.path(), options);
+        reader.finish();
+        assert_eq!(reader.lines, ["banner", "of 4"]);
+    }
+}
+
 #[test]
 fn one_file_with_two_names_is_one_file() {
     let dir = dir();
@@ -385,6 +423,26 @@ fn more_files_than_may_be_open_all_get_their_turn() {
     assert_eq!((distinct.len(), reader.lines.len()), (200, 200));
 }
 
+// vector#1466, fluent-bit#717: a file with a backlog keeps the others waiting.
+#[test]
+fn a_large_file_leaves_the_others_their_turns() {
+    let dir = dir();
+    append(&dir.path().join("large.log"), "of the large one\n".repeat(100_000));
+    let options =
+        Options { read_size: 4096, ..Options::new([dir.path().join("*.log").display().to_string()]) };
+    let mut reader = Reader::new(dir.path(), options);
+    reader.poll(64 << 10);
+    for n in 0..20 {
+        append(&dir.path().join(format!("{n}.log")), format!("of {n}\n"));
+    }
+    // So that they are found.
+    reader.stalled_for(Duration::from_millis(100));
+    reader.lines.clear();
+    reader.poll(32 << 10);
+    let small = reader.lines.iter().filter(|line| !line.ends_with("large one")).count();
+    assert_eq!(small, 20, "within {} lines", reader.lines.len());
+}
+
 #[test]
 fn without_the_kernels_help_it_is_the_same() {
     let dir = dir();
@@ -417,6 +475,25 @@ fn from_the_end_counts_once_and_only_for_what_was_there() {
     let mut reader = Reader::new(dir.path(), options());
     reader.finish();
     assert_eq!(reader.lines, ["while down"]);
+}
+
+// vector#10025, fluent-bit#5382: reading begins in the middle of a line.
+#[test]
+fn from_the_end_does_not_begin_within_a_line() {
+    let begun = |units: Option<logtail::Units>, encode: fn(&str) -> Vec<u8>, name: &str| {
+        let dir = dir();
+        append(&dir.path().join(name), encode("\u{feff}old\nhalf a "));
+        let pattern = [dir.path().join("*.log").display().to_string()];
+        let mut reader = Reader::new(dir.path(), Options { from_end: true, units, ..Options::new(pattern) });
+        append(&dir.path().join(name), encode("line\nnext\n"));
+        reader.until(2);
+        reader.lines
+    };
+    let utf8 = begun(Some(logtail::Units::Bytes), |text| text.as_bytes().to_vec(), "a.log");
+    assert_eq!(utf8, ["half a line", "next"]);
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let lines = begun(None, utf16, "b.log");
+    assert_eq!(lines, ["h\0a\0l\0f\0 \0a\0 \0l\0i\0n\0e\0", "n\0e\0x\0t\0"]);
 }
 
 #[test]
@@ -520,6 +597,32 @@ fn compressed_before_it_was_read(suffix: &str) {
     reader.lines.sort();
     assert_eq!(reader.lines, expected);
     assert_eq!(reader.tail.totals().lost_bytes, 0);
+}
+
+// A compressor that pauses: what cannot be unpacked is looked at again when it has grown, also by the next process.
+#[test]
+fn a_compressed_file_that_comes_slowly_is_read_when_it_is_whole() {
+    for restart in [false, true] {
+        let dir = dir();
+        let options =
+            || Options { packed: true, ..Options::new([dir.path().join("*.gz").display().to_string()]) };
+        append(&dir.path().join("a.log"), numbered_lines(0, 50_000));
+        compress(&dir.path().join("a.log"), "gz");
+        let whole = fs::read(dir.path().join("a.log.gz")).expect("reads");
+        fs::remove_file(dir.path().join("a.log.gz")).expect("deletes");
+        let mut reader = Reader::new(dir.path(), options());
+        for piece in whole.chunks(whole.len() / 3) {
+            append(&dir.path().join("a.log.gz"), piece);
+            reader.stalled_for(Duration::from_millis(250));
+            if restart {
+                reader.save();
+                reader = Reader::new(dir.path(), options());
+            }
+        }
+        reader.until(50_000);
+        reader.finish();
+        assert_eq!(reader.lines.len(), 50_000);
+    }
 }
 
 #[test]

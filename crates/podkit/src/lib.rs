@@ -11,6 +11,7 @@ pub mod admin;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+mod descriptors;
 pub mod dial;
 pub mod dns;
 pub mod exit;

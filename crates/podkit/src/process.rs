@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::admin::{self, Admin, Status};
 use crate::cli::{App, ServeArgs};
+use crate::descriptors;
 use crate::exit::Exit;
 use crate::memory;
 use crate::metrics::Metrics;
@@ -87,6 +88,7 @@ where
     F: Future<Output = Result<(), Exit>>,
 {
     memory::few_heaps();
+    descriptors::take_all();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // File system work goes to few threads: each costs memory, and a sidecar has one disk.

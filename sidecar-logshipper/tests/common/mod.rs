@@ -44,6 +44,17 @@ impl Pod {
             .env("POD_UID", "7f1e")
     }
 
+    /// The same started by another program, such as `prlimit --nofile=64`.
+    pub fn under(&self, before: &[&str], glob: &str, to: &str) -> Proc {
+        Proc::new(before[0])
+            .args(&before[1..])
+            .arg(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .args(["--log-format", "json", "--admin", "127.0.0.1:0", "--read"])
+            .arg(self.log(glob))
+            .args(["--to", to, "--state"])
+            .arg(self.dir.join("state"))
+    }
+
     pub fn dead_letters(&self) -> Vec<Value> {
         let lines = self.dir.read("state/dead-letter.ndjson").unwrap_or_default();
         // The last one may be half written yet.

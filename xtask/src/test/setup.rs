@@ -13,7 +13,7 @@ use crate::{docker, sh};
 
 /// What has to be there, and the package that brings it: (program, package). The servers are those that
 /// init-waitfor is tested against.
-const PACKAGES: [(&str, &str); 29] = [
+const PACKAGES: [(&str, &str); 30] = [
     ("python3", "python3"),
     ("git", "git"),
     ("cc", "gcc"),
@@ -43,6 +43,7 @@ const PACKAGES: [(&str, &str); 29] = [
     ("dnsmasq", "dnsmasq-base"),
     ("strace", "strace"),
     ("faketime", "faketime"),
+    ("logrotate", "logrotate"),
 ];
 /// ActiveRecord and its drivers: libraries without a program of their own.
 const RUBY: (&str, [&str; 4]) = (

@@ -25,7 +25,7 @@ pub struct Position {
     /// Where it was last seen.
     #[serde(serialize_with = "path_out", deserialize_with = "path_in")]
     pub path: Arc<Path>,
-    /// Where it was found first.
+    /// Where it was found first, or what it was a rotated form of then.
     #[serde(serialize_with = "path_out", deserialize_with = "path_in")]
     pub origin: Arc<Path>,
     /// Everything before this byte is acknowledged.

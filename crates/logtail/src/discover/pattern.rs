@@ -44,6 +44,9 @@ pub(crate) struct Found {
     pub(crate) patterns: Vec<usize>,
     /// The names beside it of which it may be a rotated form.
     pub(crate) live: Vec<PathBuf>,
+    /// The one among them that it is a rotated form of for certain: no pattern names it itself, or a number or date stands behind the whole name, and
+    /// that name is one of a pattern. `worker-1.log` beside `worker.log` is its own.
+    pub(crate) origin: Option<PathBuf>,
     pub(crate) compressed: bool,
 }
 
@@ -131,6 +134,11 @@ impl Patterns {
             return None;
         }
         let patterns = self.include.matches(rotated_of.map_or(path, PathBuf::as_path));
+        let behind = |live: &&PathBuf| {
+            let live_name = live.file_name().and_then(|live| live.to_str()).unwrap_or_default();
+            !live_name.is_empty() && name.starts_with(live_name) && self.matches(live)
+        };
+        let origin = rotated_of.or_else(|| live.iter().rev().find(behind)).cloned();
         match Stat::of_path(path) {
             Ok(stat) if stat.is_file => Some(Found {
                 path: path.to_owned(),
@@ -138,6 +146,7 @@ impl Patterns {
                 matched,
                 patterns,
                 live,
+                origin,
                 compressed: is_compressed(name),
             }),
             Ok(_) => None,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::discover::{Packing, Stat, is_compressed, packing};
+use crate::discover::{Identity, Packing, Stat, is_compressed, packing};
 
 pub(super) enum Body {
     Plain(File),
@@ -68,6 +68,15 @@ impl Body {
             Self::Plain(file) => Stat::of_fd(file),
             Self::Packed(packed) => Ok(Stat { size: packed.size()?, ..Stat::of_fd(&packed.file)? }),
         }
+    }
+
+    /// What it is, however its names have moved since it was opened.
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Packed(packed) => &packed.file,
+        };
+        Ok(Stat::of_fd(file)?.identity)
     }
 
     /// The file itself, unless it is packed.

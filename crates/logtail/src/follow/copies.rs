@@ -26,13 +26,32 @@ pub(super) enum Likeness {
 impl Tail {
     /// Compares a new file with the one whose rotated form its name says it may be.
     pub(super) fn likeness(&mut self, found: &Found) -> Likeness {
-        let at_name = found.live.iter().find_map(|path| self.by_path.get(path.as_path())).copied();
-        let Some(key) = at_name.or_else(|| self.moved_original(found)) else { return Likeness::Other };
-        // Cut already? Then this look claims its copy.
-        if !self.ensure_open(key).unwrap_or(false) {
-            return Likeness::Other;
+        /// A file that is cut while it is looked at begins anew, and the new one may be a copy of that.
+        const MOST_CUTS: usize = 3;
+        for _ in 0..MOST_CUTS {
+            let at_name = found.live.iter().find_map(|path| self.by_path.get(path.as_path())).copied();
+            let Some(key) = at_name.or_else(|| self.moved_original(found)) else { return Likeness::Other };
+            if !self.ensure_open(key).unwrap_or(false) {
+                return Likeness::Other;
+            }
+            // Cut already? Then this look claims its copy.
+            if !self.roll_over_cut(key) {
+                return self.likeness_to(key, found);
+            }
+            if self.by_inode.contains_key(&found.stat.identity.inode()) {
+                return Likeness::Other;
+            }
         }
-        if self.roll_over_cut(key) {
+        Likeness::Undecided
+    }
+
+    fn likeness_to(&mut self, key: FileKey, found: &Found) -> Likeness {
+        let copy = match self.open_found(found) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Likeness::Undecided,
+            copy => copy,
+        };
+        // Whatever was closed for it.
+        if !self.ensure_open(key).unwrap_or(false) {
             return Likeness::Other;
         }
         let Some(original) = self.files.get(&key) else { return Likeness::Other };
@@ -40,7 +59,7 @@ impl Tail {
         if original.place == Place::Ignored {
             return Likeness::Other;
         }
-        match Body::open(&found.path).and_then(|copy| same_bytes(file, &copy)) {
+        match copy.and_then(|copy| same_bytes(file, &copy)) {
             Ok(Some(true)) => Likeness::CopyOf(key),
             Ok(None) => Likeness::Undecided,
             Ok(Some(false)) | Err(_) => {
@@ -51,12 +70,12 @@ impl Tail {
         }
     }
 
-    /// Begins an open file anew when it was cut, which claims its copy. True when that was so.
+    /// Begins an open file anew when it was cut, which claims its copy. True when that was so. Otherwise its beginning is known from now on: one that is
+    /// not read yet could be cut and written again unnoticed, and what is taken for its copy would hold what nobody reads.
     fn roll_over_cut(&mut self, key: FileKey) -> bool {
-        let cut = self.files.get(&key).is_some_and(|original| {
-            original.file.as_ref().is_some_and(|file| {
-                file.stat().is_ok_and(|stat| stat.size < original.read)
-                    || !original.prefix.clone().holds(file).unwrap_or(true)
+        let cut = self.files.get_mut(&key).is_some_and(|Tracked { file, prefix, read, .. }| {
+            file.as_ref().is_some_and(|file| {
+                file.stat().is_ok_and(|stat| stat.size < *read) || !prefix.holds(file).unwrap_or(true)
             })
         });
         if cut {
@@ -73,9 +92,10 @@ impl Tail {
     }
 
     /// The rest of a generation that was cut away: from the copy that is known, or from one that proves to be it.
-    /// `files` are those of a look through the directories.
-    pub(super) fn find_rest(&mut self, key: FileKey, files: &[Found]) {
-        let Some(lost) = self.files.get(&key) else { return };
+    /// `files` are those of a look through the directories. True when one that might be it had another name by then.
+    pub(super) fn find_rest(&mut self, key: FileKey, files: &[Found]) -> bool {
+        let mut moved = false;
+        let Some(lost) = self.files.get(&key) else { return moved };
         let mut candidates: Vec<&Found> = files
             .iter()
             .filter(|found| found.live.iter().any(|live| **live == *lost.origin))
@@ -96,24 +116,30 @@ impl Tail {
             }
             let known =
                 other.and_then(|other| self.files.get(&other)).is_some_and(|file| file.copy_of == Some(key));
-            let Some(lost) = self.files.get_mut(&key) else { return };
-            let Ok(copy) = Body::open(&found.path) else { continue };
-            let proved = match lost.is_in(&copy) {
-                Ok(holds) => holds && (known || lost.prefix.len > 0),
-                Err(_) => false,
+            let copy = match self.open_found(found) {
+                Ok(copy) => copy,
+                Err(e) => {
+                    moved |= e.kind() == io::ErrorKind::NotFound;
+                    continue;
+                }
             };
-            if !proved {
+            let Some(lost) = self.files.get_mut(&key) else { return moved };
+            // Before it is compared, which takes up more of a beginning: nothing known of one proves nothing.
+            let can_tell = known || lost.prefix.len > 0;
+            if !can_tell || !lost.is_in(&copy).unwrap_or(false) {
                 continue;
             }
             if let Some(other) = other {
                 self.remove(other);
             }
             self.adopt(key, found, copy);
-            return;
+            return false;
         }
+        moved
     }
 
-    fn adopt(&mut self, key: FileKey, found: &Found, copy: Body) {
+    /// A file that is gone goes on in `copy`.
+    pub(super) fn adopt(&mut self, key: FileKey, found: &Found, copy: Body) {
         let Some(lost) = self.files.get_mut(&key) else { return };
         if lost.unverified {
             lost.unverified = false;
@@ -127,6 +153,7 @@ impl Tail {
         }
         lost.identity = found.stat.identity;
         lost.path = found.path.as_path().into();
+        lost.in_copy = true;
         lost.place = if found.matched { Place::Matched } else { Place::Rotated };
         lost.size = copy.stat().map_or(found.stat.size, |stat| stat.size);
         lost.modified = 0;
@@ -145,18 +172,28 @@ impl Tail {
     pub(super) fn reconsider_copies(&mut self) {
         let finishing = self.ending != super::Ending::No;
         let is_due = |file: &Tracked| {
-            file.place == Place::Ignored && file.copy_of.is_some() && self.patterns.matches(&file.path)
+            // One that is gone cannot be read after all.
+            let seen = file.seen == self.round;
+            seen && file.place == Place::Ignored
+                && file.copy_of.is_some()
+                && self.patterns.matches(&file.path)
         };
         let copies: Vec<FileKey> =
             self.files.iter().filter(|(_, file)| is_due(file)).map(|(key, _)| *key).collect();
         for key in copies {
             let Some(copy) = self.files.get(&key) else { continue };
             let original = copy.copy_of.and_then(|original| self.files.get(&original));
-            let differs = match (original.and_then(|original| original.file.as_ref()), Body::open(&copy.path))
-            {
-                (Some(file), Ok(copy)) => same_bytes(file, &copy).is_ok_and(|same| same == Some(false)),
+            let bytes = Body::open(&copy.path).ok();
+            // Not those of another one that has its name by now.
+            let bytes = bytes.filter(|body| body.identity().is_ok_and(|identity| identity == copy.identity));
+            let differs = match (original.and_then(|original| original.file.as_ref()), bytes) {
+                (Some(file), Some(copy)) => same_bytes(file, &copy).is_ok_and(|same| same == Some(false)),
                 _ => false,
             };
+            // Its original was cut, and goes on in another copy of the same bytes: here, too, nothing is that is not read there.
+            if !differs && original.is_some_and(|original| original.in_copy) {
+                continue;
+            }
             let waited = copy.grown.elapsed() > UNCUT || finishing;
             // What is cut by now differs from its copy, and goes on there.
             if let Some(original) = copy.copy_of.filter(|_| differs)

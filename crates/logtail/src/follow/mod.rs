@@ -2,6 +2,7 @@
 
 mod body;
 mod copies;
+mod descriptors;
 mod packed;
 mod poll;
 mod prefix;
@@ -10,6 +11,7 @@ mod report;
 mod restore;
 mod rollover;
 mod scan;
+mod start;
 mod tracked;
 
 use std::collections::{HashMap, HashSet, VecDeque};

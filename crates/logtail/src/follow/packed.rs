@@ -24,6 +24,18 @@ pub(super) struct Retired {
     pub(super) size: u64,
 }
 
+/// See [`Tail::claim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Read already, or being read.
+    Known,
+    /// They are the rest of a file, which goes on in them.
+    Goes,
+    /// They may be.
+    Waits,
+    New,
+}
+
 impl Tail {
     /// Remembers a file that leaves.
     pub(super) fn retire(&mut self, file: &Tracked) {
@@ -54,8 +66,17 @@ impl Tail {
             self.undecided = true;
             return false;
         }
-        match Body::open(&found.path).and_then(|body| self.is_known(found, &body)) {
-            Ok(known) => {
+        match self.open_found(found).and_then(|body| self.claim(found, body)) {
+            Ok(Claim::Goes) => {
+                self.half.remove(&inode);
+                true
+            }
+            Ok(Claim::Waits) => {
+                self.undecided = true;
+                false
+            }
+            Ok(claim) => {
+                let known = claim == Claim::Known;
                 self.half.remove(&inode);
                 if !known {
                     info!(path = %found.path.display(), "compressed before it was read");
@@ -68,13 +89,41 @@ impl Tail {
                 self.track(found, place, 0, None);
                 true
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.undecided = true;
+                false
+            }
             Err(e) => {
                 warn!(path = %found.path.display(), error = %e, "cannot be unpacked; looked at again when it changes");
                 self.track(found, Place::Ignored, 0, None);
+                if let Some(file) = self.by_inode.get(&inode).and_then(|key| self.files.get_mut(key)) {
+                    file.troubled = true;
+                }
                 true
             }
         }
+    }
+
+    /// Whose bytes these are. One that is not to be seen any more, and stood in them, goes on there at once: as a new file they would be read from
+    /// their beginning.
+    fn claim(&mut self, found: &Found, body: Body) -> io::Result<Claim> {
+        /// Looks that did not see it; one may be wrong about a file that is just being renamed.
+        const GONE: u32 = 2;
+        if self.is_known(found, &body)? {
+            return Ok(Claim::Known);
+        }
+        for (&key, file) in &mut self.files {
+            let is_away = file.missed > 0 && file.file.is_none() && file.place != Place::Ignored;
+            let named = || found.live.iter().any(|live| **live == *file.origin);
+            if is_away && file.prefix.len > 0 && named() && file.is_in(&body)? {
+                if file.missed < GONE {
+                    return Ok(Claim::Waits);
+                }
+                self.adopt(key, found, body);
+                return Ok(Claim::Goes);
+            }
+        }
+        Ok(Claim::New)
     }
 
     /// Whether these bytes were read under another name, or are being read.

@@ -16,6 +16,9 @@ const RARELY: Duration = Duration::from_secs(20);
 /// Looking may take this share of the time: one part in so many.
 const LOOK_SHARE: u32 = 4;
 
+/// Looks at the end.
+const LAST_LOOKS: usize = 4;
+
 /// How far [`Tail::finish`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -39,7 +42,13 @@ impl Tail {
             match self.ending {
                 Ending::No | Ending::Over => break,
                 Ending::Reading => {
-                    self.look_around();
+                    // What one look cannot tell (a compressed file that may still grow, a name that was not listed), the next ones can.
+                    for _ in 0..LAST_LOOKS {
+                        self.look_around();
+                        if !self.undecided {
+                            break;
+                        }
+                    }
                     let all: Vec<FileKey> = self.files.keys().copied().collect();
                     all.into_iter().for_each(|key| self.enqueue(key));
                     self.ending = Ending::LastLines;

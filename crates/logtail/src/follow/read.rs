@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::body::Body;
 use super::{FileKey, Place, Tail};
 use crate::discover::Stat;
 use crate::frame::{Block, Cut, Piece, Units, cut};
@@ -106,8 +105,10 @@ impl Tail {
         let Some(tracked) = self.files.get_mut(&key) else { return Ok(None) };
         let Some(file) = &tracked.file else { return Ok(None) };
         let stat = file.stat()?;
+        // Time stamps are coarse: what is written just behind a cut has the cut's own, and how it begins has to be known.
+        let as_before = stat.modified == tracked.modified && (tracked.prefix.len > 0 || stat.size == 0);
         let same = stat.size >= tracked.read
-            && (stat.modified == tracked.modified
+            && (as_before
                 || tracked.prefix.holds(file)?
                     && (stat.size > tracked.read || tracked.context_holds(file)?));
         if !same {
@@ -206,15 +207,16 @@ impl Tail {
 
     /// True when the file is open. False: it cannot be found by its name now; the next look will tell.
     pub(super) fn ensure_open(&mut self, key: FileKey) -> io::Result<bool> {
-        let Some(tracked) = self.files.get_mut(&key) else { return Ok(false) };
+        let Some(tracked) = self.files.get(&key) else { return Ok(false) };
         if tracked.file.is_some() {
             return Ok(true);
         }
         if matches!(tracked.place, Place::Lost | Place::Deleted) {
             return Ok(false);
         }
-        let file = Body::open(&tracked.path)?;
+        let file = self.open_body(&Arc::clone(&tracked.path))?;
         let found = file.stat()?;
+        let Some(tracked) = self.files.get_mut(&key) else { return Ok(false) };
         if found.identity.inode() != tracked.identity.inode() || found.identity.contradicts(&tracked.identity)
         {
             // Renamed since it was last seen, and another one has its name.

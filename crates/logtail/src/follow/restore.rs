@@ -30,6 +30,8 @@ impl Tail {
         let mut files: Vec<(u64, Position)> = self
             .files
             .iter()
+            // What could not be unpacked yet is looked at anew by the next process.
+            .filter(|(_, file)| !(file.place == Place::Ignored && file.troubled))
             .map(|(key, file)| {
                 let position = Position {
                     path: Arc::clone(&file.path),

@@ -64,11 +64,11 @@ impl Tail {
     fn find_rest_anew(&mut self, key: FileKey) {
         let mut before: Option<BTreeSet<(u64, u64)>> = None;
         for _ in 0..MOST_LISTS {
-            let scan = self.patterns.scan();
-            self.find_rest(key, &scan.files);
+            let scan = self.scan();
+            let moved = self.find_rest(key, &scan.files);
             let found = self.files.get(&key).is_none_or(|file| file.place != Place::Lost);
             let inodes = scan.files.iter().map(|found| found.stat.identity.inode()).collect();
-            if found || before.as_ref() == Some(&inodes) {
+            if found || (!moved && before.as_ref() == Some(&inodes)) {
                 return;
             }
             before = Some(inodes);

@@ -8,9 +8,10 @@ use tracing::{debug, info};
 
 use super::body::Body;
 use super::copies::Likeness;
+use super::descriptors::is_exhausted;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
-use crate::discover::{Found, Scan};
+use crate::discover::{Found, Scan, Stat};
 
 impl Tail {
     /// Looks through the directories: who is new, who was renamed, who is gone, who has grown.
@@ -18,7 +19,7 @@ impl Tail {
         let started = Instant::now();
         self.round += 1;
         self.undecided = false;
-        let Scan { files, dirs, problems } = self.patterns.scan();
+        let Scan { files, dirs, problems } = self.scan();
         let mut changed = false;
         let mut cut = Vec::new();
         let (mut unknown, mut packed) = (Vec::new(), Vec::new());
@@ -66,6 +67,15 @@ impl Tail {
         self.pace(changed);
         self.looked_at = Some(Instant::now());
         self.look_took = started.elapsed();
+    }
+
+    /// Lists the directories; where that takes more descriptors than there are, some are let go for it.
+    pub(super) fn scan(&mut self) -> Scan {
+        let scan = self.patterns.scan();
+        if scan.problems.iter().any(|(_, e)| is_exhausted(e)) && self.hold_fewer() {
+            return self.patterns.scan();
+        }
+        scan
     }
 
     /// Whom this inode belongs to.
@@ -117,6 +127,11 @@ impl Tail {
                 if tracked.unverified || tracked.troubled || tracked.has_more() {
                     self.enqueue(key);
                 }
+            } else if tracked.troubled && tracked.size != found.stat.size {
+                // What could not be unpacked was not complete: judged anew at the next look.
+                self.remove(key);
+                self.undecided = true;
+                return true;
             }
             return false;
         }
@@ -198,7 +213,7 @@ impl Tail {
         }
         let (place, start) = match (copy_of, first_start, found.matched) {
             (Some(_), ..) | (None, true, false) => (Place::Ignored, 0),
-            (None, true, true) if self.options.from_end => (Place::Matched, found.stat.size),
+            (None, true, true) if self.options.from_end => (Place::Matched, self.end_of_lines(found)),
             (None, _, true) => (Place::Matched, 0),
             (None, false, false) => (Place::Rotated, 0),
         };
@@ -212,6 +227,14 @@ impl Tail {
     }
 
     pub(super) fn track(&mut self, found: &Found, place: Place, start: u64, copy_of: Option<FileKey>) {
+        let file = match place {
+            Place::Ignored => None,
+            _ => match self.open_new(found, start) {
+                Some(file) => file,
+                // Renamed, deleted or compressed since it was listed: the next look tells.
+                None => return self.undecided = true,
+            },
+        };
         let key = self.new_key();
         // Without a birth time, a number may name two files: then the moment of discovery tells them apart.
         let salt = if found.stat.identity.birth == 0 { now() } else { 0 };
@@ -219,46 +242,68 @@ impl Tail {
         let mut tracked = Tracked::new(id, found.path.as_path().into(), &found.stat, place, start);
         tracked.seen = self.round;
         tracked.copy_of = copy_of;
+        if let Some(origin) = &found.origin {
+            tracked.origin = origin.as_path().into();
+        }
         self.by_path.insert(Arc::clone(&tracked.path), key);
         self.by_inode.insert(found.stat.identity.inode(), key);
         self.files.insert(key, tracked);
         self.moved = true;
         if place == Place::Ignored {
             debug!(path = %found.path.display(), copy = copy_of.is_some(), "not read");
-            self.learn(key);
+            self.learn(key, found);
             return;
         }
         self.totals.files_found += 1;
         info!(path = %found.path.display(), id = %id, from = start, "following");
-        self.hold(key);
+        if let Some(file) = file {
+            self.hold(key, file);
+        }
         self.enqueue(key);
     }
 
     /// How a file begins that is not read: to know it again when it is compressed.
-    fn learn(&mut self, key: FileKey) {
-        let Some(tracked) = self.files.get_mut(&key) else { return };
-        let packed = crate::discover::is_compressed(&tracked.path.to_string_lossy());
-        if !packed && let Ok(file) = Body::open(&tracked.path) {
+    fn learn(&mut self, key: FileKey, found: &Found) {
+        if !found.compressed
+            && let Ok(file) = self.open_found(found)
+            && let Some(tracked) = self.files.get_mut(&key)
+        {
             // Unreadable ones stay unknown.
             let _ = tracked.prefix.holds(&file);
         }
     }
 
-    /// Opens a new file at once while there is room, so that no rotation can take it away, and learns how it begins.
-    fn hold(&mut self, key: FileKey) {
+    /// Opens a new file at once while there is room, so that no rotation can take it away. `None`: it is not there any more.
+    fn open_new(&mut self, found: &Found, start: u64) -> Option<Option<Body>> {
         self.close_some();
-        let Some(tracked) = self.files.get_mut(&key) else { return };
-        let full = self.open.len() > self.options.max_open;
         // What stands before a position that is not the beginning is learned all the same.
-        if full && tracked.read == 0 {
-            return;
+        if self.is_full() && start == 0 {
+            let stat = Stat::of_path(&found.path);
+            let is_gone = stat.map_or_else(
+                |e| e.kind() == io::ErrorKind::NotFound,
+                |stat| stat.identity != found.stat.identity,
+            );
+            return (!is_gone).then_some(None);
         }
-        let Ok(file) = Body::open(&tracked.path) else { return };
-        let same = file.stat().is_ok_and(|stat| {
-            tracked.size = stat.size;
-            stat.identity == tracked.identity
-        });
-        if same && tracked.prefix.holds(&file).is_ok() {
+        match self.open_found(found) {
+            Ok(file) => Some(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            // Said when it has its turn.
+            Err(_) => Some(None),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.len() > self.options.max_open
+    }
+
+    /// Keeps a new file open while there is room, and learns how it begins.
+    fn hold(&mut self, key: FileKey, file: Body) {
+        let full = self.is_full();
+        let Some(tracked) = self.files.get_mut(&key) else { return };
+        let Ok(stat) = file.stat() else { return };
+        tracked.size = stat.size;
+        if tracked.prefix.holds(&file).is_ok() {
             if tracked.read > 0 {
                 tracked.context = super::prefix::Context::at(&file, tracked.read).unwrap_or_default();
             }

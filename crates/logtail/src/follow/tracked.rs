@@ -31,7 +31,7 @@ pub(super) enum Place {
 pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) path: Arc<Path>,
-    /// Where it was found first: its copies are named after this.
+    /// Where it was found first, or what it was a rotated form of then: its copies are named after this.
     pub(super) origin: Arc<Path>,
     pub(super) identity: Identity,
     pub(super) place: Place,
@@ -63,6 +63,8 @@ pub(super) struct Tracked {
     pub(super) troubled: bool,
     /// For an ignored file: of which it is a copy.
     pub(super) copy_of: Option<FileKey>,
+    /// It was cut, or is gone, and goes on in a copy.
+    pub(super) in_copy: bool,
     pub(super) recorded: Recorded,
 }
 
@@ -101,6 +103,7 @@ impl Tracked {
             unverified: false,
             troubled: false,
             copy_of: None,
+            in_copy: false,
             recorded: Recorded::No,
         }
     }
