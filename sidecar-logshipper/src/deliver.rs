@@ -6,7 +6,7 @@ use std::time::Duration;
 use podkit::backoff::Backoff;
 use podkit::limit::Every;
 use podkit::shutdown::Shutdown;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tracing::{error, warn};
 
 use crate::batch::Batch;
@@ -35,6 +35,8 @@ pub struct Courier {
     pub hurry: Notify,
     /// Ends long pauses: the sink has just taken something, so it is well again.
     well: Notify,
+    /// Held by who asks again: one request at a time, until the sink is well.
+    again: Mutex<()>,
     warn: Every,
     /// Why the last attempt did not succeed; `None` when it did.
     trouble: RefCell<Option<String>>,
@@ -56,7 +58,7 @@ impl Courier {
     pub fn new(sink: Sink, dead: DeadLetters, metrics: SinkMetrics, shutdown: Shutdown) -> Self {
         let warn = Every::new(Duration::from_secs(10));
         let (hurry, well, trouble) = (Notify::new(), Notify::new(), RefCell::default());
-        Self { sink, dead, metrics, shutdown, hurry, well, warn, trouble }
+        Self { sink, dead, metrics, shutdown, hurry, well, again: Mutex::default(), warn, trouble }
     }
 
     /// What the sink said last, if it did not take what it was given.
@@ -76,9 +78,11 @@ impl Courier {
                 Part::Items(items) => Some(batch.part(items)),
             };
             let sent = cut.as_ref().unwrap_or(batch);
+            let alone = if retried { Some(self.again.lock().await) } else { None };
             self.metrics.requests.inc();
             self.metrics.bytes_sent.inc_by(sent.body.len() as u64);
             let outcome = decide(self.sink.attempt(sent).await, sent.items.len());
+            drop(alone);
             match outcome {
                 Outcome::Settled => {
                     self.metrics.delivered.inc_by(sent.lines as u64);

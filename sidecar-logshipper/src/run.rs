@@ -112,7 +112,7 @@ async fn ship(pod: Pod, cli: Cli, mut config: Config) -> Result<(), Exit> {
                 let plan = Plan::new(&new);
                 let origin = Origin::of_process(&plan.fields);
                 // Such as a file that cannot be written, or certificates that are not there.
-                if let Some(why) = plan.sinks.iter().find_map(|sink| Sink::open(sink, &origin).err()) {
+                if let Some(why) = plan.sinks.iter().find_map(|sink| Sink::open(sink, &origin, &ship.pod.shutdown).err()) {
                     reloader.refuse(&why);
                     continue;
                 }
@@ -193,7 +193,7 @@ impl Ship {
             tail.keep_moved();
         }
         let courier = Rc::new(Courier::new(
-            Sink::open(sink, origin).map_err(|e| failed(&e))?,
+            Sink::open(sink, origin, &self.pod.shutdown).map_err(|e| failed(&e))?,
             DeadLetters::new(plan.dead_letter.clone(), &sink.name),
             metrics,
             self.pod.shutdown.clone(),

@@ -35,9 +35,9 @@ pub struct Config {
     /// Where lines go that a sink refuses for good; `dead-letter.ndjson` in `state` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<PathBuf>,
-    /// Files that are there at the very first start are read from their end.
+    /// Files that are there at the very first start are read from their end: from the beginning of a last line that is not complete.
     pub from_end: bool,
-    /// Also read `.gz` files (and `.zst` with the cargo feature) that a pattern names and that were there before the first start. What rotation compresses
+    /// Also read `.gz` and `.zst` files that a pattern names and that were there before the first start. What rotation compresses
     /// later is recognized, and read where it was not read before.
     pub packed: bool,
     /// Read all there is, deliver it, and end.

@@ -1,13 +1,11 @@
 //! Fluentd's Forward protocol, Forward mode, with `chunk` and its acknowledgement.
 //! (fluent/fluentd wiki, "Forward Protocol Specification v1"; `require_ack_response`.)
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Answer;
 use super::socket::Socket;
+use super::{Answer, Patience};
 use crate::batch::Batch;
 use crate::wire::msgpack;
 
@@ -19,8 +17,8 @@ pub struct Fluent {
 }
 
 impl Fluent {
-    pub fn new(host: &str, port: u16, tag: &str, timeout: Duration) -> Self {
-        Self { socket: Socket::new(host, port, None, timeout), tag: tag.to_owned() }
+    pub fn new(host: &str, port: u16, tag: &str, patience: Patience) -> Self {
+        Self { socket: Socket::new(host, port, None, patience), tag: tag.to_owned() }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {

@@ -13,7 +13,7 @@ use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::Record;
 use tokio::sync::Mutex;
 
-use super::{Answer, SetupError, Verdict};
+use super::{Answer, Patience, SetupError, Verdict};
 use crate::batch::Batch;
 use crate::config::{Auth, Sasl, SinkPlan, Topic};
 use crate::content::time_of;
@@ -29,7 +29,7 @@ pub struct Kafka {
     auth: Option<Auth>,
     sasl: Sasl,
     compression: Compression,
-    timeout: Duration,
+    patience: Patience,
     /// A connection with the topic's partitions; made anew after any failure, so that names are resolved afresh.
     open: Mutex<Option<Arc<Open>>>,
 }
@@ -44,7 +44,7 @@ struct Open {
 impl Kafka {
     /// # Errors
     /// Certificates that cannot be used.
-    pub fn new(plan: &SinkPlan, topic: &Topic) -> Result<Self, SetupError> {
+    pub fn new(plan: &SinkPlan, patience: Patience, topic: &Topic) -> Result<Self, SetupError> {
         let tls = topic.tls.then(|| plan.tls.clone());
         // Wrong files are told at once.
         tls.as_ref().map(|tls| podkit::tls::client_config(tls, &[])).transpose()?;
@@ -59,7 +59,7 @@ impl Kafka {
                 crate::config::Compression::Gzip => Compression::Gzip,
                 crate::config::Compression::Zstd => Compression::Zstd,
             },
-            timeout: plan.timeout,
+            patience,
             open: Mutex::new(None),
         })
     }
@@ -71,15 +71,15 @@ impl Kafka {
             sent = true;
             Ok::<_, String>(self.produce(&open, batch).await)
         };
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(Ok(verdicts)) => {
+        match self.patience.within(work).await {
+            Some(Ok(verdicts)) => {
                 if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Later(_))) {
                     *self.open.lock().await = None;
                 }
                 Answer::Items(verdicts)
             }
-            Ok(Err(why)) => Answer::Later { why, after: None, answer_lost: false },
-            Err(_) => {
+            Some(Err(why)) => Answer::Later { why, after: None, answer_lost: false },
+            None => {
                 *self.open.lock().await = None;
                 Answer::Later { why: "timed out".into(), after: None, answer_lost: sent }
             }

@@ -8,6 +8,7 @@ mod kafka;
 mod loki;
 mod otlp;
 mod pack;
+mod patience;
 mod request;
 #[cfg(feature = "s3")]
 mod s3;
@@ -18,6 +19,8 @@ mod syslog;
 
 use std::time::Duration;
 
+use podkit::shutdown::Shutdown;
+
 use crate::batch::Batch;
 use crate::config::{SinkPlan, Target};
 use crate::enrich::Origin;
@@ -27,6 +30,7 @@ pub use fluent::Fluent;
 pub use http::Http;
 pub use loki::{Loki, MOST_LABELS, is_default_label as is_loki_label};
 pub use otlp::Otlp;
+pub use patience::Patience;
 pub use request::{Requester, SetupError};
 pub use splunk::Splunk;
 pub use stream::Stream;
@@ -90,31 +94,36 @@ impl Sink {
     ///
     /// # Errors
     /// A file that cannot be written, certificates that cannot be used.
-    pub fn open(plan: &SinkPlan, origin: &Origin) -> Result<Self, SetupError> {
+    pub fn open(plan: &SinkPlan, origin: &Origin, shutdown: &Shutdown) -> Result<Self, SetupError> {
+        let patience = Patience::new(plan, shutdown);
         Ok(match &plan.target {
             Target::Stdout => Self::Stream(Stream::stdout()?),
             Target::File(path) => Self::Stream(Stream::file(path)?),
-            Target::Http(url) => Self::Http(Http::new(Requester::new(plan)?, url.clone(), plan.body)),
-            Target::Elasticsearch { base, index } => {
-                Self::Elasticsearch(Elasticsearch::new(Requester::new(plan)?, base, index))
+            Target::Http(url) => {
+                Self::Http(Http::new(Requester::new(plan, patience)?, url.clone(), plan.body))
             }
-            Target::Otlp(url) => Self::Otlp(Otlp::new(Requester::new(plan)?, url.clone(), plan.body, origin)),
+            Target::Elasticsearch { base, index } => {
+                Self::Elasticsearch(Elasticsearch::new(Requester::new(plan, patience)?, base, index))
+            }
+            Target::Otlp(url) => {
+                Self::Otlp(Otlp::new(Requester::new(plan, patience)?, url.clone(), plan.body, origin))
+            }
             Target::Loki(url) => {
-                Self::Loki(Loki::new(Requester::new(plan)?, url.clone(), &plan.labels, origin))
+                Self::Loki(Loki::new(Requester::new(plan, patience)?, url.clone(), &plan.labels, origin))
             }
             Target::Splunk(url) => {
-                Self::Splunk(Splunk::new(Requester::new(plan)?, url.clone(), plan.timeout))
+                Self::Splunk(Splunk::new(Requester::new(plan, patience)?, url.clone(), plan.timeout))
             }
             Target::Syslog { transport, host, port } => {
-                Self::Syslog(Syslog::new(*transport, host, *port, &plan.tls, plan.timeout)?)
+                Self::Syslog(Syslog::new(*transport, host, *port, &plan.tls, patience)?)
             }
-            Target::Fluent { host, port, tag } => Self::Fluent(Fluent::new(host, *port, tag, plan.timeout)),
+            Target::Fluent { host, port, tag } => Self::Fluent(Fluent::new(host, *port, tag, patience)),
             #[cfg(feature = "kafka")]
-            Target::Kafka(topic) => Self::Kafka(Box::new(kafka::Kafka::new(plan, topic)?)),
+            Target::Kafka(topic) => Self::Kafka(Box::new(kafka::Kafka::new(plan, patience, topic)?)),
             #[cfg(not(feature = "kafka"))]
             Target::Kafka(_) => return Err(SetupError::NotBuilt("kafka")),
             #[cfg(feature = "s3")]
-            Target::S3(place) => Self::S3(Box::new(s3::S3::new(plan, place, origin)?)),
+            Target::S3(place) => Self::S3(Box::new(s3::S3::new(plan, patience, place, origin)?)),
             #[cfg(not(feature = "s3"))]
             Target::S3(_) => return Err(SetupError::NotBuilt("s3")),
         })

@@ -15,11 +15,13 @@ use reqwest::header::{
 use tracing::warn;
 use url::Url;
 
-use super::{Answer, pack};
+use super::{Answer, Patience, pack};
 use crate::config::{Auth, Compression, SinkPlan};
 
 /// Bytes of an answer that are read. A bulk answer has some hundred bytes per item.
 const ANSWER_LIMIT: usize = 16 << 20;
+/// For a name, a connection and its handshake, if --timeout is not shorter.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why a sink cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,7 @@ pub enum SetupError {
 #[derive(Debug)]
 pub struct Requester {
     options: ClientOptions,
+    patience: Patience,
     /// With the state of the certificate files that it was made from.
     client: Mutex<(reqwest::Client, u64)>,
     headers: HeaderMap,
@@ -55,10 +58,11 @@ pub(super) type Got = Result<(u16, HeaderMap, Bytes), Answer>;
 impl Requester {
     /// # Errors
     /// Certificates or headers that cannot be used.
-    pub fn new(plan: &SinkPlan) -> Result<Self, SetupError> {
+    pub fn new(plan: &SinkPlan, patience: Patience) -> Result<Self, SetupError> {
         let options = ClientOptions {
             tls: plan.target.is_https().then(|| plan.tls.clone()),
-            timeout: Some(plan.timeout),
+            connect_timeout: CONNECT.min(plan.timeout),
+            timeout: None,
             idle_per_host: plan.requests,
             proxy: plan.proxy.clone(),
             ..ClientOptions::default()
@@ -71,7 +75,8 @@ impl Requester {
             let key = HeaderName::try_from(name.as_str()).map_err(|_| bad())?;
             headers.insert(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad())?);
         }
-        Ok(Self { options, client, headers, auth: plan.auth.clone(), compression: plan.compression })
+        let (auth, compression) = (plan.auth.clone(), plan.compression);
+        Ok(Self { options, patience, client, headers, auth, compression })
     }
 
     /// Posts `body`. Userinfo in the URL becomes basic credentials.
@@ -127,29 +132,27 @@ impl Requester {
                 pack::packed(body, pack::zstd).await.ok_or_else(unpacked)?
             }
         };
-        let unanswered = |e: &reqwest::Error| Answer::Later {
-            why: describe(e),
-            after: None,
+        let request = self.client().request(method, url.clone()).headers(headers).body(body);
+        match self.patience.within(ask(request)).await {
+            Some(Ok(got)) => Ok(got),
             // Without a connection nothing was sent.
-            answer_lost: !e.is_connect(),
-        };
-        let mut response = self
-            .client()
-            .request(method, url.clone())
-            .headers(headers)
-            .body(body)
-            .send()
-            .await
-            .map_err(|e| unanswered(&e))?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| unanswered(&e))? {
-            if answer.len() + chunk.len() > ANSWER_LIMIT {
-                break;
+            Some(Err(e)) => {
+                Err(Answer::Later { why: describe(&e), after: None, answer_lost: !e.is_connect() })
             }
-            answer.extend_from_slice(&chunk);
+            None => {
+                self.leave();
+                Err(Answer::Later { why: "timed out".into(), after: None, answer_lost: true })
+            }
         }
-        Ok((status, headers, answer.into()))
+    }
+
+    /// A connection on which no answer came may be dead without anyone knowing, and HTTP/2 would go on with it: the next request takes
+    /// another one.
+    fn leave(&self) {
+        // The files of a certificate may not fit together just now; then it stays.
+        if let Ok(client) = podkit::http::client(&self.options) {
+            self.client.lock().unwrap_or_else(PoisonError::into_inner).0 = client;
+        }
     }
 
     /// The one there is, or a new one when certificates have rotated. Files that do not fit together yet leave the old one in use.
@@ -184,6 +187,20 @@ impl Requester {
         headers.insert(AUTHORIZATION, value);
         Ok(())
     }
+}
+
+/// An answer whole, or as much of it as is read.
+async fn ask(request: reqwest::RequestBuilder) -> reqwest::Result<(u16, HeaderMap, Bytes)> {
+    let mut response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if answer.len() + chunk.len() > ANSWER_LIMIT {
+            break;
+        }
+        answer.extend_from_slice(&chunk);
+    }
+    Ok((status, headers, answer.into()))
 }
 
 fn stamp(options: &ClientOptions) -> u64 {

@@ -9,7 +9,7 @@ use rusty_s3::actions::S3Action as _;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
 use super::request::retry_after;
-use super::{Answer, Requester, SetupError};
+use super::{Answer, Patience, Requester, SetupError};
 use crate::batch::Batch;
 use crate::config::{Auth, Compression, Place, SinkPlan};
 use crate::content::time_of;
@@ -35,13 +35,18 @@ pub struct S3 {
 impl S3 {
     /// # Errors
     /// An endpoint that cannot be used.
-    pub fn new(plan: &SinkPlan, place: &Place, origin: &Origin) -> Result<Self, SetupError> {
+    pub fn new(
+        plan: &SinkPlan,
+        patience: Patience,
+        place: &Place,
+        origin: &Origin,
+    ) -> Result<Self, SetupError> {
         let Place { endpoint, bucket, prefix, region } = place;
         let bucket = Bucket::new(endpoint.clone(), UrlStyle::Path, bucket.clone(), region.clone())
             .map_err(|e| SetupError::Bucket(e.to_string()))?;
         Ok(Self {
             // The credentials sign the URL; they are no header.
-            requester: Requester::new(&SinkPlan { auth: None, ..plan.clone() })?,
+            requester: Requester::new(&SinkPlan { auth: None, ..plan.clone() }, patience)?,
             bucket,
             prefix: prefix.clone(),
             dated: IndexPattern::parse(prefix).unwrap_or_default(),

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_rustls::TlsConnector;
 
+use super::Patience;
+
 /// Both kinds of stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
@@ -20,15 +22,15 @@ pub(super) struct Socket {
     port: u16,
     /// Read for every connection: certificates rotate.
     tls: Option<TlsOptions>,
-    timeout: Duration,
+    patience: Patience,
     resolver: Resolver,
     open: Mutex<Option<Box<dyn Stream>>>,
 }
 
 impl Socket {
-    pub(super) fn new(host: &str, port: u16, tls: Option<TlsOptions>, timeout: Duration) -> Self {
+    pub(super) fn new(host: &str, port: u16, tls: Option<TlsOptions>, patience: Patience) -> Self {
         let (host, resolver, open) = (host.to_owned(), Resolver::system(), Mutex::new(None));
-        Self { host, port, tls, timeout, resolver, open }
+        Self { host, port, tls, patience, resolver, open }
     }
 
     /// Sends `body`, and then reads until `done` is satisfied with what came (nothing is read when it is at once). The
@@ -63,8 +65,7 @@ impl Socket {
                 }
             }
         };
-        let result =
-            tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err("timed out".to_owned()));
+        let result = self.patience.within(work).await.unwrap_or_else(|| Err("timed out".to_owned()));
         result.map_err(|why| {
             *guard = None;
             (sent, why)
@@ -112,7 +113,7 @@ impl Socket {
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let tcp = podkit::dial::host(&self.resolver, &self.host, self.port, self.timeout)
+        let tcp = podkit::dial::host(&self.resolver, &self.host, self.port, self.patience.timeout())
             .await
             .map_err(io::Error::other)?;
         tcp.set_nodelay(true)?;

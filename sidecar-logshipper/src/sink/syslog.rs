@@ -9,7 +9,7 @@ use podkit::tls::TlsOptions;
 use tokio::net::UdpSocket;
 
 use super::socket::Socket;
-use super::{Answer, SetupError, Verdict};
+use super::{Answer, Patience, SetupError, Verdict};
 use crate::batch::Batch;
 use crate::config::Transport;
 
@@ -19,7 +19,7 @@ pub struct Syslog(Way);
 
 #[derive(Debug)]
 enum Way {
-    Stream(Socket),
+    Stream(Box<Socket>),
     Datagrams { host: String, port: u16, resolver: Resolver },
 }
 
@@ -31,15 +31,15 @@ impl Syslog {
         host: &str,
         port: u16,
         tls: &TlsOptions,
-        timeout: Duration,
+        patience: Patience,
     ) -> Result<Self, SetupError> {
         Ok(Self(match transport {
             Transport::Udp => Way::Datagrams { host: host.to_owned(), port, resolver: Resolver::system() },
-            Transport::Tcp => Way::Stream(Socket::new(host, port, None, timeout)),
+            Transport::Tcp => Way::Stream(Socket::new(host, port, None, patience).into()),
             Transport::Tls => {
                 // Wrong files are told at once.
                 podkit::tls::client_config(tls, &[])?;
-                Way::Stream(Socket::new(host, port, Some(tls.clone()), timeout))
+                Way::Stream(Socket::new(host, port, Some(tls.clone()), patience).into())
             }
         }))
     }
