@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 
 use common::{Pod, assert_exact, bulk_url, count, stop, wait_docs};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::fake::{Answer, FakeBulk};
-use testkit::{Proc, Running, eventually, skip_or_fail};
+use testkit::{Proc, Running, eventually};
 
 /// What users complain about, and the tests that stand for it: (theme, issues, file below the workspace, tests).
-const COMPLAINTS: [(&str, &str, &str, &[&str]); 25] = [
+const COMPLAINTS: [(&str, &str, &str, &[&str]); 32] = [
     (
         "the app's last lines",
         "vector#22211, fluent-bit#6400, beats#13647",
@@ -31,6 +31,15 @@ const COMPLAINTS: [(&str, &str, &str, &[&str]); 25] = [
         RESTART,
         &["a_sink_that_comes_back_within_the_grace_gets_everything"],
     ),
+    (
+        "SIGTERM while the sink hangs",
+        "fluent-bit#2411, vector#5414",
+        SILENCE,
+        &[
+            "a_request_that_hangs_at_sigterm_is_sent_again_in_time",
+            "a_sink_that_hangs_for_ever_does_not_keep_the_pod",
+        ],
+    ),
     ("a backlog at SIGTERM", "beats#40447", RESTART, &["a_backlog_at_sigterm_is_read_to_its_end"]),
     (
         "saved before delivered",
@@ -42,10 +51,19 @@ const COMPLAINTS: [(&str, &str, &str, &[&str]); 25] = [
         ],
     ),
     (
+        "a later batch is delivered first",
+        "vector#18820, otel-contrib#31074",
+        ORDER,
+        &["a_batch_that_overtakes_moves_no_position"],
+    ),
+    (
         "half a line over a restart",
         "fluent-bit#11265",
         HERE,
-        &["a_partial_line_across_a_kill_is_completed_once"],
+        &[
+            "a_partial_line_across_a_kill_is_completed_once",
+            "a_partial_line_across_a_restart_comes_in_two_parts",
+        ],
     ),
     (
         "429 inside a 200",
@@ -65,6 +83,17 @@ const COMPLAINTS: [(&str, &str, &str, &[&str]); 25] = [
         "fluent-bit#375, otel-contrib#43693, beats#39731, rsyslog#3918",
         ROTATION,
         &["copytruncate_by_exact_path", "copytruncate_by_glob", "copytruncate_while_the_sink_is_down"],
+    ),
+    (
+        "the real logrotate",
+        "fluent-bit#4839, rsyslog#1417, loki#394",
+        LOGROTATE,
+        &[
+            "renamed_and_compressed_a_rotation_later",
+            "renamed_and_compressed_by_date",
+            "copied_and_cut",
+            "copied_cut_and_compressed",
+        ],
     ),
     (
         "inode reuse",
@@ -110,12 +139,36 @@ const COMPLAINTS: [(&str, &str, &str, &[&str]); 25] = [
         HERE,
         &["thousands_of_files_have_few_descriptors_and_all_arrive"],
     ),
-    ("inotify used up", "fluent-bit#1777, #843", HERE, &["without_a_watch_left_everything_still_arrives"]),
+    (
+        "more files than descriptors",
+        "fluent-bit#1018, #1777",
+        LIMITS,
+        &["more_files_than_descriptors_all_arrive"],
+    ),
+    ("inotify used up", "fluent-bit#1843", LIMITS, &["without_inotify_everything_still_arrives"]),
+    (
+        "a large file before the others",
+        "vector#1466",
+        FOLLOW,
+        &["a_large_file_leaves_the_others_their_turns"],
+    ),
     (
         "stuck after a pause",
         "fluent-bit#1903, loki#8519, rsyslog#3618",
         HERE,
         &["a_sink_that_was_down_is_noticed_without_a_restart"],
+    ),
+    (
+        "stuck on a dead connection",
+        "fluent-bit#3581, loki#9699",
+        SILENCE,
+        &["a_connection_of_http_2_that_has_gone_silent_is_left"],
+    ),
+    (
+        "begun in the middle of a line",
+        "vector#10025, fluent-bit#5382",
+        FOLLOW,
+        &["from_the_end_does_not_begin_within_a_line"],
     ),
     (
         "one long line",
@@ -141,6 +194,10 @@ const HERE: &str = "sidecar-logshipper/tests/complaints.rs";
 const RESTART: &str = "sidecar-logshipper/tests/restart.rs";
 const DELIVERY: &str = "sidecar-logshipper/tests/delivery.rs";
 const SINKS: &str = "sidecar-logshipper/tests/sinks.rs";
+const SILENCE: &str = "sidecar-logshipper/tests/silence.rs";
+const ORDER: &str = "sidecar-logshipper/tests/order.rs";
+const LIMITS: &str = "sidecar-logshipper/tests/limits.rs";
+const LOGROTATE: &str = "sidecar-logshipper/tests/logrotate.rs";
 const ROTATION: &str = "sidecar-logshipper/tests/rotation.rs";
 const FOLLOW: &str = "crates/logtail/tests/follow.rs";
 const NAMES: &str = "crates/logtail/tests/names.rs";
@@ -177,37 +234,6 @@ fn a_sink_that_was_down_is_noticed_without_a_restart() {
     }
     stop(&shipper);
     assert_exact(&sink, 12_010);
-}
-
-// fluent-bit#1777, #843: fs.inotify.max_user_watches is used up by others.
-#[test]
-fn without_a_watch_left_everything_still_arrives() {
-    // A user namespace has limits of its own, which its root may lower.
-    let limits = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
-    let inside = ["--user", "--map-root-user", "sh", "-c", limits, "sh"];
-    if Proc::new("unshare").args(inside).arg("true").run().code() != Some(0) {
-        return skip_or_fail("limits of inotify need a user namespace");
-    }
-    let (pod, sink) = (Pod::new(), FakeBulk::start());
-    pod.append("app.log", common::lines(0, 10));
-    let shipper = Proc::new("unshare")
-        .args(inside)
-        .arg(env!("CARGO_BIN_EXE_sidecar-logshipper"))
-        .args(["--log-format", "json", "--admin", "127.0.0.1:0", "--read"])
-        .arg(pod.log("*.log"))
-        .args(["--to", &bulk_url(&sink), "--state"])
-        .arg(pod.dir.join("state"))
-        .spawn();
-    wait_docs(&sink, 10);
-    pod.append("app.log", common::lines(10, 10));
-    pod.append("new.log", common::lines(20, 10));
-    wait_docs(&sink, 30);
-    pod.dir.rename("logs/app.log", "logs/app.log.1");
-    pod.append("app.log", common::lines(30, 10));
-    wait_docs(&sink, 40);
-    shipper.sigterm();
-    shipper.wait_exit().expect_code(0).expect_stderr("polled");
-    assert_exact(&sink, 40);
 }
 
 // otel-contrib#44845 (otel-collector#14272): when may a log be deleted? When `positions` says that all of it is delivered.
@@ -247,6 +273,36 @@ fn a_partial_line_across_a_kill_is_completed_once() {
     wait_docs(&sink, 3);
     stop(&shipper);
     assert_exact(&sink, 3);
+}
+
+// The same with SIGTERM: what there is of the line goes, because the pod may end; the rest comes as its second part.
+#[test]
+fn a_partial_line_across_a_restart_comes_in_two_parts() {
+    let (pod, sink) = (Pod::new(), FakeBulk::start());
+    pod.append("app.log", "line 0\nlin");
+    let run = || {
+        let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+        shipper.wait_ready();
+        stop(&shipper);
+    };
+    run();
+    pod.append("app.log", "e 1\nline 2\n");
+    run();
+    let mut docs = sink.docs();
+    // Requests overtake each other.
+    docs.sort_by_key(|doc| doc.source["log.offset"].as_u64());
+    let parts: Vec<_> = docs.iter().map(|doc| (&doc.source["message"], &doc.source["log.part"])).collect();
+    let whole = &Value::Null;
+    assert_eq!(
+        parts,
+        [
+            (&json!("line 0"), whole),
+            (&json!("lin"), &json!(1)),
+            (&json!("e 1"), &json!(2)),
+            (&json!("line 2"), whole)
+        ]
+    );
+    assert_eq!((&docs[2].source["log.offset"], &docs[2].source["log.last_part"]), (&json!(10), &json!(true)));
 }
 
 fn proc_status(shipper: &Running, key: &str) -> u64 {

@@ -252,7 +252,7 @@ fn retry_after_is_waited_for() {
     stop(&shipper);
 }
 
-// fluent-bit#370, #10435, #9990, #5382, tigera/operator#5054, vector#10025: one long line, and the file is abandoned.
+// fluent-bit#370, #10435, #9990, tigera/operator#5054: one long line, and the file is abandoned.
 #[test]
 fn invalid_utf8_and_a_line_of_100_mb_arrive_whole() {
     use base64::Engine as _;

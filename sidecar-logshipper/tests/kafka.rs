@@ -135,3 +135,10 @@ fn a_topic_that_is_missing_is_named_and_waited_for() {
     shipper.wait_exit().expect_code(1);
     assert!(pod.dead_letters().is_empty());
 }
+
+#[test]
+fn the_example_is_accepted() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/config/sidecar-logshipper-kafka.yaml");
+    let shipper = testkit::Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"));
+    shipper.args(["--check", "--config", example]).run().expect_code(0);
+}

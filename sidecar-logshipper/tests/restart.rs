@@ -85,7 +85,7 @@ fn a_clean_restart_repeats_nothing() {
     assert_eq!(sink.lines(), expected);
 }
 
-// vector#22211, vector#11405, fluent-bit#6400, fluent-bit#1496, aws-for-fluent-bit#201, beats#13647, beats#40447, opentelemetry-operator#4065: the app's last lines.
+// vector#22211, #11405, fluent-bit#6400, #1496, #9952, aws-for-fluent-bit#201, beats#13647, #40447, #50324, opentelemetry-operator#4065: the app's last lines.
 #[test]
 fn lines_written_just_before_sigterm_arrive() {
     let (pod, sink) = (Pod::new(), FakeBulk::start());
@@ -331,7 +331,16 @@ fn positions_are_listed_and_reset() {
             .run()
     };
     positions(&[]).expect_code(0).expect_stdout("app.log");
-    positions(&["--reset"]).expect_code(0).expect_stdout("forgotten: 1");
+    for other in [["--sink", "another"], ["--file", "other.log"]] {
+        positions(&[&other[..], &["--reset"]].concat()).expect_code(0).expect_stdout("forgotten: 0");
+    }
+    once();
+    assert_eq!(sink.lines().len(), 10, "nothing of it was chosen");
+    positions(&["--file", "app.log", "--reset"]).expect_code(0).expect_stdout("forgotten: 1");
     once();
     assert_eq!(sink.lines().len(), 20);
+    let shipper = pod.shipper("app.log", &sink.url("/")).args(["--format", "raw"]).spawn();
+    shipper.wait_ready();
+    positions(&["--reset"]).expect_code(1).expect_stderr("another shipper");
+    stop(&shipper);
 }

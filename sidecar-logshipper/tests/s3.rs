@@ -200,3 +200,10 @@ fn a_wrong_secret_waits_and_everything_arrives_when_it_is_right() {
     stop(&running);
     assert!(pod.dead_letters().is_empty(), "no line is at fault");
 }
+
+#[test]
+fn the_example_is_accepted() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/config/sidecar-logshipper-s3.yaml");
+    let shipper = testkit::Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"));
+    shipper.args(["--check", "--config", example]).run().expect_code(0);
+}

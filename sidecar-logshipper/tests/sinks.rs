@@ -135,6 +135,36 @@ fn loki_gets_a_stream_per_file_and_no_two_equal_entries() {
 }
 
 #[test]
+fn loki_gets_few_labels_and_the_rest_as_structured_metadata() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    sink.always(Answer::Status(204));
+    pod.append("a.log", format!("{JSON}\n"));
+    let config = |labels: usize| {
+        let labels: serde_json::Map<_, _> = (0..labels).map(|n| (format!("l{n}"), json!("x"))).collect();
+        let config = json!({
+            "read": [pod.log("*.log")], "fields": {"team": "shop"},
+            "sinks": [{"to": format!("loki+http://{}", sink.addr()), "labels": labels}],
+        });
+        pod.dir.write("c.yaml", config.to_string())
+    };
+    let shipper =
+        || Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper")).env("POD_UID", "7f1e").arg("--config");
+    shipper().arg(config(16)).arg("--check").run().expect_code(78).expect_stderr("16 labels");
+    shipper().arg(config(2)).arg("--once").run().expect_code(0);
+    let body = snap::raw::Decoder::new().decompress_vec(&sink.requests()[0].body).expect("snappy");
+    let file = pod.log("a.log").display().to_string();
+    assert_eq!(texts(&body, &[1, 1]), [format!("{{l0=\"x\",l1=\"x\",filename=\"{file}\"}}")]);
+    let metadata: Vec<(String, String)> = at(&body, &[1, 2, 3])
+        .iter()
+        .map(|pair| (texts(pair, &[1]).concat(), texts(pair, &[2]).concat()))
+        .collect();
+    for (name, value) in [("team", "shop"), ("log_offset", "0"), ("detected_level", "warn")] {
+        assert!(metadata.contains(&(name.into(), value.into())), "{name} in {metadata:?}");
+    }
+    assert!(metadata.iter().any(|(_, value)| value == "7f1e"), "the pod's UID in {metadata:?}");
+}
+
+#[test]
 fn a_line_that_loki_refuses_is_found() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());
     sink.decide(|request| {
@@ -348,6 +378,46 @@ fn fluent_is_acknowledged_by_chunk() {
     );
     assert!(message.windows(10).any(|window| window == b"\xa7message\xa1x"), "the object's own members");
     assert!(message.windows(14).any(|window| window == b"\xa7message\xa5plain"), "a text as message");
+}
+
+#[test]
+fn fluent_is_asked_again_until_it_acknowledges() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let addr = listener.local_addr().expect("has an address");
+    // A message whole, and the name of its chunk.
+    fn receive(stream: &mut impl Read) -> Vec<u8> {
+        let (mut message, mut buffer) = (Vec::new(), [0; 4096]);
+        while !message.windows(6).any(|window| window == b"\xa4size\x01") {
+            let n = stream.read(&mut buffer).expect("reads");
+            assert!(n > 0, "the whole message comes: {message:?}");
+            message.extend_from_slice(&buffer[..n]);
+        }
+        let chunk = message.windows(7).position(|window| window == b"\xa5chunk\xb8").expect("a chunk") + 7;
+        message[chunk..chunk + 24].to_vec()
+    }
+    let server = std::thread::spawn(move || {
+        let connection = || {
+            let (stream, _) = listener.accept().expect("a connection");
+            stream.set_read_timeout(Some(testkit::timeout())).expect("sets");
+            stream
+        };
+        // Taken, and the server ends before it says so; then another's chunk is acknowledged; then all is well.
+        receive(&mut connection());
+        let mut stream = connection();
+        receive(&mut stream);
+        stream.write_all(&[b"\x81\xa3ack\xb8", &[b'A'; 24][..]].concat()).expect("answers");
+        let chunk = receive(&mut stream);
+        stream.write_all(&[b"\x81\xa3ack\xb8", &chunk[..]].concat()).expect("answers");
+        // Open until the shipper has read it.
+        let _ = stream.read(&mut [0]);
+    });
+    let pod = Pod::new();
+    pod.append("app.log", "one\n");
+    let shipper = pod.shipper("*.log", &format!("fluent://{addr}/shop")).spawn();
+    eventually("delivered", || (count(&shipper, "lines_delivered_total") == 1.0).then_some(()));
+    assert_eq!(count(&shipper, "answers_lost_total"), 2.0);
+    stop(&shipper);
+    server.join().expect("three messages");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use anyhow::{Context, bail, ensure};
 use super::{Done, setup};
 use crate::{demo, docker, images as image, schemas as schema, sh};
 
+/// Sinks behind a cargo feature of their name.
+const OPTIONAL: [&str; 2] = ["kafka", "s3"];
 /// Oldest and newest Kubernetes that the manifests are for, and the one in which native sidecars became stable.
 const KUBERNETES: [&str; 3] = ["1.29", "1.33", "1.37"];
 
@@ -30,7 +32,13 @@ pub(crate) fn configs() -> anyhow::Result<Done> {
         let binary = sh::target_dir().join("debug").join(tool);
         let mut check = sh::command(&binary.to_string_lossy(), &["--check", "--config"]);
         check.arg(file);
-        sh::output(check)?;
+        // Of a sink that is in no image, the default build says so; what is behind it is checked by the tests of that feature.
+        let optional = OPTIONAL.into_iter().find(|feature| stem == format!("{tool}-{feature}"));
+        match (sh::output(check), optional) {
+            (Ok(_), _) => {}
+            (Err(e), Some(sink)) if format!("{e:#}").contains(&format!("this build has no {sink} sink")) => {}
+            (Err(e), _) => return Err(e),
+        }
     }
     // Starting the validator takes longer than its work: once per schema.
     for tool in sh::TOOLS {
