@@ -4,10 +4,11 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Reader, append, banner, every_log, own_lines};
+use common::{Reader, append, banner, copytruncate, every_log, exact, numbered, own_lines};
+use logtail::FileId;
 
 /// More files than this are not made for one to get a number that another had.
 const MOST: u32 = 2000;
@@ -79,4 +80,71 @@ fn a_file_that_begins_like_one_that_is_gone() {
     reader.stalled_for(Duration::from_millis(60));
     reader.finish();
     assert_eq!(own_lines(&reader), ["three", "two"]);
+}
+
+/// Where files are and which they are.
+fn ids(reader: &Reader) -> Vec<(PathBuf, FileId)> {
+    reader.tail.files().into_iter().map(|file| (file.path.to_path_buf(), file.id)).collect()
+}
+
+#[test]
+fn two_files_of_which_nothing_was_acknowledged() {
+    let banner = banner();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    append(&path("a.log"), format!("{banner}one\n"));
+    let mut reader = Reader::new(dir.path(), every_log(dir.path()));
+    fs::rename(path("a.log"), path("a.log.1")).expect("renames");
+    append(&path("a.log"), format!("{banner}gone unacknowledged\n"));
+    reader.until_read(82);
+    reader.save();
+    let before = ids(&reader);
+    drop(reader);
+    fs::remove_file(path("a.log")).expect("deletes");
+    let mut reader = Reader::new(dir.path(), every_log(dir.path()));
+    reader.stalled_for(Duration::from_millis(150));
+    // The one that is left is who it was.
+    let after = ids(&reader);
+    assert!(after.len() == 1 && before.contains(&after[0]), "{before:?} {after:?}");
+    reader.finish();
+    assert_eq!(own_lines(&reader), ["one"]);
+    assert_ne!(reader.tail.totals().lost_bytes, 0);
+}
+
+#[test]
+fn what_lay_there_before_the_first_start_is_no_copy() {
+    let banner = banner();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    append(&path("a.log.1"), format!("{banner}old\n"));
+    // File systems count in ticks.
+    std::thread::sleep(Duration::from_millis(20));
+    append(&path("a.log"), format!("{banner}new\n"));
+    Reader::new(dir.path(), every_log(dir.path())).save();
+    fs::remove_file(path("a.log")).expect("deletes");
+    let mut reader = Reader::new(dir.path(), every_log(dir.path()));
+    reader.stalled_for(Duration::from_millis(150));
+    reader.finish();
+    assert_eq!(reader.lines, Vec::<String>::new());
+}
+
+#[test]
+fn cut_and_written_again_while_there_was_no_room() {
+    let banner = banner();
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("app.log");
+    append(&log, format!("{banner}one\n"));
+    let mut reader = Reader::new(dir.path(), exact(dir.path()));
+    reader.until(41);
+    append(&log, "two\n");
+    reader.stalled_for(Duration::from_millis(50));
+    copytruncate(&log, 3);
+    append(&log, format!("{banner}three\nfour\n"));
+    reader.stalled_for(Duration::from_millis(150));
+    // Rotated away before there is room again.
+    fs::remove_file(numbered(&log, 1)).expect("deletes");
+    reader.stalled_for(Duration::from_millis(50));
+    reader.finish();
+    assert_eq!(own_lines(&reader), ["four", "one", "three", "two"]);
+    assert_eq!(reader.tail.totals().lost_bytes, 0);
 }

@@ -72,10 +72,12 @@ impl Tail {
 
     /// Begins an open file anew when it was cut, which claims its copy. True when that was so. Otherwise its beginning is known from now on: one that is
     /// not read yet could be cut and written again unnoticed, and what is taken for its copy would hold what nobody reads.
-    fn roll_over_cut(&mut self, key: FileKey) -> bool {
-        let cut = self.files.get_mut(&key).is_some_and(|Tracked { file, prefix, read, .. }| {
+    pub(super) fn roll_over_cut(&mut self, key: FileKey) -> bool {
+        let cut = self.files.get_mut(&key).is_some_and(|Tracked { file, prefix, context, read, .. }| {
             file.as_ref().is_some_and(|file| {
-                file.stat().is_ok_and(|stat| stat.size < *read) || !prefix.holds(file).unwrap_or(true)
+                file.stat().is_ok_and(|stat| stat.size < *read)
+                    || !prefix.holds(file).unwrap_or(true)
+                    || !context.is_before(*read, file).unwrap_or(true)
             })
         });
         if cut {
@@ -96,6 +98,7 @@ impl Tail {
     pub(super) fn find_rest(&mut self, key: FileKey, files: &[Found]) -> bool {
         let mut moved = false;
         let Some(lost) = self.files.get(&key) else { return moved };
+        let born = lost.identity.birth;
         let mut candidates: Vec<&Found> = files
             .iter()
             .filter(|found| found.live.iter().any(|live| **live == *lost.origin))
@@ -107,10 +110,9 @@ impl Tail {
         for found in candidates {
             let inode = found.stat.identity.inode();
             let other = self.by_inode.get(&inode).copied();
-            // Someone reads this one already.
             if other
                 .and_then(|other| self.files.get(&other))
-                .is_some_and(|file| file.place != Place::Ignored && file.read > 0)
+                .is_some_and(|other| other.is_nobodys_rest(found, born))
             {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use super::body::{Body, is_unreadable};
-use super::prefix::{Prefix, hash};
+use super::prefix::{Context, Prefix, hash};
 use super::tracked::Tracked;
 use super::{Place, Tail};
 use crate::discover::Found;
@@ -15,12 +15,15 @@ use crate::discover::Found;
 /// Files remembered after they are gone.
 const RETIRED: usize = 256;
 
-/// How a file that is gone began, and how long it was: enough to know it again in its compressed form.
+/// How a file that is gone began and ended, and how long it was: enough to know it again in its compressed form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retired {
     /// Hash of the path where it was found first.
     pub(super) origin: u64,
-    pub(super) prefix: Prefix,
+    /// Bytes of its prefix.
+    pub(super) len: u64,
+    /// Hash of the prefix, or of the prefix and the last bytes: those are not known of all.
+    pub(super) hash: u64,
     pub(super) size: u64,
 }
 
@@ -129,10 +132,15 @@ impl Tail {
     /// Whether these bytes were read under another name, or are being read.
     fn is_known(&self, found: &Found, body: &Body) -> io::Result<bool> {
         let origins: Vec<u64> = found.live.iter().map(|path| origin(path)).collect();
-        let tracked = self.files.values().map(Retired::new);
-        for known in tracked.chain(self.retired.iter().copied()) {
-            let same_name = known.prefix.len > 0 && origins.contains(&known.origin);
-            if same_name && known.prefix.clone().holds(body)? && body.stat()?.size == known.size {
+        let may_be = |known: &Retired| known.len > 0 && origins.contains(&known.origin);
+        for file in self.files.values() {
+            let known = Retired::new(file);
+            if may_be(&known) && known.is_in(body)? && (!file.unverified || file.anchor_is_in(body)?) {
+                return Ok(true);
+            }
+        }
+        for known in self.retired.iter().filter(|known| may_be(known)) {
+            if known.is_in(body)? {
                 return Ok(true);
             }
         }
@@ -143,8 +151,24 @@ impl Tail {
 
 impl Retired {
     fn new(file: &Tracked) -> Self {
-        Self { origin: origin(&file.origin), prefix: file.prefix, size: file.size }
+        let Prefix { len, hash } = file.prefix;
+        let hash = file.end().map_or(hash, |end| both(hash, end));
+        Self { origin: origin(&file.origin), len, hash, size: file.size }
     }
+
+    /// Generations may begin alike and be of one size: then the last bytes tell them apart.
+    fn is_in(&self, body: &Body) -> io::Result<bool> {
+        let beginning = Prefix::of(body, self.len)?;
+        if beginning.len < self.len || body.stat()?.size != self.size {
+            return Ok(false);
+        }
+        Ok(self.hash == beginning.hash || self.hash == both(beginning.hash, &Context::at(body, self.size)?))
+    }
+}
+
+/// A prefix and the last bytes as a number.
+fn both(prefix: u64, end: &[u8]) -> u64 {
+    hash(&[prefix.to_le_bytes(), hash(end).to_le_bytes()].concat())
 }
 
 /// A path as a number.

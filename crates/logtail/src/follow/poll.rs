@@ -65,7 +65,12 @@ impl Tail {
             // A file may be cut while its consumer has no room, and its copy be gone when it has.
             let waiting: Vec<FileKey> = self.ready.iter().copied().collect();
             for key in waiting {
-                let _ = self.look_at(key);
+                let before = self.files.get(&key).map(|file| file.modified);
+                let now = self.look_at(key).ok().flatten().map(|stat| stat.modified);
+                if now.is_some() && now != before {
+                    // One that begins as before and is as long may be another all the same.
+                    self.roll_over_cut(key);
+                }
             }
         }
         if used < budget {

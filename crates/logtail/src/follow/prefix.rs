@@ -27,6 +27,14 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
+    /// Of the first `len` bytes, or of what is there of them.
+    pub(super) fn of(file: &Body, len: u64) -> io::Result<Self> {
+        let mut buffer = [0; PREFIX];
+        let len = usize::try_from(len).unwrap_or(PREFIX).min(PREFIX);
+        let bytes = file.read_at(&mut buffer[..len], 0)?;
+        Ok(Self { len: bytes.len() as u64, hash: hash(bytes) })
+    }
+
     /// Whether `file` still begins with it; takes up what was added since.
     pub(super) fn holds(&mut self, file: &Body) -> io::Result<bool> {
         let mut buffer = [0; PREFIX];
@@ -63,6 +71,12 @@ impl Context {
         let mut context = Self::default();
         context.len = file.read_at(&mut context.bytes[..want], offset - want as u64)?.len();
         Ok(context)
+    }
+
+    /// They are still there before `offset`, where they were.
+    pub(super) fn is_before(&self, offset: u64, file: &Body) -> io::Result<bool> {
+        let mut buffer = [0; CONTEXT];
+        Ok(file.read_at(&mut buffer[..self.len], offset - self.len as u64)? == &**self)
     }
 
     /// The position has moved over these.

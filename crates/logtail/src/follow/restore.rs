@@ -55,11 +55,7 @@ impl Tail {
         let mut patterns: Vec<String> = self.known_globs.iter().cloned().collect();
         patterns.sort();
         let files = files.into_iter().map(|(_, file)| file).collect();
-        let retired = self
-            .retired
-            .iter()
-            .map(|gone| (gone.origin, gone.prefix.len, gone.prefix.hash, gone.size))
-            .collect();
+        let retired = self.retired.iter().map(|gone| (gone.origin, gone.len, gone.hash, gone.size)).collect();
         Positions { patterns, files, retired, note: self.note.clone() }
     }
 
@@ -67,11 +63,8 @@ impl Tail {
     pub(super) fn restore(&mut self, saved: Positions) {
         self.known_globs.extend(saved.patterns);
         self.note = saved.note;
-        self.retired.extend(saved.retired.into_iter().map(|(origin, len, hash, size)| Retired {
-            origin,
-            prefix: Prefix { len, hash },
-            size,
-        }));
+        let retired = saved.retired.into_iter();
+        self.retired.extend(retired.map(|(origin, len, hash, size)| Retired { origin, len, hash, size }));
         for position in saved.files {
             // One that a pattern names was left out as a copy of another, which it may not be any more: it is compared anew.
             if position.ignored && !is_packed(&position.path) && self.patterns.matches(&position.path) {

@@ -49,7 +49,10 @@ impl Tail {
             self.roll_over(key);
         }
         // The oldest first: that is the order in which rotation made them.
-        unknown.sort_by_key(|found| (found.stat.identity.birth, found.stat.modified));
+        // Of the same moment, the one with the shorter name: a copy is compared with what it is one of.
+        unknown.sort_by_key(|found| {
+            (found.stat.identity.birth, found.stat.modified, found.path.as_os_str().len())
+        });
         for found in unknown {
             changed |= self.judge(found);
         }

@@ -7,7 +7,7 @@ use super::body::Body;
 use super::prefix::{CONTEXT, Context, Prefix, hash};
 use super::{FileId, FileKey};
 use crate::checkpoint::Ledger;
-use crate::discover::{Identity, Stat};
+use crate::discover::{Found, Identity, Stat};
 use crate::frame::Units;
 
 /// Where a file is.
@@ -115,6 +115,21 @@ impl Tracked {
             && self.ledger.acked() >= self.read
     }
 
+    /// Cannot be the copy of a file that was born then: it is followed for itself, because some of it was read or it is of an earlier run; or it lay
+    /// there before the first start, and nobody has written to it since that file began.
+    pub(super) fn is_nobodys_rest(&self, found: &Found, born: u64) -> bool {
+        if self.place == Place::Ignored {
+            return self.copy_of.is_none() && !found.compressed && found.stat.modified < born;
+        }
+        self.read > 0 || self.unverified || self.recorded == Recorded::Saved
+    }
+
+    /// Its last bytes, where it was read to its end.
+    pub(super) fn end(&self) -> Option<&[u8]> {
+        let whole = self.context.len() as u64 == self.read.min(CONTEXT as u64);
+        (whole && self.read > 0 && self.read == self.size).then_some(&*self.context)
+    }
+
     /// More was there, when it was looked at last, than was read or is known to be half a line.
     pub(super) fn has_more(&self) -> bool {
         self.size > self.read + self.scanned as u64
@@ -149,12 +164,17 @@ impl Tracked {
             return Ok(false);
         }
         if self.unverified {
-            return match self.ledger.anchor() {
-                Some((at, expected)) => Ok(hash(&Context::at(file, at)?) == expected),
-                None => Ok(true),
-            };
+            return self.anchor_is_in(file);
         }
         self.context_holds(file)
+    }
+
+    /// The bytes that prove the saved position are in `file`, as far as there are any.
+    pub(super) fn anchor_is_in(&self, file: &Body) -> io::Result<bool> {
+        match self.ledger.anchor() {
+            Some((at, expected)) => Ok(hash(&Context::at(file, at)?) == expected),
+            None => Ok(true),
+        }
     }
 
     /// Takes the hash that proves a position behind which not all is acknowledged: a consumer acknowledges lines, and blocks have many. Of a packed
@@ -197,10 +217,7 @@ impl Tracked {
 
     /// The bytes before the position are still there.
     pub(super) fn context_holds(&self, file: &Body) -> io::Result<bool> {
-        let mut buffer = [0; CONTEXT];
-        let len = self.context.len();
-        let at = self.read - len as u64;
-        Ok(file.read_at(&mut buffer[..len], at)? == &*self.context)
+        self.context.is_before(self.read, file)
     }
 
     /// Notes that `passed` bytes were passed on.

@@ -129,7 +129,24 @@ pub fn rename(path: &Path, keep: u32) {
 fn shift(path: &Path, keep: u32) {
     for n in (1..keep).rev() {
         let _ = fs::rename(numbered(path, n), numbered(path, n + 1));
+        let _ = fs::rename(packed(path, n), packed(path, n + 1));
     }
+}
+
+/// Compresses a rotated file as logrotate does: a new file, then the old one goes.
+pub fn compress(path: &Path, n: u32) {
+    gzip(&numbered(path, n), &packed(path, n));
+    fs::remove_file(numbered(path, n)).expect("deletes");
+}
+
+pub fn gzip(from: &Path, to: &Path) {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&fs::read(from).expect("reads")).expect("packs");
+    fs::write(to, gzip.finish().expect("packs")).expect("writes");
+}
+
+pub fn packed(path: &Path, n: u32) -> PathBuf {
+    format!("{}.{n}.gz", path.display()).into()
 }
 
 pub fn numbered(path: &Path, n: u32) -> PathBuf {

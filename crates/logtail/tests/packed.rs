@@ -1,0 +1,123 @@
+//! Files that rotation compresses.
+
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use common::{Reader, append, banner, compress, every_log, exact, gzip, own_lines, packed, rename};
+use logtail::Options;
+
+#[test]
+fn rotated_and_compressed_while_nobody_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    let options = Options { watch: false, ..exact(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options.clone());
+    reader.finish();
+    drop(reader);
+    append(&log, "two\n");
+    rename(&log, 3);
+    compress(&log, 1);
+    append(&log, "three\n");
+    let mut reader = Reader::new(dir.path(), options);
+    // Without a pause in which it could look again.
+    reader.until(2);
+    reader.finish();
+    reader.lines.sort();
+    assert_eq!(reader.lines, ["three", "two"]);
+    assert_eq!(reader.tail.totals().lost_bytes, 0);
+}
+
+#[test]
+fn compressed_between_the_last_look_and_the_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let logs: Vec<_> = (0..3).map(|n| dir.path().join(format!("{n}.log"))).collect();
+    for log in &logs {
+        append(log, "one\n");
+    }
+    let options = Options { max_open: 0, ..every_log(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options);
+    reader.until(3);
+    for log in &logs {
+        append(log, "two\n");
+        rename(log, 3);
+        compress(log, 1);
+    }
+    reader.finish();
+    assert_eq!(reader.lines.len(), 6, "{:?}", reader.lines);
+    assert_eq!(reader.tail.totals().lost_bytes, 0);
+}
+
+#[test]
+fn two_generations_of_one_size() {
+    let banner = banner();
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("app.log");
+    append(&log, format!("{banner}one\n"));
+    let options = Options { watch: false, ..exact(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options.clone());
+    reader.finish();
+    drop(reader);
+    rename(&log, 3);
+    append(&log, format!("{banner}two\n"));
+    compress(&log, 1);
+    fs::rename(packed(&log, 1), packed(&log, 2)).expect("renames");
+    rename(&log, 3);
+    compress(&log, 1);
+    let mut reader = Reader::new(dir.path(), options);
+    reader.stalled_for(Duration::from_millis(300));
+    reader.finish();
+    assert_eq!(own_lines(&reader), ["two"]);
+}
+
+#[test]
+fn two_generations_of_one_size_one_after_the_other() {
+    let banner = banner();
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("app.log");
+    append(&log, format!("{banner}one\n"));
+    let options = Options { watch: false, ..exact(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options.clone());
+    reader.until(41);
+    rename(&log, 3);
+    compress(&log, 1);
+    // Compressed and let go: only this is remembered of it.
+    reader.stalled_for(Duration::from_millis(300));
+    reader.poll(1);
+    assert_eq!(reader.tail.positions().retired.len(), 1);
+    reader.save();
+    drop(reader);
+    fs::rename(packed(&log, 1), packed(&log, 2)).expect("renames");
+    append(&log, format!("{banner}two\n"));
+    rename(&log, 3);
+    compress(&log, 1);
+    let mut reader = Reader::new(dir.path(), options);
+    reader.stalled_for(Duration::from_millis(300));
+    reader.finish();
+    assert_eq!(own_lines(&reader), ["two"]);
+}
+
+#[test]
+fn one_that_is_written_with_pauses() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    let options = Options { watch: false, ..exact(dir.path()) };
+    let mut reader = Reader::new(dir.path(), options.clone());
+    reader.until(1);
+    // From where it is not looked at.
+    let elsewhere = dir.path().join("elsewhere");
+    append(&elsewhere, "two\n".repeat(100));
+    let whole = dir.path().join("whole");
+    gzip(&elsewhere, &whole);
+    let bytes = fs::read(whole).expect("reads");
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    append(&packed(&log, 1), first);
+    reader.stalled_for(Duration::from_millis(300));
+    append(&packed(&log, 1), second);
+    reader.stalled_for(Duration::from_millis(300));
+    reader.finish();
+    assert_eq!(reader.lines.len(), 101);
+}
