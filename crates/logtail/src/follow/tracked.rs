@@ -124,10 +124,14 @@ impl Tracked {
         self.read > 0 || self.unverified || self.recorded == Recorded::Saved
     }
 
+    /// All bytes before the position that are ever compared are known, and there are some.
+    fn is_context_whole(&self) -> bool {
+        self.read > 0 && self.context.len() as u64 == self.read.min(CONTEXT as u64)
+    }
+
     /// Its last bytes, where it was read to its end.
     pub(super) fn end(&self) -> Option<&[u8]> {
-        let whole = self.context.len() as u64 == self.read.min(CONTEXT as u64);
-        (whole && self.read > 0 && self.read == self.size).then_some(&*self.context)
+        (self.is_context_whole() && self.read == self.size).then_some(&*self.context)
     }
 
     /// More was there, when it was looked at last, than was read or is known to be half a line.
@@ -208,8 +212,7 @@ impl Tracked {
     /// What proves the saved position: an offset, and the hash of the bytes before it. The offset is the position, or, where the file could not be
     /// read for that, the end of a block before it.
     pub(super) fn anchor(&self) -> Option<(u64, u64)> {
-        let whole = self.context.len() as u64 == self.read.min(CONTEXT as u64);
-        if whole && self.read > 0 && self.ledger.acked() == self.read {
+        if self.is_context_whole() && self.ledger.acked() == self.read {
             return Some((self.read, hash(&self.context)));
         }
         self.ledger.anchor()
