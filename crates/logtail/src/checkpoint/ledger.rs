@@ -7,16 +7,21 @@ const ANCHOR_EVERY: u64 = 4 << 10;
 const MANY: usize = 32;
 
 /// Which bytes of one file are acknowledged. The position is the end of the contiguous prefix, never more.
+///
+/// What it remembers is bounded by what is under way, however much is acknowledged behind something that never is: the position cannot stop
+/// inside acknowledged bytes, so of them only their end counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     acked: u64,
-    /// Acknowledged ahead of the prefix: start to end.
+    /// Acknowledged ahead of the prefix: start to end, none of them touching another. As many at most as there are gaps between them, and a gap
+    /// is under way.
     ahead: BTreeMap<u64, u64>,
-    /// Positions inside a line: end of a part to its number.
+    /// Positions inside a line: end of a part to its number. Of parts under way, and one for each of `ahead`.
     parts: BTreeMap<u64, u32>,
     /// The last offset at or before `acked` of which the hash of the bytes before it is known.
     anchor: Option<(u64, u64)>,
-    /// Such offsets beyond it, ascending. Takes no memory while there are none.
+    /// Such offsets beyond it, ascending: [`MANY`], one for each [`ANCHOR_EVERY`] bytes under way, and one for each of `ahead`. Takes no memory
+    /// while there are none.
     later: VecDeque<(u64, u64)>,
 }
 
@@ -63,8 +68,7 @@ impl Ledger {
             return false;
         }
         if range.start > self.acked {
-            let end = self.ahead.entry(range.start).or_insert(range.end);
-            *end = (*end).max(range.end);
+            self.keep_ahead(range);
             return false;
         }
         self.acked = range.end;
@@ -85,6 +89,29 @@ impl Ledger {
             self.later = VecDeque::new();
         }
         true
+    }
+
+    /// Joins it with what it touches, and forgets what only a position inside would need.
+    fn keep_ahead(&mut self, range: Range<u64>) {
+        let Range { mut start, mut end } = range;
+        if let Some((&before, &until)) = self.ahead.range(..=start).next_back()
+            && until >= start
+        {
+            (start, end) = (before, end.max(until));
+        }
+        while let Some((&next, &until)) = self.ahead.range(start..=end).next() {
+            end = end.max(until);
+            self.ahead.remove(&next);
+        }
+        self.ahead.insert(start, end);
+        while let Some((&at, _)) = self.parts.range(start..end).next() {
+            self.parts.remove(&at);
+        }
+        let first = self.later.partition_point(|(at, _)| *at < start);
+        let last = self.later.partition_point(|(at, _)| *at <= end);
+        if last > first + 1 {
+            self.later.drain(first..last - 1);
+        }
     }
 }
 
@@ -139,7 +166,76 @@ mod tests {
         assert_eq!(ledger.anchor(), Some((20_000, 3)));
     }
 
+    // A batch that its sink never takes: everything behind it goes on, for days.
+    #[test]
+    fn what_is_acknowledged_behind_a_gap_takes_no_memory() {
+        let mut ledger = Ledger::default();
+        ledger.passed_on(1_000, 1, || 1);
+        for block in 1..100_000 {
+            ledger.passed_on(block * 1_000 + 1_000, block as u32, || block + 1);
+            if block > 4 {
+                ledger.acknowledge((block - 4) * 1_000..(block - 3) * 1_000);
+            }
+            assert!(ledger.ahead.len() <= 1 && ledger.parts.len() <= 6, "{block}");
+            assert!(ledger.later.len() <= MANY + 2, "{block}: {}", ledger.later.len());
+        }
+        assert_eq!((ledger.acked(), ledger.anchor()), (0, None));
+        assert!(ledger.acknowledge(0..1_000));
+        assert_eq!((ledger.acked(), ledger.part()), (99_996_000, 99_995));
+        assert!(
+            ledger.anchor().is_some_and(|(at, _)| at <= ledger.acked() && at + ANCHOR_EVERY > ledger.acked())
+        );
+    }
+
+    /// As it would be if nothing were forgotten.
+    #[derive(Default)]
+    struct Everything {
+        done: Vec<Range<u64>>,
+        parts: BTreeMap<u64, u32>,
+        anchors: Vec<(u64, u64)>,
+    }
+
+    impl Everything {
+        fn acked(&self) -> u64 {
+            let mut acked = 0;
+            while let Some(range) = self.done.iter().find(|range| range.start <= acked && range.end > acked) {
+                acked = range.end;
+            }
+            acked
+        }
+    }
+
     proptest! {
+        #[test]
+        fn forgetting_changes_nothing(
+            lens in proptest::collection::vec((1u64..9_000, 0u32..3), 1..80),
+            order in proptest::collection::vec(any::<proptest::sample::Index>(), 0..120),
+        ) {
+            let (mut ledger, mut all, mut blocks, mut at) = (Ledger::default(), Everything::default(), Vec::new(), 0);
+            for (len, part) in lens {
+                blocks.push(at..at + len);
+                at += len;
+                if all.anchors.len() < MANY || all.anchors.last().is_none_or(|(last, _)| at >= last + ANCHOR_EVERY) {
+                    all.anchors.push((at, at * 7));
+                }
+                if part > 0 {
+                    all.parts.insert(at, part);
+                }
+                ledger.passed_on(at, part, || at * 7);
+            }
+            for index in order {
+                let range = index.get(&blocks).clone();
+                let before = all.acked();
+                all.done.push(range.clone());
+                let moved = ledger.acknowledge(range);
+                let acked = all.acked();
+                prop_assert_eq!((ledger.acked(), moved), (acked, acked > before));
+                prop_assert_eq!(ledger.part(), all.parts.get(&acked).copied().unwrap_or(0));
+                let anchor = all.anchors.iter().rfind(|(at, _)| *at <= acked).copied();
+                prop_assert_eq!(ledger.anchor(), anchor);
+            }
+        }
+
         #[test]
         fn any_order_ends_at_the_end(order in Just((0u64..64).collect::<Vec<_>>()).prop_shuffle()) {
             let mut ledger = Ledger::default();

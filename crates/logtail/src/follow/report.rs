@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,8 +96,9 @@ impl Tail {
                 warn!(path = %path.display(), error = %e, "cannot be read; tried again until it can");
             }
         }
+        let found: HashSet<&Path> = found.iter().map(|(path, _)| path.as_path()).collect();
         self.problems.retain(|path, _| {
-            let still = found.iter().any(|(now, _)| now == path);
+            let still = found.contains(path.as_path());
             if !still {
                 info!(path = %path.display(), "can be read now");
             }
