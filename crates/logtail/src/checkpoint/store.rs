@@ -134,16 +134,36 @@ impl Store {
         let mut padded = Vec::with_capacity(room);
         padded.extend_from_slice(bytes);
         padded.resize(room, b'\n');
-        let written = file.write_all(&padded).and_then(|()| file.set_len(room as u64));
-        if let Err(e) = written {
+        let (written, ended) = write_all(&mut file, &padded);
+        if let Err(e) = ended.and_then(|()| file.set_len(room as u64)) {
             // What it took in vain would keep a full disk full.
             let _ = file.set_len(there as u64);
-            if there < bytes.len() || e.kind() != io::ErrorKind::StorageFull {
+            if !is_enough(written, bytes.len(), there, &e) {
                 return Err(e);
             }
         }
         Ok(file)
     }
+}
+
+/// As [`Write::write_all`], and says how far it came.
+fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => written += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (written, Err(e)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Only room to grow is missing. What is written over is not always there already: where it is copied first (Btrfs, ZFS, snapshots), a full disk
+/// refuses that, too.
+fn is_enough(written: usize, needed: usize, there: usize, error: &io::Error) -> bool {
+    written >= needed && there >= needed && error.kind() == io::ErrorKind::StorageFull
 }
 
 fn encode(positions: &Positions) -> io::Result<Vec<u8>> {
@@ -262,6 +282,31 @@ mod tests {
         assert!(matches!(loaded, Loaded::Found(_)));
         store.save(&sample()).expect("saves");
         assert_eq!(Store::peek(&path).expect("is there"), sample());
+    }
+
+    #[test]
+    fn what_was_written_halfway_is_not_put_in_place() {
+        /// Takes so many bytes.
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let n = bytes.len().min(self.0).min(3);
+                self.0 -= n;
+                if n == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(n) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (room, enough) in [(0, false), (9, false), (10, true), (15, true)] {
+            let (written, ended) = write_all(&mut Full(room), &[b'x'; 20]);
+            assert_eq!(written, room);
+            assert_eq!(is_enough(written, 10, 12, &ended.expect_err("full")), enough, "{room}");
+        }
+        assert!(write_all(&mut Full(20), &[b'x'; 20]).1.is_ok());
+        let full = io::ErrorKind::StorageFull.into();
+        assert!(!is_enough(15, 10, 9, &full), "it is cut back to what was there");
+        assert!(!is_enough(15, 10, 12, &io::ErrorKind::Other.into()));
     }
 
     #[test]
