@@ -90,8 +90,16 @@ pub mod msgpack {
         out.extend_from_slice(len);
     }
 
+    /// Maps within maps that are read. An acknowledgement is one map.
+    const DEPTH: usize = 8;
+
     /// One value off the front: as JSON, as far as an answer of a fluent server needs it.
     pub fn read(bytes: &mut &[u8]) -> Option<Value> {
+        read_within(DEPTH, bytes)
+    }
+
+    fn read_within(depth: usize, bytes: &mut &[u8]) -> Option<Value> {
+        let depth = depth.checked_sub(1)?;
         let (&kind, rest) = bytes.split_first()?;
         *bytes = rest;
         let count = |bytes: &mut &[u8], width: usize| {
@@ -117,8 +125,8 @@ pub mod msgpack {
         }
         let mut object = serde_json::Map::new();
         for _ in 0..members {
-            let name = read(bytes)?;
-            object.insert(name.as_str()?.to_owned(), read(bytes)?);
+            let name = read_within(depth, bytes)?;
+            object.insert(name.as_str()?.to_owned(), read_within(depth, bytes)?);
         }
         Some(object.into())
     }

@@ -1,16 +1,24 @@
 //! A connection that is kept, for protocols that are no HTTP.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use podkit::dns::Resolver;
 use podkit::tls::TlsOptions;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_rustls::TlsConnector;
 
 use super::Patience;
+
+/// Bytes of an answer that are read: an acknowledgement has fewer than a hundred.
+const ANSWER_LIMIT: usize = 4 << 10;
+/// Bytes that a server may have said between two exchanges.
+const LAST_WORDS: usize = 64 << 10;
 
 /// Both kinds of stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -55,7 +63,7 @@ impl Socket {
                 if let Some(value) = done(&answer) {
                     return Ok(value);
                 }
-                if answer.len() > 64 << 10 {
+                if answer.len() > ANSWER_LIMIT {
                     return Err("the answer is too long".to_owned());
                 }
                 match stream.read_buf(&mut answer).await {
@@ -90,20 +98,10 @@ impl Socket {
         &self,
         guard: &'g mut MutexGuard<'_, Option<Box<dyn Stream>>>,
     ) -> Result<&'g mut Box<dyn Stream>, String> {
-        if let Some(stream) = guard.as_mut() {
-            // Nothing is expected: bytes are ignored, an end is noticed before something is written into it.
-            let mut byte = [0; 256];
-            let read = std::future::poll_fn(|cx| {
-                let mut buffer = tokio::io::ReadBuf::new(&mut byte);
-                std::task::Poll::Ready(match std::pin::Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                    std::task::Poll::Pending => Ok(1),
-                    std::task::Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
-                    std::task::Poll::Ready(Err(e)) => Err(e),
-                })
-            });
-            if !matches!(read.await, Ok(1..)) {
-                **guard = None;
-            }
+        if let Some(stream) = guard.as_mut()
+            && !is_open(stream).await
+        {
+            **guard = None;
         }
         if guard.is_none() {
             let stream = self.connect().await.map_err(|e| e.to_string())?;
@@ -122,6 +120,22 @@ impl Socket {
         let name = rustls_pki_types::ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         Ok(Box::new(tls.connect(name, tcp).await?))
     }
+}
+
+/// Nothing is expected: bytes are ignored, and an end, which may stand behind them, is noticed before something is written into it.
+async fn is_open(stream: &mut Box<dyn Stream>) -> bool {
+    let (mut ignored, mut said) = ([0; 256], 0);
+    while said < LAST_WORDS {
+        let mut buffer = ReadBuf::new(&mut ignored);
+        let read = poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_read(cx, &mut buffer))).await;
+        match read {
+            Poll::Pending => return true,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => said += buffer.filled().len(),
+            Poll::Ready(_) => return false,
+        }
+    }
+    // Who talks without end is better left.
+    false
 }
 
 impl fmt::Debug for Socket {

@@ -1,17 +1,23 @@
 //! RFC 5424 over TCP and TLS (octet counting, RFC 6587 and RFC 5425) and UDP (RFC 5426). There is no acknowledgement in
 //! these protocols: an accepted write counts as one.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use podkit::dns::Resolver;
 use podkit::tls::TlsOptions;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 use super::socket::Socket;
 use super::{Answer, Patience, SetupError, Verdict};
 use crate::batch::Batch;
 use crate::config::Transport;
+
+/// A host of the same cluster that takes no datagrams has said so by then (ICMP).
+const REFUSAL: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -61,7 +67,7 @@ impl Syslog {
     }
 }
 
-/// A message is a datagram; one that is too large for any is refused alone.
+/// A message is a datagram; one that is too large for any is refused alone. Where the kernel hears that nobody took them, all are for later.
 async fn datagrams(batch: &Batch, host: &str, port: u16, resolver: &Resolver) -> Answer {
     let later = |why: String| Answer::Later { why, after: None, answer_lost: false };
     let addr = match resolver.ips(host).await {
@@ -87,8 +93,15 @@ async fn datagrams(batch: &Batch, host: &str, port: u16, resolver: &Resolver) ->
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
                 Verdict::Refused("too large for a datagram".into())
             }
+            // About one of those before: nobody is there to take any.
+            Err(e) if e.kind() == ErrorKind::ConnectionRefused => return later(e.to_string()),
             Err(e) => Verdict::Later(e.to_string()),
         });
     }
-    Answer::Items(verdicts)
+    // What is said about the last ones comes a little later, and wakes.
+    let _ = timeout(REFUSAL, socket.ready(Interest::ERROR)).await;
+    match socket.take_error() {
+        Ok(Some(e)) => later(e.to_string()),
+        _ => Answer::Items(verdicts),
+    }
 }
