@@ -24,6 +24,10 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// While draining, a sink that comes back must be noticed within the grace.
 const DRAINING_PAUSE: Duration = Duration::from_millis(250);
 
+/// So many times in a row without an answer, and less is sent at once: a request that takes someone on the way too long, or is too large for
+/// them, would never pass as it is.
+const LOST_BEFORE_HALVES: u32 = 3;
+
 /// What all batches of a sink share.
 #[derive(Debug)]
 pub struct Courier {
@@ -68,7 +72,7 @@ impl Courier {
 
     /// Delivers a batch, however long it takes.
     pub async fn deliver(&self, batch: &Batch) -> Settled {
-        let mut retried = false;
+        let (mut retried, mut lost) = (false, 0);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         // Parts that are still to be sent; the first is the whole.
         let mut parts: Vec<Part> = vec![Part::Whole];
@@ -85,19 +89,15 @@ impl Courier {
             drop(alone);
             match outcome {
                 Outcome::Settled => {
+                    lost = 0;
                     self.metrics.delivered.inc_by(sent.lines as u64);
                     self.trouble.take();
                     self.well.notify_waiters();
                 }
                 Outcome::Closed => return Settled::Closed,
                 Outcome::Split { why } => {
-                    let items: Vec<Item> =
-                        if let Part::Items(items) = part { items } else { batch.items.iter().collect() };
                     self.complain(&why, "the batch is sent in halves");
-                    let (first, second) = items.split_at(items.len() / 2);
-                    parts.push(Part::Items(second.to_vec()));
-                    parts.push(Part::Items(first.to_vec()));
-                    self.metrics.splits.inc();
+                    self.halve(batch, part, &mut parts);
                 }
                 Outcome::Partial { refused, why } => {
                     let why = format!("{refused} of these {} lines: {why}", sent.lines);
@@ -113,10 +113,18 @@ impl Courier {
                     self.metrics.retries.inc();
                     self.metrics.answers_lost.inc_by(u64::from(answer_lost));
                     self.complain(&why, "tried again until it is taken");
-                    parts.push(part);
+                    lost = if answer_lost { lost + 1 } else { 0 };
+                    if lost >= LOST_BEFORE_HALVES && sent.items.len() > 1 {
+                        lost = 0;
+                        backoff.reset();
+                        self.halve(batch, part, &mut parts);
+                    } else {
+                        parts.push(part);
+                    }
                     self.pause(&mut backoff, after).await;
                 }
                 Outcome::Items { taken, known, later, refused } => {
+                    lost = 0;
                     self.metrics.delivered.inc_by(taken + known);
                     self.metrics.known.inc_by(known);
                     let originals: Vec<Item> =
@@ -146,6 +154,16 @@ impl Courier {
         Settled::Done { retried }
     }
 
+    /// Sends it as two. The first half goes first; of a sink that is away for long, only that becomes smaller still.
+    fn halve(&self, batch: &Batch, part: Part, parts: &mut Vec<Part>) {
+        let mut items: Vec<Item> =
+            if let Part::Items(items) = part { items } else { batch.items.iter().collect() };
+        let second = items.split_off(items.len() / 2);
+        parts.push(Part::Items(second));
+        parts.push(Part::Items(items));
+        self.metrics.splits.inc();
+    }
+
     /// Writes down what was refused, until that succeeds: a line may wait, but not vanish.
     /// `count` of them: where the sink does not say which, all are kept.
     async fn bury(&self, batch: &Batch, refused: &[(Item, String)], count: u64, backoff: &mut Backoff) {
@@ -153,7 +171,7 @@ impl Courier {
         if let Some(suppressed) = self.warn.allow() {
             error!(lines = count, first = %item.path.display(), offset = item.offset, why, suppressed, "refused for good");
         }
-        while let Err(e) = self.dead.bury(batch, refused) {
+        while let Err(e) = self.dead.bury(batch, refused).await {
             self.complain(&e.to_string(), "the dead-letter file cannot be written; the lines wait");
             self.pause(backoff, None).await;
         }

@@ -119,3 +119,116 @@ fn an_answer_of_fluent_that_never_ends_ends_nothing() {
     assert_eq!(count(&shipper, "answers_lost_total"), 2.0);
     stop(&shipper);
 }
+
+// A request that is too large for someone on the way, who hangs up instead of saying 413. Sent again as it is, it would never pass.
+#[test]
+fn a_request_that_is_cut_off_again_and_again_is_sent_in_halves() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    sink.decide(|request| (request.body.len() > 3_000).then_some(Answer::Reset));
+    pod.append("app.log", lines(0, 1000));
+    let shipper = pod.shipper("*.log", &sink.url("/")).args(["--format", "raw"]).spawn();
+    delivered(&shipper, 1000.0);
+    assert!(count(&shipper, "batch_splits_total") >= 2.0);
+    stop(&shipper);
+    let executed: Vec<_> = sink.requests().into_iter().filter(|request| request.executed).collect();
+    let mut got: Vec<String> = executed
+        .iter()
+        .flat_map(|request| request.text().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    got.sort_by_key(|line| line[5..].parse::<u32>().expect("a number"));
+    assert_eq!(got.join("\n") + "\n", lines(0, 1000));
+}
+
+// A server that has seen enough of a request: it says 413 and closes, with the rest unread.
+#[test]
+fn a_413_in_the_middle_of_a_request_is_understood() {
+    const LINES: usize = 40_000;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let take = Arc::clone(&taken);
+    let addr = serve(move |_, mut stream| {
+        loop {
+            let mut all = read_until(&mut stream, b"\r\n\r\n");
+            let Some(end) = all.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+            let head = String::from_utf8_lossy(&all[..end]).to_ascii_lowercase();
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            let length: usize = length.parse().expect("a number");
+            if length > 300_000 {
+                let _ = stream
+                    .write_all(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                return;
+            }
+            let mut rest = vec![0; end + 4 + length - all.len()];
+            if stream.read_exact(&mut rest).is_err() {
+                return;
+            }
+            all.extend_from_slice(&rest);
+            take.fetch_add(all[end + 4..].iter().filter(|byte| **byte == b'\n').count(), Ordering::Relaxed);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let pod = Pod::new();
+    pod.append("app.log", format!("{}\n", "x".repeat(99)).repeat(LINES));
+    let shipper = pod.shipper("*.log", &format!("http://{addr}/")).args(["--format", "raw"]).spawn();
+    delivered(&shipper, LINES as f64);
+    stop(&shipper);
+    assert_eq!(taken.load(Ordering::Relaxed), LINES);
+}
+
+/// A sink that refuses each line with "poison" in it.
+fn picky() -> FakeHttp {
+    let sink = FakeHttp::start();
+    sink.decide(|request| request.text().contains("poison").then_some(Answer::Status(400)));
+    sink
+}
+
+// What many write who want dead letters in the container's own log. A pipe cannot be synced.
+#[test]
+fn dead_letters_may_go_to_stderr() {
+    let (pod, sink) = (Pod::new(), picky());
+    pod.append("app.log", format!("{}poison\n", lines(0, 3)));
+    let shipper = pod
+        .shipper("*.log", &sink.url("/"))
+        .args(["--format", "raw", "--dead-letter", "/dev/stderr"])
+        .spawn();
+    eventually("one is dead", || (count(&shipper, "dead_letters_total") == 1.0).then_some(()));
+    pod.append("app.log", lines(3, 3));
+    delivered(&shipper, 6.0);
+    shipper.sigterm();
+    let exited = shipper.wait_exit();
+    exited.expect_code(0);
+    let letters = exited.stderr_lines().iter().filter(|line| line.contains("\"line\":\"poison\"")).count();
+    assert_eq!(letters, 1, "{}", exited.stderr());
+}
+
+// A disk that hangs under the dead letters holds back that sink, and neither the others nor who asks.
+#[test]
+fn a_place_for_dead_letters_that_hangs_holds_back_nobody_else() {
+    let (pod, sink) = (Pod::new(), picky());
+    // Full after 64 KiB that nobody reads.
+    let fifo = pod.dir.join("letters");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("runs").success());
+    let _held = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("opens");
+    pod.append("app.log", format!("poison {}\n", "x".repeat(1000)).repeat(300));
+    let out = pod.dir.join("out.log");
+    let shipper = pod
+        .shipper("*.log", &sink.url("/"))
+        .args(["--to", &format!("file://{}", out.display()), "--format", "raw", "--shutdown-grace", "2s"])
+        .arg("--dead-letter")
+        .arg(&fifo)
+        .spawn();
+    let admin = shipper.wait_ready().addr("admin");
+    eventually("some are dead", || (count(&shipper, "dead_letters_total") > 0.0).then_some(()));
+    // Until there is no more room.
+    let mut last = -1.0;
+    eventually("it stands still", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let now = count(&shipper, "dead_letters_total");
+        (std::mem::replace(&mut last, now) == now).then_some(())
+    });
+    pod.append("other.log", lines(0, 10));
+    eventually("the file has all", || (pod.dir.lines("out.log").len() == 310).then_some(()));
+    assert_eq!(http::get(admin, "/livez").status, 200);
+    shipper.sigterm();
+    shipper.wait_exit().expect_code(1).expect_stderr("not delivered within --shutdown-grace");
+}

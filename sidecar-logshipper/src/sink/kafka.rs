@@ -212,6 +212,10 @@ fn is_refusal(error: &Error) -> bool {
     let Error::ServerError { protocol_error, .. } = error else { return false };
     matches!(
         protocol_error,
-        ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge | ProtocolError::InvalidRecord
+        ProtocolError::MessageTooLarge
+            | ProtocolError::RecordListTooLarge
+            | ProtocolError::InvalidRecord
+            // Such as a line that says it is of next year (`message.timestamp.after.max.ms`, an hour since Kafka 4.0; KIP-937).
+            | ProtocolError::InvalidTimestamp
     )
 }

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use podkit::shutdown::Shutdown;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::SinkPlan;
 
 /// A server that has not answered for so long is asked again, however little time is left.
 const LEAST: Duration = Duration::from_secs(1);
+/// Between questions while the pod ends.
+const SHORTLY: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -40,6 +42,18 @@ impl Patience {
         };
         self.usual.set(begun.elapsed().max(self.usual.get() / 8 * 7));
         Some(done)
+    }
+
+    /// Sleeps; while the pod ends, shortly.
+    pub(super) async fn pause(&self, pause: Duration) {
+        let ending = async {
+            self.shutdown.started().await;
+            sleep(SHORTLY).await;
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = ending => {}
+        }
     }
 
     /// Half of what is left of the grace from its start on, but twice the time that answers take.

@@ -23,6 +23,9 @@ const ANSWER_LIMIT: usize = 16 << 20;
 /// For a name, a connection and its handshake, if --timeout is not shorter.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// A `Retry-After` beyond it, such as the date of a clock that is wrong, would fill the volume that the logs wait on.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
 /// Why a sink cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -146,6 +149,11 @@ impl Requester {
         }
     }
 
+    /// Between two questions: not for long while the pod ends.
+    pub(super) async fn pause(&self, pause: Duration) {
+        self.patience.pause(pause).await;
+    }
+
     /// A connection on which no answer came may be dead without anyone knowing, and HTTP/2 would go on with it: the next request takes
     /// another one.
     fn leave(&self) {
@@ -215,6 +223,8 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Ans
     };
     Some(match status {
         200..=299 => return None,
+        // The URL is at fault.
+        400 if is_for_https(body) => Answer::Later { why: why(), after: None, answer_lost: false },
         // The items are at fault: for ever.
         400 | 422 => Answer::Refused { why: why() },
         413 => Answer::TooLarge { why: why() },
@@ -223,14 +233,30 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Ans
     })
 }
 
-/// Seconds or a date (RFC 9110, 10.2.3).
+/// What Go's net/http, nginx and Apache say to plain HTTP on a port of HTTPS. Compared with what they begin with: a refusal may quote a line.
+fn is_for_https(body: &[u8]) -> bool {
+    body.starts_with(b"Client sent an HTTP request to an HTTPS server.")
+        || body
+            .starts_with(b"<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title>")
+        || body.starts_with(b"<!DOCTYPE HTML")
+            && memchr::memmem::find(
+                body,
+                b"\nReason: You're speaking plain HTTP to an SSL-enabled server port.",
+            )
+            .is_some()
+}
+
+/// Seconds or a date (RFC 9110, 10.2.3), at most [`LONGEST_ASKED`].
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()
+    let after = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(text).ok()?;
+            SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()?
+        }
+    };
+    Some(after.min(LONGEST_ASKED))
 }
 
 #[cfg(test)]
@@ -256,7 +282,8 @@ mod tests {
             retry_after(&headers)
         };
         assert_eq!(after("7"), Some(Duration::from_secs(7)));
-        assert!(after("Fri, 01 Jan 2100 00:00:00 GMT").is_some_and(|wait| wait > Duration::from_secs(1000)));
+        assert_eq!(after("Fri, 01 Jan 2100 00:00:00 GMT"), Some(LONGEST_ASKED));
+        assert_eq!(after("18446744073709551615"), Some(LONGEST_ASKED));
         assert_eq!(after("Thu, 01 Jan 1970 00:00:00 GMT"), None);
         assert_eq!(after("soon"), None);
     }

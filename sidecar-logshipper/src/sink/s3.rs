@@ -1,6 +1,7 @@
 //! Objects in S3 and what speaks its protocol: each batch becomes one, by PUT with a presigned URL (AWS Signature Version 4; rusty-s3).
 //! The name of an object is made of what is in it, so that a repeated request overwrites its own object.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -81,7 +82,8 @@ impl S3 {
         }
     }
 
-    /// `PREFIX/20260131T235959Z-POD-OFFSET-CRC.ndjson`: by the time of the first line, and the same for the same bytes.
+    /// `PREFIX/20260131T235959Z-POD-OFFSET-CRC.ndjson`: by the time of the first line, and the same for the same bytes of the same file. Another
+    /// file with the same bytes must not take its place.
     fn key(&self, batch: &Batch) -> String {
         let first = batch.items.get(0);
         let nanos = first.as_ref().and_then(|item| time_of(batch.document(item))).unwrap_or_else(now);
@@ -90,12 +92,17 @@ impl S3 {
             Some(mut dated) => dated.name(nanos).to_owned(),
             None => self.prefix.clone(),
         };
+        let mut crc = crc32fast::Hasher::new();
+        if let Some(item) = &first {
+            crc.update(item.path.as_os_str().as_bytes());
+        }
+        crc.update(&batch.body);
         format!(
             "{prefix}{}-{:08x}-{}-{:08x}.{}",
             time.strftime("%Y%m%dT%H%M%SZ"),
             self.seed,
             first.map_or(0, |item| item.offset),
-            crc32fast::hash(&batch.body),
+            crc.finalize(),
             self.suffix
         )
     }
