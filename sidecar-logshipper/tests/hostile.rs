@@ -175,6 +175,96 @@ fn a_413_in_the_middle_of_a_request_is_understood() {
     assert_eq!(taken.load(Ordering::Relaxed), LINES);
 }
 
+/// A shipper for Splunk; its token asks for acknowledgement where the server gives an `ackId`.
+fn splunk(pod: &Pod, sink: &FakeHttp, timeout: &str) -> Running {
+    pod.shipper("*.log", &format!("splunk+http://{}", sink.addr())).args(["--timeout", timeout]).spawn()
+}
+
+fn events(sink: &FakeHttp) -> usize {
+    sink.requests().iter().filter(|request| request.path() == "/services/collector/event").count()
+}
+
+// An indexer cluster that replicates takes longer than one request may.
+#[test]
+fn what_splunk_indexes_slowly_is_not_sent_again() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let asked = AtomicUsize::new(0);
+    sink.decide(move |request| {
+        if request.path() == "/services/collector/event" {
+            return Some(Reply::json(200, &json!({"text": "Success", "code": 0, "ackId": 0})).into());
+        }
+        let indexed = asked.fetch_add(1, Ordering::Relaxed) >= 4;
+        Some(Reply::json(200, &json!({"acks": {"0": indexed}})).into())
+    });
+    pod.append("app.log", lines(0, 3));
+    let shipper = splunk(&pod, &sink, "200ms");
+    delivered(&shipper, 3.0);
+    assert_eq!((events(&sink), count(&shipper, "answers_lost_total")), (1, 0.0));
+    stop(&shipper);
+}
+
+// A 200 that says something else than success, or only half of it: with it, the number to ask for would be lost.
+#[test]
+fn half_an_answer_of_splunk_acknowledges_nothing() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    sink.next([
+        Answer::Raw(b"HTTP/1.1 200 OK\r\n\r\n{\"text\":\"Success\",\"code\":0,\"ack".to_vec()),
+        Reply::json(200, &json!({"text": "Success", "code": 0, "ackId": "seven"})).into(),
+        Reply::json(200, &json!({"text": "Server is busy", "code": 9})).into(),
+        Reply::json(200, &json!({"text": "Success", "code": 0})).into(),
+    ]);
+    pod.append("app.log", lines(0, 3));
+    let shipper = splunk(&pod, &sink, "5s");
+    delivered(&shipper, 3.0);
+    assert_eq!((events(&sink), count(&shipper, "answers_lost_total")), (4, 2.0));
+    stop(&shipper);
+}
+
+// elasticsearch#70349, monstache#377: a 400 for every document while no index can be made, and all of it is thrown away.
+#[test]
+fn what_ails_the_cluster_is_no_lines_fault() {
+    let refusals = [
+        (
+            "validation_exception",
+            "Validation Failed: 1: this action would add [2] shards, but this cluster currently has [1000]/[1000] maximum normal shards open;",
+        ),
+        (
+            "illegal_argument_exception",
+            "Validation Failed: 1: this action would add [10] total shards, but this cluster currently has [2402]/[2000] maximum shards open;",
+        ),
+        ("illegal_argument_exception", "pipeline with id [shop] does not exist"),
+    ];
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let item = |(kind, reason): (&str, &str)| json!({"create": {"status": 400, "error": {"type": kind, "reason": reason}}});
+    let of_items = refusals
+        .map(|refusal| Reply::json(200, &json!({"errors": true, "items": [item(refusal), item(refusal)]})));
+    let of_requests = refusals.map(|(kind, reason)| {
+        Reply::json(400, &json!({"error": {"type": kind, "reason": reason}, "status": 400}))
+    });
+    sink.next(of_items.into_iter().chain(of_requests).map(Answer::from));
+    sink.always(Reply::json(200, &json!({"errors": false, "items": []})));
+    pod.append("app.log", lines(0, 2));
+    let shipper = pod.shipper("*.log", &format!("elasticsearch+http://{}/logs", sink.addr())).spawn();
+    delivered(&shipper, 2.0);
+    assert_eq!((count(&shipper, "retries_total"), pod.dead_letters().len()), (6.0, 0));
+    stop(&shipper);
+}
+
+// A URL with `http` where it should be `https`: servers say so by a 400, and that is no line's fault.
+#[test]
+fn who_speaks_http_to_a_port_of_https_buries_nothing() {
+    const GO: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let nginx = "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n";
+    let apache = "<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>400 Bad Request</title>\n</head><body>\n<h1>Bad Request</h1>\n<p>Your browser sent a request that this server could not understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n";
+    sink.next([Answer::Raw(GO.to_vec()), Reply::new(400, nginx).into(), Reply::new(400, apache).into()]);
+    pod.append("app.log", lines(0, 1));
+    let shipper = pod.shipper("*.log", &format!("loki+http://{}", sink.addr())).spawn();
+    delivered(&shipper, 1.0);
+    assert_eq!((count(&shipper, "retries_total"), pod.dead_letters().len()), (3.0, 0));
+    stop(&shipper);
+}
+
 /// A sink that refuses each line with "poison" in it.
 fn picky() -> FakeHttp {
     let sink = FakeHttp::start();

@@ -51,9 +51,13 @@ impl Elasticsearch {
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {
         match self.requester.post(&self.url, "application/x-ndjson", &batch.body).await {
-            Ok((status, headers, body)) => {
-                judge(status, &headers, &body).unwrap_or_else(|| read(&body, batch.items.len()))
-            }
+            Ok((status, headers, body)) => match judge(status, &headers, &body) {
+                Some(Answer::Refused { why }) if is_of_the_cluster(&body) => {
+                    Answer::Later { why, after: None, answer_lost: false }
+                }
+                Some(answer) => answer,
+                None => read(&body, batch.items.len()),
+            },
             Err(answer) => answer,
         }
     }
@@ -76,18 +80,36 @@ fn read(body: &[u8], sent: usize) -> Answer {
 }
 
 fn verdict(item: &ItemResult) -> Verdict {
-    let why = || {
-        let part =
-            |key: &str| item.error.as_ref().and_then(|error| error.get(key)?.as_str()).unwrap_or_default();
-        format!("{} {}: {}", item.status, part("type"), part("reason"))
-    };
+    let part = |key: &str| item.error.as_ref().and_then(|error| error.get(key)?.as_str()).unwrap_or_default();
+    let why = || format!("{} {}: {}", item.status, part("type"), part("reason"));
     match item.status {
         200..=299 => Verdict::Taken,
         409 => Verdict::Known,
         // What can be corrected at the server, the lines wait for.
         401 | 403 | 404 | 408 | 429 | 500..=599 => Verdict::Later(why()),
+        _ if ails_the_cluster(part("reason")) => Verdict::Later(why()),
         _ => Verdict::Refused(why()),
     }
+}
+
+/// The reason of a 400 that is no document's fault and ends once somebody has seen to it: no index can be made because there are too many
+/// shards (elastic/elasticsearch#70349), or the ingest pipeline is not there. Looked at from its beginning: a reason may quote a line.
+fn ails_the_cluster(reason: &str) -> bool {
+    reason.starts_with("Validation Failed: 1: this action would add [") && reason.contains(" shards open")
+        || reason.starts_with("pipeline with id [") && reason.ends_with("] does not exist")
+}
+
+/// The same of a refusal of the whole request.
+fn is_of_the_cluster(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: Cause,
+    }
+    #[derive(Deserialize)]
+    struct Cause {
+        reason: String,
+    }
+    serde_json::from_slice(body).is_ok_and(|Refusal { error }| ails_the_cluster(&error.reason))
 }
 
 #[cfg(test)]
@@ -106,6 +128,16 @@ mod tests {
         assert_eq!(verdicts[..2], [Verdict::Taken, Verdict::Known]);
         assert!(matches!(verdicts[2], Verdict::Later(_)) && matches!(verdicts[4], Verdict::Later(_)));
         assert_eq!(verdicts[3], Verdict::Refused("400 document_parsing_exception: no date".into()));
+    }
+
+    #[test]
+    fn a_line_that_is_quoted_in_a_reason_does_not_make_it_the_clusters() {
+        for reason in [
+            "failed to parse field [n] of type [long]. Preview of field's value: 'this action would add [2] shards open'",
+            "failed: 'pipeline with id [x] does not exist'",
+        ] {
+            assert!(!ails_the_cluster(reason), "{reason}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::batch::Batch;
 const ASK_SOON: Duration = Duration::from_millis(200);
 /// … and when it takes long, as with an indexer cluster that replicates.
 const ASK_LATER: Duration = Duration::from_secs(5);
+/// Until then they are not sent again: what other senders wait (Splunk Connect for Kafka, Vector; Firehose between 180 and 600 s).
+const INDEXED_WITHIN: Duration = Duration::from_secs(300);
 
 /// See the module.
 #[derive(Debug)]
@@ -28,10 +30,17 @@ pub struct Splunk {
     patience: Duration,
 }
 
-#[derive(Deserialize)]
-struct Taken {
-    #[serde(rename = "ackId")]
-    ack: Option<u64>,
+/// What a 2xx says.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    /// For good: the token asks for no acknowledgement.
+    Whole,
+    /// To be asked for.
+    Ack(u64),
+    /// It cannot be known.
+    Unclear,
+    /// Success by its status only.
+    No,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +55,7 @@ impl Splunk {
         ack.set_path(&format!("{base}/ack"));
         let channel = guid(fastrand::u128(..));
         ack.query_pairs_mut().append_pair("channel", &channel);
-        Self { requester, url, ack, channel, patience }
+        Self { requester, url, ack, channel, patience: patience.max(INDEXED_WITHIN) }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {
@@ -61,9 +70,14 @@ impl Splunk {
                     Answer::Later { why, after: None, answer_lost: false }
                 }
                 Some(answer) => answer,
-                None => match serde_json::from_slice::<Taken>(&body) {
-                    Ok(Taken { ack: Some(id) }) => self.wait_for(id).await,
-                    _ => Answer::Accepted,
+                None => match taken(&body) {
+                    Taken::Whole => Answer::Accepted,
+                    Taken::Ack(id) => self.wait_for(id).await,
+                    unclear => {
+                        let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
+                        let why = format!("the answer is no success: {}", text.trim());
+                        Answer::Later { why, after: None, answer_lost: unclear == Taken::Unclear }
+                    }
                 },
             },
             Err(answer) => answer,
@@ -82,10 +96,24 @@ impl Splunk {
             {
                 return Answer::Accepted;
             }
-            tokio::time::sleep(pause).await;
+            self.requester.pause(pause).await;
             pause = (pause * 2).min(ASK_LATER);
         }
         Answer::Later { why: format!("ackId {id} was not confirmed in time"), after: None, answer_lost: true }
+    }
+}
+
+/// Of anything that is no JSON object, a 2xx is what counts; an object that is cut off, or has an `ackId` that is no number, may belong to a
+/// token that asks for acknowledgement.
+fn taken(body: &[u8]) -> Taken {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Taken::Whole;
+    }
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else { return Taken::Unclear };
+    match (&answer["code"], &answer["ackId"]) {
+        (code, _) if !code.is_null() && *code != 0 => Taken::No,
+        (_, serde_json::Value::Null) => Taken::Whole,
+        (_, id) => id.as_u64().map_or(Taken::Unclear, Taken::Ack),
     }
 }
 
@@ -115,6 +143,23 @@ mod tests {
         assert!(is_setup(br#"{"text":"Incorrect index","code":7,"invalid-event-number":1}"#));
         assert!(!is_setup(br#"{"text":"Invalid data format","code":6,"invalid-event-number":0}"#));
         assert!(!is_setup(b"<html>"));
+    }
+
+    #[test]
+    fn a_success_says_so_as_a_whole() {
+        for (body, means) in [
+            (&br#"{"text":"Success","code":0}"#[..], Taken::Whole),
+            (br#"{"text":"Success","code":0,"ackId":7}"#, Taken::Ack(7)),
+            (br#"{"text":"Success","code":0,"ackId":null}"#, Taken::Whole),
+            (br#"{"text":"Success","code":0,"ackId":-1}"#, Taken::Unclear),
+            (br#"{"text":"Success","code":0,"#, Taken::Unclear),
+            (br#"{"text":"Server is busy","code":9}"#, Taken::No),
+            (b"{}", Taken::Whole),
+            (b"OK", Taken::Whole),
+            (b"", Taken::Whole),
+        ] {
+            assert_eq!(taken(body), means, "{}", String::from_utf8_lossy(body));
+        }
     }
 
     #[test]
