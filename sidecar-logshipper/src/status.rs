@@ -1,6 +1,6 @@
 //! What `/statusz` says: filled by the lanes, asked by the admin port.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::metrics::SinkMetrics;
 
-/// Files named in the table at most; the counts are of all.
+/// Files named in the table at most, and problems; the counts are of all.
 const SHOWN: usize = 100;
 
 /// One lane, as it was a moment ago.
@@ -60,13 +60,13 @@ impl Board {
         let sum = |of: &dyn Fn(&LaneStatus) -> u64| lanes.values().map(of).sum::<u64>();
         let sinks: Vec<Value> = lanes.values().map(sink).collect();
         let files: Vec<Value> = lanes.values().flat_map(files).collect();
-        let mut problems: Vec<Value> = Vec::new();
-        for (path, why) in lanes.values().flat_map(|lane| &lane.problems) {
-            let problem = json!({"path": path.to_string_lossy(), "problem": why});
-            if !problems.contains(&problem) {
-                problems.push(problem);
-            }
-        }
+        // Lanes look at the same files; what is wrong with them is said once.
+        let problems: BTreeSet<_> = lanes.values().flat_map(|lane| &lane.problems).collect();
+        let problems: Vec<Value> = problems
+            .into_iter()
+            .take(SHOWN)
+            .map(|(path, why)| json!({"path": path.to_string_lossy(), "problem": why}))
+            .collect();
         let mut out = json!({
             "totals": {
                 "lines_read": sum(&|lane| lane.sink.lines_read.get()),

@@ -233,20 +233,49 @@ fn what_ails_the_cluster_is_no_lines_fault() {
             "Validation Failed: 1: this action would add [10] total shards, but this cluster currently has [2402]/[2000] maximum shards open;",
         ),
         ("illegal_argument_exception", "pipeline with id [shop] does not exist"),
+        (
+            "illegal_argument_exception",
+            "no write index is defined for alias [logs]. The write index may be explicitly disabled using is_write_index=false or the alias points to multiple indices without one being designated as a write index",
+        ),
     ];
-    let (pod, sink) = (Pod::new(), FakeHttp::start());
-    let item = |(kind, reason): (&str, &str)| json!({"create": {"status": 400, "error": {"type": kind, "reason": reason}}});
-    let of_items = refusals
-        .map(|refusal| Reply::json(200, &json!({"errors": true, "items": [item(refusal), item(refusal)]})));
-    let of_requests = refusals.map(|(kind, reason)| {
-        Reply::json(400, &json!({"error": {"type": kind, "reason": reason}, "status": 400}))
-    });
-    sink.next(of_items.into_iter().chain(of_requests).map(Answer::from));
-    sink.always(Reply::json(200, &json!({"errors": false, "items": []})));
+    let (pod, one_by_one, as_a_whole) = (Pod::new(), FakeHttp::start(), FakeHttp::start());
+    let error = |(kind, reason): (&str, &str)| json!({"type": kind, "reason": reason});
+    one_by_one.next(refusals.map(|refusal| {
+        let item = json!({"create": {"status": 400, "error": error(refusal)}});
+        Reply::json(200, &json!({"errors": true, "items": [item, item]})).into()
+    }));
+    as_a_whole.next(
+        refusals.map(|refusal| Reply::json(400, &json!({"error": error(refusal), "status": 400})).into()),
+    );
     pod.append("app.log", lines(0, 2));
-    let shipper = pod.shipper("*.log", &format!("elasticsearch+http://{}/logs", sink.addr())).spawn();
-    delivered(&shipper, 2.0);
-    assert_eq!((count(&shipper, "retries_total"), pod.dead_letters().len()), (6.0, 0));
+    let url = |sink: &FakeHttp| format!("elasticsearch+http://{}/logs", sink.addr());
+    for sink in [&one_by_one, &as_a_whole] {
+        sink.always(Reply::json(200, &json!({"errors": false, "items": []})));
+    }
+    let shipper = pod.shipper("*.log", &url(&one_by_one)).args(["--to", &url(&as_a_whole)]).spawn();
+    delivered(&shipper, 4.0);
+    assert_eq!((count(&shipper, "retries_total"), pod.dead_letters().len()), (8.0, 0));
+    stop(&shipper);
+}
+
+// Loki's pkg/validation/validate.go: what is a setting of the server buries nothing, and its 260 means that all of it was thrown away.
+#[test]
+fn what_is_a_setting_of_loki_is_no_entrys_fault() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    sink.next(
+        [
+            (400, "stream '{filename=\"/a\"}' includes structured metadata, but this feature is disallowed. Please see `limits_config.allow_structured_metadata` or contact your Loki administrator to enable it."),
+            (400, "entry for stream '{filename=\"/a\"}' has 15 label names; limit 10"),
+            (400, "missing required labels team for user shop for stream {filename=\"/a\"}"),
+            (260, "ingestion blocked for user shop until '2027-01-01 00:00:00 +0000 UTC' with status code '260'"),
+        ]
+        .map(|(status, why)| Reply::new(status, why).into()),
+    );
+    sink.always(Answer::Status(204));
+    pod.append("app.log", lines(0, 3));
+    let shipper = pod.shipper("*.log", &format!("loki+http://{}", sink.addr())).spawn();
+    delivered(&shipper, 3.0);
+    assert_eq!((count(&shipper, "retries_total"), pod.dead_letters().len()), (4.0, 0));
     stop(&shipper);
 }
 

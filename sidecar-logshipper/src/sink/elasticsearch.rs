@@ -93,9 +93,11 @@ fn verdict(item: &ItemResult) -> Verdict {
 }
 
 /// The reason of a 400 that is no document's fault and ends once somebody has seen to it: no index can be made because there are too many
-/// shards (elastic/elasticsearch#70349), or the ingest pipeline is not there. Looked at from its beginning: a reason may quote a line.
+/// shards (elastic/elasticsearch#70349), an alias leads to none, or the ingest pipeline is not there. Looked at from its beginning: a reason
+/// may quote a line.
 fn ails_the_cluster(reason: &str) -> bool {
     reason.starts_with("Validation Failed: 1: this action would add [") && reason.contains(" shards open")
+        || reason.starts_with("no write index is defined for alias [")
         || reason.starts_with("pipeline with id [") && reason.ends_with("] does not exist")
 }
 

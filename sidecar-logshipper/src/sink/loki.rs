@@ -68,7 +68,12 @@ impl Loki {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         match self.requester.post_with(&self.url, "application/x-protobuf", &Bytes::from(body), headers).await
         {
-            Ok((status, headers, body)) => judge(status, &headers, &body).unwrap_or(Answer::Accepted),
+            Ok((status, headers, body)) => match judge(status, &headers, &body).unwrap_or(Answer::Accepted) {
+                Answer::Refused { why } if is_setup(&body) => {
+                    Answer::Later { why, after: None, answer_lost: false }
+                }
+                answer => answer,
+            },
             Err(answer) => answer,
         }
     }
@@ -91,6 +96,19 @@ impl Loki {
         }
         request
     }
+}
+
+/// A 400 that is no entry's fault (Loki, pkg/validation/validate.go; it names streams, and quotes no entry): a limit of this server, such as
+/// Loki 2's default, which takes no structured metadata.
+fn is_setup(body: &[u8]) -> bool {
+    [
+        "includes structured metadata, but this feature is disallowed",
+        " label names; limit ",
+        "missing required labels ",
+        "ingestion blocked for user ",
+    ]
+    .iter()
+    .any(|sign| memchr::memmem::find(body, sign.as_bytes()).is_some())
 }
 
 /// A name that Prometheus accepts, and a value quoted as Go does.

@@ -222,6 +222,8 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Ans
         format!("{status} {}", text.trim())
     };
     Some(match status {
+        // Loki's word for "blocked, and thrown away" (`block_ingestion_status_code`), also over OTLP.
+        260 => Answer::Later { why: why(), after: retry_after(headers), answer_lost: false },
         200..=299 => return None,
         // The URL is at fault.
         400 if is_for_https(body) => Answer::Later { why: why(), after: None, answer_lost: false },
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(judged(201), None);
         assert_eq!(judged(400), Some(Answer::Refused { why: "400 because".into() }));
         assert_eq!(judged(413), Some(Answer::TooLarge { why: "413 because".into() }));
-        for status in [301, 401, 403, 404, 408, 429, 500, 503] {
+        for status in [260, 301, 401, 403, 404, 408, 429, 500, 503] {
             assert!(matches!(judged(status), Some(Answer::Later { .. })), "{status}");
         }
     }
