@@ -40,6 +40,8 @@ const FOUND: u64 = 4 << 10;
 const BEFORE_A_REST: Duration = Duration::from_secs(5);
 /// Bytes read before what they became is sent: it is still in the processor's cache then.
 const READ_AT_ONCE: usize = 512 << 10;
+/// Time for what is under way when a new configuration comes; what is not answered by then is read again.
+pub const SETTLE: Duration = Duration::from_secs(5);
 /// Kept of the grace for the last save and a word about what is left.
 const LAST_SAVE: Duration = Duration::from_millis(300);
 
@@ -88,6 +90,8 @@ struct Running {
     save_at: Instant,
     published: Instant,
     draining: bool,
+    /// Since when only what is under way is waited for.
+    stopping_since: Option<Instant>,
     finished: bool,
     quiet_since: Instant,
     /// Bytes read since memory was given back, and [`FOUND`] for each file found.
@@ -113,6 +117,7 @@ impl Lane {
             unsaved: None,
             save_at: now,
             published: now,
+            stopping_since: None,
             finished: false,
             quiet_since: now,
             since_rest: 0,
@@ -154,6 +159,9 @@ impl Running {
                 break;
             }
             if self.lane.shutdown.is_started() && self.lane.shutdown.remaining() <= LAST_SAVE {
+                break;
+            }
+            if stopping && self.stopping_since.get_or_insert_with(Instant::now).elapsed() >= SETTLE {
                 break;
             }
             if self.published.elapsed() >= PUBLISH_EVERY {

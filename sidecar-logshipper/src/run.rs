@@ -18,7 +18,7 @@ use crate::config::{Config, Plan, SinkPlan};
 use crate::dead_letter::DeadLetters;
 use crate::deliver::Courier;
 use crate::enrich::Origin;
-use crate::lane::{Ended, Lane};
+use crate::lane::{Ended, Lane, SETTLE};
 use crate::metrics::Metrics;
 use crate::sink::Sink;
 use crate::state::State;
@@ -119,7 +119,7 @@ async fn ship(pod: Pod, cli: Cli, mut config: Config) -> Result<(), Exit> {
                 if new.state != config.state {
                     warn!("state cannot change while running; the old directory stays in use");
                 }
-                // A request that hangs is cut off by its own time-out; what it carried is read again.
+                // A request that hangs is cut off; what it carried is read again.
                 stop.cancel();
                 ship.couriers.iter().for_each(|courier| courier.hurry.notify_waiters());
                 lanes.shutdown_within(RELOAD).await;
@@ -132,8 +132,8 @@ async fn ship(pod: Pod, cli: Cli, mut config: Config) -> Result<(), Exit> {
     }
 }
 
-/// Time for what is under way when a new configuration comes.
-const RELOAD: Duration = Duration::from_secs(5);
+/// Lanes settle what is under way, and have some time more to save where they are; one that a disk keeps from that is left.
+const RELOAD: Duration = SETTLE.saturating_add(Duration::from_secs(5));
 
 trait ShutdownWithin {
     async fn shutdown_within(&mut self, time: Duration);

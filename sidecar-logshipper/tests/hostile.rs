@@ -3,7 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use common::{Pod, count, lines, stop};
 use serde_json::json;
 use testkit::fake::{Answer, FakeHttp, Reply};
-use testkit::{Running, eventually, http};
+use testkit::{Proc, Running, eventually, http};
 
 fn delivered(shipper: &Running, lines: f64) {
     eventually("delivered", || (count(shipper, "lines_delivered_total") == lines).then_some(()));
@@ -299,6 +299,48 @@ fn picky() -> FakeHttp {
     let sink = FakeHttp::start();
     sink.decide(|request| request.text().contains("poison").then_some(Answer::Status(400)));
     sink
+}
+
+// Nobody reads stdout, a new configuration comes meanwhile, and then somebody reads: the body that was being written is not mixed with the next.
+#[test]
+fn a_stdout_that_stands_still_keeps_its_lines_whole_over_a_new_configuration() {
+    const LINES: usize = 3000;
+    let line = |n: usize| format!("line {n} {}", "x".repeat(100));
+    let pod = Pod::new();
+    let fifo = pod.dir.join("stdout");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("runs").success());
+    let held = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("opens");
+    let yaml = |team: &str| {
+        json!({"read": [pod.log("*.log")], "state": pod.dir.join("state"), "to": ["stdout"], "fields": {"team": team}})
+            .to_string()
+    };
+    let map = pod.dir.config_map("config", &[("c.yaml", &yaml("a"))]);
+    let shipper = Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+        .json_logs()
+        .args(["--admin", "127.0.0.1:0", "--config"])
+        .arg(map.join("c.yaml"))
+        .stdout_to(&fifo)
+        .spawn();
+    let read = |times: usize| {
+        let read = || (count(&shipper, "lines_read_total") == (LINES * times) as f64).then_some(());
+        eventually("all is read, and waits for stdout", read);
+    };
+    pod.append("app.log", (0..LINES).map(|n| line(n) + "\n").collect::<String>());
+    read(1);
+    map.swap(&[("c.yaml", &yaml("b"))]);
+    read(2);
+    // Until both wait in their write, which nobody sees.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let (mut reader, mut missing) =
+        (BufReader::new(held), (0..LINES).map(|n| line(n) + "\n").collect::<BTreeSet<_>>());
+    let whole = missing.clone();
+    while !missing.is_empty() {
+        let mut text = String::new();
+        reader.read_line(&mut text).expect("reads");
+        assert!(whole.contains(&text), "torn: {text}");
+        missing.remove(&text);
+    }
+    shipper.sigkill();
 }
 
 // What many write who want dead letters in the container's own log. A pipe cannot be synced.
