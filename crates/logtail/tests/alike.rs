@@ -148,3 +148,21 @@ fn cut_and_written_again_while_there_was_no_room() {
     assert_eq!(own_lines(&reader), ["four", "one", "three", "two"]);
     assert_eq!(reader.tail.totals().lost_bytes, 0);
 }
+
+#[test]
+fn written_over_with_as_many_bytes_at_the_same_time() {
+    let banner = banner();
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("a.log");
+    append(&log, format!("{banner}one\n"));
+    let mut reader = Reader::new(dir.path(), every_log(dir.path()));
+    reader.until(41);
+    let modified = fs::metadata(&log).and_then(|log| log.modified()).expect("has a time");
+    fs::write(&log, format!("{banner}two\n")).expect("writes");
+    // Within one tick of the clock, as it may be.
+    let file = fs::OpenOptions::new().append(true).open(&log).expect("opens");
+    file.set_modified(modified).expect("sets its time");
+    reader.stalled_for(Duration::from_millis(60));
+    reader.finish();
+    assert_eq!(own_lines(&reader), ["one", "two"]);
+}

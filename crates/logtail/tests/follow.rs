@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Reader, append, copytruncate, exact, glob, numbered, rename};
 use logtail::{Options, Piece};
@@ -313,6 +313,27 @@ fn bytes_that_vanish_unread_are_counted() {
     assert_eq!((reader.tail.totals().lost_bytes, reader.tail.totals().lost_files), (12, 1));
 }
 
+// What copytruncate loses by its nature; logrotate(8) warns of it.
+#[test]
+fn what_was_written_between_the_copy_and_the_cut_is_counted() {
+    for lines in [100, 1000] {
+        let dir = dir();
+        let log = dir.path().join("app.log");
+        let write = |path, numbers: std::ops::Range<usize>| {
+            append(path, numbers.map(|n| format!("line {n:04}\n")).collect::<String>());
+        };
+        write(&log, 0..lines);
+        let mut reader = Reader::new(dir.path(), Options { read_size: 200, ..exact(dir.path()) });
+        reader.poll(1);
+        assert!(reader.lines.len() < 50);
+        write(&numbered(&log, 1), 0..lines - 10);
+        fs::write(&log, "").expect("cuts");
+        reader.finish();
+        assert_eq!(reader.lines.len(), lines - 10);
+        assert_eq!((reader.tail.totals().lost_bytes, reader.tail.totals().lost_files), (100, 1));
+    }
+}
+
 #[test]
 fn symbolic_links_that_are_switched_lead_to_the_new_file() {
     let dir = dir();
@@ -365,6 +386,24 @@ fn a_volume_that_is_swapped_is_read_on_in_its_new_files() {
         let mut reader = Reader::new(dir.path(), options);
         reader.finish();
         assert_eq!(reader.lines, ["banner", "of 4"]);
+    }
+}
+
+#[test]
+fn an_empty_rotated_file_is_no_copy_for_ever() {
+    let dir = dir();
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    append(&numbered(&log, 1), "");
+    let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+    let empty = fs::OpenOptions::new().append(true).open(numbered(&log, 1)).expect("opens");
+    empty.set_modified(hours_ago).expect("sets its time");
+    let mut reader = Reader::new(dir.path(), Options { watch: false, ..glob(dir.path()) });
+    reader.until(1);
+    // While a copy may be on its way, it looks again after 50 ms.
+    let end = Instant::now() + Duration::from_secs(20);
+    while reader.poll(1 << 20).wait < Duration::from_millis(100) {
+        assert!(Instant::now() < end, "never rests");
     }
 }
 

@@ -3,9 +3,9 @@
 mod common;
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Reader, append, banner, compress, every_log, exact, gzip, own_lines, packed, rename};
+use common::{Reader, append, banner, compress, every_log, exact, gzip, numbered, own_lines, packed, rename};
 use logtail::Options;
 
 #[test]
@@ -72,6 +72,16 @@ fn two_generations_of_one_size() {
     assert_eq!(own_lines(&reader), ["two"]);
 }
 
+/// Waits, for at most 20 s, until so many are remembered that are gone.
+fn until_retired(reader: &mut Reader, count: usize) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while reader.tail.positions().retired.len() != count {
+        assert!(Instant::now() < end, "{:?}", reader.tail.files());
+        reader.stalled_for(Duration::from_millis(50));
+        reader.poll(1);
+    }
+}
+
 #[test]
 fn two_generations_of_one_size_one_after_the_other() {
     let banner = banner();
@@ -82,11 +92,14 @@ fn two_generations_of_one_size_one_after_the_other() {
     let mut reader = Reader::new(dir.path(), options.clone());
     reader.until(41);
     rename(&log, 3);
-    compress(&log, 1);
-    // Compressed and let go: only this is remembered of it.
-    reader.stalled_for(Duration::from_millis(300));
-    reader.poll(1);
-    assert_eq!(reader.tail.positions().retired.len(), 1);
+    let aside = dir.path().join("aside");
+    gzip(&numbered(&log, 1), &aside);
+    fs::remove_file(numbered(&log, 1)).expect("deletes");
+    // Read and let go: only this is remembered of it …
+    until_retired(&mut reader, 1);
+    fs::rename(aside, packed(&log, 1)).expect("renames");
+    // … and explains one compressed file.
+    until_retired(&mut reader, 0);
     reader.save();
     drop(reader);
     fs::rename(packed(&log, 1), packed(&log, 2)).expect("renames");
@@ -120,4 +133,29 @@ fn one_that_is_written_with_pauses() {
     reader.stalled_for(Duration::from_millis(300));
     reader.finish();
     assert_eq!(reader.lines.len(), 101);
+}
+
+#[test]
+fn a_late_line_just_before_it_is_compressed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("app.log");
+    append(&log, "one\n");
+    // Others have their turns first.
+    for n in 0..400 {
+        append(&dir.path().join(format!("{n}.log")), format!("{n}\n"));
+    }
+    let mut reader = Reader::new(dir.path(), Options { max_open: 4, ..every_log(dir.path()) });
+    reader.until(401);
+    (0..400).for_each(|n| append(&dir.path().join(format!("{n}.log")), "more\n"));
+    rename(&log, 3);
+    append(&numbered(&log, 1), "late\n");
+    gzip(&numbered(&log, 1), &packed(&log, 1));
+    for _ in 0..4 {
+        reader.stalled_for(Duration::from_millis(60));
+        reader.poll(1);
+    }
+    fs::remove_file(numbered(&log, 1)).expect("deletes");
+    reader.finish();
+    assert_eq!(reader.lines.iter().filter(|line| *line == "late").count(), 1);
+    assert_eq!(reader.lines.len(), 802);
 }

@@ -52,6 +52,9 @@ pub struct Position {
     /// Its inode holds other bytes by now; the rest can only come from a copy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
+    /// The `id` of the file whose compressed form it is: should that one be gone, it goes on here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<u64>,
 }
 
 fn is_zero(part: &u32) -> bool {
@@ -99,6 +102,7 @@ pub(crate) mod tests {
             anchor: None,
             ignored: false,
             gone: false,
+            copy_of: None,
         }
     }
 

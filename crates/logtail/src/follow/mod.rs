@@ -6,8 +6,10 @@ mod descriptors;
 mod packed;
 mod poll;
 mod prefix;
+mod proof;
 mod read;
 mod report;
+mod rest;
 mod restore;
 mod rollover;
 mod scan;
@@ -61,6 +63,8 @@ pub struct Tail {
     files: HashMap<FileKey, Tracked>,
     by_inode: HashMap<(u64, u64), FileKey>,
     by_path: HashMap<Arc<Path>, FileKey>,
+    /// What symbolic links lead to.
+    targets: HashMap<PathBuf, FileKey>,
     /// Files of an earlier run by inode number and birth time, where there is one.
     restored: HashMap<(u64, u64), FileKey>,
     /// Files that may hold unread bytes, in the order of their turns.
@@ -111,6 +115,7 @@ impl Tail {
             files: HashMap::new(),
             by_inode: HashMap::new(),
             by_path: HashMap::new(),
+            targets: HashMap::new(),
             restored: HashMap::new(),
             ready: VecDeque::new(),
             open: VecDeque::new(),
@@ -206,6 +211,12 @@ impl Tail {
         let key = FileKey(self.next_key);
         self.next_key += 1;
         key
+    }
+
+    /// Who has this inode: its number may have been another's before.
+    fn owner(&self, identity: &Identity) -> Option<FileKey> {
+        let key = *self.by_inode.get(&identity.inode())?;
+        self.files.get(&key).filter(|file| !file.identity.contradicts(identity)).map(|_| key)
     }
 
     fn enqueue(&mut self, key: FileKey) {

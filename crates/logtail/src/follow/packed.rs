@@ -1,28 +1,30 @@
 //! What rotation has compressed: mostly read already, and then recognized; otherwise the only place where the rest is.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use tracing::{info, warn};
 
-use super::body::{Body, is_unreadable};
-use super::prefix::{Context, Prefix, hash};
+use super::body::is_unreadable;
+use super::prefix::{Prefix, hash};
+use super::proof::{Proof, Sample, end_of};
 use super::tracked::Tracked;
-use super::{Place, Tail};
+use super::{FileKey, Place, Tail};
 use crate::discover::Found;
 
 /// Files remembered after they are gone.
 const RETIRED: usize = 256;
 
-/// How a file that is gone began and ended, and how long it was: enough to know it again in its compressed form.
+/// How a file that is gone began and ended, and how long it was: enough to know it again in its compressed form, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retired {
     /// Hash of the path where it was found first.
     pub(super) origin: u64,
     /// Bytes of its prefix.
     pub(super) len: u64,
-    /// Hash of the prefix, or of the prefix and the last bytes: those are not known of all.
+    /// Hash of the prefix and the last bytes.
     pub(super) hash: u64,
     pub(super) size: u64,
 }
@@ -30,20 +32,18 @@ pub(super) struct Retired {
 /// See [`Tail::claim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
-    /// Read already, or being read.
-    Known,
-    /// They are the rest of a file, which goes on in them.
-    Goes,
-    /// They may be.
+    /// Read already, or being read: those of this one, if it is still followed.
+    Known(Option<FileKey>),
+    /// They may be the rest of a file that is gone, which will look for it.
     Waits,
     New,
 }
 
 impl Tail {
-    /// Remembers a file that leaves.
+    /// Remembers a file that leaves. A copy is not one: what stands in it is that of another.
     pub(super) fn retire(&mut self, file: &Tracked) {
-        let retired = Retired::new(file);
-        if file.prefix.len == 0 || self.retired.contains(&retired) {
+        let Some(retired) = Retired::new(file) else { return };
+        if file.copy_of.is_some() || file.compressed || self.retired.contains(&retired) {
             return;
         }
         if self.retired.len() >= RETIRED {
@@ -52,11 +52,19 @@ impl Tail {
         self.retired.push_back(retired);
     }
 
+    /// Compressed files that were not there at this look are not on their way any more.
+    pub(super) fn forget_half(&mut self, files: &[Found]) {
+        if !self.half.is_empty() {
+            let there: HashSet<_> = files.iter().map(|found| found.stat.identity.inode()).collect();
+            self.half.retain(|inode, _| there.contains(inode));
+        }
+    }
+
     /// An unknown compressed file. True when something changed.
     pub(super) fn judge_packed(&mut self, found: &Found, first_start: bool) -> bool {
         let inode = found.stat.identity.inode();
         let name = found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if is_unreadable(name) || self.by_inode.contains_key(&inode) {
+        if is_unreadable(name) || self.owner(&found.stat.identity).is_some() {
             return false;
         }
         let wanted = self.options.packed && found.matched;
@@ -69,27 +77,22 @@ impl Tail {
             self.undecided = true;
             return false;
         }
-        match self.open_found(found).and_then(|body| self.claim(found, body)) {
-            Ok(Claim::Goes) => {
-                self.half.remove(&inode);
-                true
-            }
+        match self.claim(found) {
             Ok(Claim::Waits) => {
                 self.undecided = true;
                 false
             }
             Ok(claim) => {
-                let known = claim == Claim::Known;
                 self.half.remove(&inode);
-                if !known {
+                let (place, copy_of) = match (claim, found.matched) {
+                    (Claim::Known(of), _) => (Place::Ignored, of),
+                    (_, true) => (Place::Matched, None),
+                    (_, false) => (Place::Rotated, None),
+                };
+                if place != Place::Ignored {
                     info!(path = %found.path.display(), "compressed before it was read");
                 }
-                let place = match (known, found.matched) {
-                    (true, _) => Place::Ignored,
-                    (false, true) => Place::Matched,
-                    (false, false) => Place::Rotated,
-                };
-                self.track(found, place, 0, None);
+                self.track(found, place, 0, copy_of);
                 true
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -107,68 +110,66 @@ impl Tail {
         }
     }
 
-    /// Whose bytes these are. One that is not to be seen any more, and stood in them, goes on there at once: as a new file they would be read from
-    /// their beginning.
-    fn claim(&mut self, found: &Found, body: Body) -> io::Result<Claim> {
-        /// Looks that did not see it; one may be wrong about a file that is just being renamed.
-        const GONE: u32 = 2;
-        if self.is_known(found, &body)? {
-            return Ok(Claim::Known);
-        }
-        for (&key, file) in &mut self.files {
-            let is_away = file.missed > 0 && file.file.is_none() && file.place != Place::Ignored;
-            let named = || found.live.iter().any(|live| **live == *file.origin);
-            if is_away && file.prefix.len > 0 && named() && file.is_in(&body)? {
-                if file.missed < GONE {
-                    return Ok(Claim::Waits);
+    /// Whose bytes these are. Those of one that is being looked for are no new file's, which would be read from its beginning.
+    fn claim(&mut self, found: &Found) -> io::Result<Claim> {
+        let sample = Sample::of(self.open_found(found)?)?;
+        match self.owned(found, &sample, None)? {
+            // Each is compressed once: what holds the same bytes later is another's.
+            Some((Proof::Whole, Some(key))) => {
+                if let Some(file) = self.files.get_mut(&key) {
+                    file.compressed = true;
                 }
-                self.adopt(key, found, body);
-                return Ok(Claim::Goes);
+                Ok(Claim::Known(Some(key)))
             }
+            Some((Proof::Whole, None)) => {
+                if let Some(at) = self.find_retired(found, &sample)? {
+                    self.retired.remove(at);
+                    self.moved = true;
+                }
+                Ok(Claim::Known(None))
+            }
+            Some((Proof::Bytes(_), _)) => Ok(Claim::Waits),
+            // An empty one holds nothing that was not read.
+            None if sample.body.stat()?.size == 0 => Ok(Claim::Known(None)),
+            None => Ok(Claim::New),
         }
-        Ok(Claim::New)
     }
 
-    /// Whether these bytes were read under another name, or are being read.
-    fn is_known(&self, found: &Found, body: &Body) -> io::Result<bool> {
+    /// The one of those that are gone that these bytes were.
+    pub(super) fn find_retired(&self, found: &Found, sample: &Sample) -> io::Result<Option<usize>> {
         let origins: Vec<u64> = found.live.iter().map(|path| origin(path)).collect();
-        let may_be = |known: &Retired| known.len > 0 && origins.contains(&known.origin);
-        for file in self.files.values() {
-            let known = Retired::new(file);
-            if may_be(&known) && known.is_in(body)? && (!file.unverified || file.anchor_is_in(body)?) {
-                return Ok(true);
+        for (at, gone) in self.retired.iter().enumerate() {
+            if origins.contains(&gone.origin) && gone.is_in(sample)? {
+                return Ok(Some(at));
             }
         }
-        for known in self.retired.iter().filter(|known| may_be(known)) {
-            if known.is_in(body)? {
-                return Ok(true);
-            }
-        }
-        // An empty one holds nothing that was not read.
-        Ok(body.stat()?.size == 0)
+        Ok(None)
     }
 }
 
 impl Retired {
-    fn new(file: &Tracked) -> Self {
+    /// `None`: too little is known of it to know it again.
+    fn new(file: &Tracked) -> Option<Self> {
         let Prefix { len, hash } = file.prefix;
-        let hash = file.end().map_or(hash, |end| both(hash, end));
-        Self { origin: origin(&file.origin), len, hash, size: file.size }
+        let end = file.end().filter(|_| len > 0)?;
+        Some(Self { origin: origin(&file.origin), len, hash: both(hash, end), size: file.size })
     }
 
     /// Generations may begin alike and be of one size: then the last bytes tell them apart.
-    fn is_in(&self, body: &Body) -> io::Result<bool> {
-        let beginning = Prefix::of(body, self.len)?;
-        if beginning.len < self.len || body.stat()?.size != self.size {
+    fn is_in(&self, sample: &Sample) -> io::Result<bool> {
+        let len = usize::try_from(self.len).unwrap_or(usize::MAX);
+        let Some(start) = sample.start().get(..len).filter(|start| !start.is_empty()) else {
             return Ok(false);
-        }
-        Ok(self.hash == beginning.hash || self.hash == both(beginning.hash, &Context::at(body, self.size)?))
+        };
+        // In this order: of most there is only the beginning to be read.
+        let size = sample.body.stat()?.size;
+        Ok(size == self.size && self.hash == both(hash(start), end_of(&sample.body, size)?))
     }
 }
 
 /// A prefix and the last bytes as a number.
-fn both(prefix: u64, end: &[u8]) -> u64 {
-    hash(&[prefix.to_le_bytes(), hash(end).to_le_bytes()].concat())
+fn both(prefix: u64, end: u64) -> u64 {
+    hash(&[prefix.to_le_bytes(), end.to_le_bytes()].concat())
 }
 
 /// A path as a number.

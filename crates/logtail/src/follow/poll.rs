@@ -65,11 +65,13 @@ impl Tail {
             // A file may be cut while its consumer has no room, and its copy be gone when it has.
             let waiting: Vec<FileKey> = self.ready.iter().copied().collect();
             for key in waiting {
-                let before = self.files.get(&key).map(|file| file.modified);
-                let now = self.look_at(key).ok().flatten().map(|stat| stat.modified);
-                if now.is_some() && now != before {
-                    // One that begins as before and is as long may be another all the same.
-                    self.roll_over_cut(key);
+                let changed = self.files.get(&key).is_some_and(|file| {
+                    let body = file.file.as_ref();
+                    body.is_some_and(|body| body.stat().is_ok_and(|stat| stat.modified != file.modified))
+                });
+                // One that begins as before and is as long may be another all the same.
+                if !changed || !self.roll_over_cut(key) {
+                    let _ = self.look_at(key);
                 }
             }
         }
@@ -96,7 +98,7 @@ impl Tail {
         let since = self.looked_at.map_or(Duration::MAX, |at| at.elapsed());
         let mut look = news.rescan || since >= self.look_every;
         for path in news.written {
-            match self.by_path.get(path.as_path()) {
+            match self.by_path.get(path.as_path()).or_else(|| self.targets.get(&path)) {
                 Some(&key) => self.enqueue(key),
                 None => look |= self.patterns.matches(&path),
             }
@@ -155,5 +157,41 @@ impl Tail {
         let idle = idle.map(|at| at.saturating_duration_since(Instant::now()));
         // Never spins, whatever the clock says.
         idle.map_or(look, |idle| idle.min(look)).max(Duration::from_millis(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Wakeup};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    // As the kubelet lays logs out: `containers/app.log → ../pods/0.log`.
+    #[test]
+    fn what_is_written_behind_a_link_is_heard() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        for name in ["pods", "containers"] {
+            fs::create_dir(at(name)).expect("creates");
+        }
+        fs::write(at("pods/0.log"), "one\n").expect("writes");
+        symlink("../pods/0.log", at("containers/app.log")).expect("links");
+        let wakeup = Wakeup::default();
+        let options = Options::new([at("containers/*.log").display().to_string()]);
+        let mut tail = Tail::open(options, None, wakeup.clone()).expect("opens");
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut read = 0;
+        for lines in 1..4 {
+            while read < 4 * lines {
+                assert!(Instant::now() < end, "line {lines} was not heard of");
+                // No look of its own.
+                tail.look_every = Duration::MAX;
+                read += tail.poll(1 << 20, |_| ()).bytes;
+                wakeup.wait(Duration::from_millis(50));
+            }
+            let mut log = fs::OpenOptions::new().append(true).open(at("pods/0.log")).expect("opens");
+            std::io::Write::write_all(&mut log, b"one\n").expect("writes");
+        }
     }
 }

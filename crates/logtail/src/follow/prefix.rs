@@ -3,7 +3,7 @@ use std::io;
 use super::body::Body;
 
 /// Bytes of a file's beginning that are hashed.
-const PREFIX: usize = 1024;
+pub(super) const PREFIX: usize = 1024;
 /// Bytes before a position that are compared.
 pub(super) const CONTEXT: usize = 64;
 
@@ -27,23 +27,20 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// Of the first `len` bytes, or of what is there of them.
-    pub(super) fn of(file: &Body, len: u64) -> io::Result<Self> {
-        let mut buffer = [0; PREFIX];
-        let len = usize::try_from(len).unwrap_or(PREFIX).min(PREFIX);
-        let bytes = file.read_at(&mut buffer[..len], 0)?;
-        Ok(Self { len: bytes.len() as u64, hash: hash(bytes) })
+    /// Whether what begins with `start` begins with it. True when nothing is known.
+    pub(super) fn begins(&self, start: &[u8]) -> bool {
+        let known = usize::try_from(self.len).unwrap_or(PREFIX).min(PREFIX);
+        start.len() >= known && (known == 0 || hash(&start[..known]) == self.hash)
     }
 
     /// Whether `file` still begins with it; takes up what was added since.
     pub(super) fn holds(&mut self, file: &Body) -> io::Result<bool> {
         let mut buffer = [0; PREFIX];
         let bytes = file.read_at(&mut buffer, 0)?;
-        let known = usize::try_from(self.len).unwrap_or(PREFIX).min(PREFIX);
-        if bytes.len() < known || (known > 0 && hash(&bytes[..known]) != self.hash) {
+        if !self.begins(bytes) {
             return Ok(false);
         }
-        if bytes.len() > known {
+        if bytes.len() as u64 > self.len {
             *self = Self { len: bytes.len() as u64, hash: hash(bytes) };
         }
         Ok(true)

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
+use super::scan::now;
 use super::{FileKey, Place, Tail};
 use crate::discover::Stat;
 use crate::frame::{Block, Cut, Piece, Units, cut};
@@ -12,6 +13,9 @@ use crate::frame::{Block, Cut, Piece, Units, cut};
 const PROBE: usize = 16 << 10;
 /// How long a file that was moved out of sight may still be written to.
 const AWAY: Duration = Duration::from_secs(30);
+
+/// How coarse the time stamps of a file system may be.
+const TICK: Duration = Duration::from_secs(2);
 
 impl Tail {
     /// Gives one file its turn: at most one buffer is read and at most a few blocks are passed on. Returns how many
@@ -38,6 +42,7 @@ impl Tail {
         flush: bool,
         emit: &mut impl FnMut(Block<'_>),
     ) -> io::Result<usize> {
+        let seen = self.files.get(&key).map_or(0, |file| file.size);
         let Some(stat) = self.look_at(key)? else { return Ok(0) };
         let Some(tracked) = self.files.get_mut(&key) else { return Ok(0) };
         let Some(file) = &tracked.file else { return Ok(0) };
@@ -85,6 +90,8 @@ impl Tail {
         let result = match result {
             Ok(bytes) if same => Ok(self.pass_on(key, &bytes[context..], units, want, flush, emit)),
             Ok(_) => {
+                // The size is that of another generation.
+                tracked.size = seen;
                 self.roll_over(key);
                 Ok(0)
             }
@@ -115,7 +122,9 @@ impl Tail {
             self.roll_over(key);
             return Ok(None);
         }
-        tracked.modified = stat.modified;
+        // What is written within the same tick of a file system's clock has the same time: then that proves nothing.
+        let is_settled = now().saturating_sub(stat.modified) > TICK.as_nanos() as u64;
+        tracked.modified = if is_settled { stat.modified } else { 0 };
         if stat.size > tracked.size {
             tracked.grown = Instant::now();
         }
@@ -235,6 +244,8 @@ impl Tail {
                 return Ok(false);
             }
             tracked.unverified = false;
+            // Of two that begin alike, it may be the other, and shorter.
+            tracked.size = found.size;
             tracked.context = super::prefix::Context::at(&file, tracked.read)?;
         }
         tracked.file = Some(file);

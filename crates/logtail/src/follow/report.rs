@@ -110,12 +110,15 @@ impl Tail {
     pub(super) fn report_loss(&mut self, key: FileKey, why: &'static str) {
         let Some(file) = self.files.get_mut(&key) else { return };
         let lost = file.size.saturating_sub(file.read);
-        if lost == 0 {
-            return;
-        }
+        file.size = file.size.min(file.read);
+        self.count_loss(key, lost, why);
+    }
+
+    /// The same with so many bytes.
+    pub(super) fn count_loss(&mut self, key: FileKey, lost: u64, why: &'static str) {
+        let Some(file) = self.files.get(&key).filter(|_| lost > 0) else { return };
         self.totals.lost_bytes += lost;
         self.totals.lost_files += 1;
         warn!(path = %file.path.display(), id = %file.id, from = file.read, bytes = lost, "lost: {why}");
-        file.size = file.read;
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use super::{FileId, Place, Tail};
 use crate::checkpoint::{Ledger, Position, Positions};
 use crate::discover::{Identity, Stat, is_compressed};
 
-fn is_packed(path: &Path) -> bool {
+/// By its name, it holds compressed bytes.
+pub(super) fn is_packed(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(is_compressed)
 }
 
@@ -30,8 +32,12 @@ impl Tail {
         let mut files: Vec<(u64, Position)> = self
             .files
             .iter()
-            // What could not be unpacked yet is looked at anew by the next process.
-            .filter(|(_, file)| !(file.place == Place::Ignored && file.troubled))
+            // What could not be unpacked yet is looked at anew by the next process, and so is a copy whose original is there.
+            .filter(|(_, file)| {
+                let is_copy = !is_packed(&file.path)
+                    && file.copy_of.is_some_and(|original| self.files.contains_key(&original));
+                !(file.place == Place::Ignored && (file.troubled || is_copy))
+            })
             .map(|(key, file)| {
                 let position = Position {
                     path: Arc::clone(&file.path),
@@ -47,6 +53,10 @@ impl Tail {
                     anchor: file.anchor(),
                     ignored: file.place == Place::Ignored,
                     gone: matches!(file.place, Place::Lost | Place::Deleted),
+                    copy_of: file
+                        .copy_of
+                        .and_then(|original| self.files.get(&original))
+                        .map(|file| file.id.0),
                 };
                 (key.0, position)
             })
@@ -65,6 +75,8 @@ impl Tail {
         self.note = saved.note;
         let retired = saved.retired.into_iter();
         self.retired.extend(retired.map(|(origin, len, hash, size)| Retired { origin, len, hash, size }));
+        let mut copies = Vec::new();
+        let mut originals = HashMap::new();
         for position in saved.files {
             // One that a pattern names was left out as a copy of another, which it may not be any more: it is compared anew.
             if position.ignored && !is_packed(&position.path) && self.patterns.matches(&position.path) {
@@ -87,6 +99,8 @@ impl Tail {
             file.ledger = Ledger::new(position.offset, position.part, position.anchor);
             file.unverified = place != Place::Ignored;
             let key = self.new_key();
+            copies.extend(position.copy_of.map(|original| (key, original)));
+            originals.insert(position.id, key);
             if !position.gone {
                 self.by_inode.insert(identity.inode(), key);
                 if identity.birth != 0 {
@@ -94,6 +108,11 @@ impl Tail {
                 }
             }
             self.files.insert(key, file);
+        }
+        for (copy, original) in copies {
+            if let Some(copy) = self.files.get_mut(&copy) {
+                copy.copy_of = originals.get(&original).copied();
+            }
         }
     }
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustix::fs::SeekFrom;
@@ -9,9 +8,6 @@ use super::scan::now;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
 use crate::discover::Stat;
-
-/// How often directories are listed for one copy while names move in them.
-const MOST_LISTS: usize = 5;
 
 impl Tail {
     /// The inode holds other bytes than those the position stands in: it was cut or written over. What stood there
@@ -29,7 +25,9 @@ impl Tail {
         let identity = old.identity;
         self.totals.truncations += 1;
         self.moved = true;
-        self.by_inode.remove(&identity.inode());
+        if self.by_inode.get(&identity.inode()) == Some(&key) {
+            self.by_inode.remove(&identity.inode());
+        }
         self.open.retain(|open| *open != key);
         self.partial.remove(&key);
         info!(path = %path.display(), at = old.read, "truncated or overwritten");
@@ -57,33 +55,6 @@ impl Tail {
             self.enqueue(new);
         }
         self.let_go(key, "it was truncated before it was read to its end, and no copy of it was found");
-    }
-
-    /// Lists the directories for a copy until there is one, or the list stays the same: a name that moves while its directory is listed may be
-    /// in no list.
-    fn find_rest_anew(&mut self, key: FileKey) {
-        let mut before: Option<BTreeSet<(u64, u64)>> = None;
-        for _ in 0..MOST_LISTS {
-            let scan = self.scan();
-            let moved = self.find_rest(key, &scan.files);
-            let found = self.files.get(&key).is_none_or(|file| file.place != Place::Lost);
-            let inodes = scan.files.iter().map(|found| found.stat.identity.inode()).collect();
-            if found || (!moved && before.as_ref() == Some(&inodes)) {
-                return;
-            }
-            before = Some(inodes);
-        }
-    }
-
-    /// Ends a generation whose bytes cannot be read any more; says so if some were not.
-    pub(super) fn let_go(&mut self, key: FileKey, why: &'static str) {
-        if self.files.get(&key).is_none_or(|file| file.place != Place::Lost) {
-            return;
-        }
-        self.report_loss(key, why);
-        if self.files.get(&key).is_some_and(Tracked::is_over) {
-            self.remove(key);
-        }
     }
 }
 

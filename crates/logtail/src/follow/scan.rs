@@ -11,7 +11,7 @@ use super::copies::Likeness;
 use super::descriptors::is_exhausted;
 use super::tracked::Tracked;
 use super::{FileId, FileKey, Place, Tail};
-use crate::discover::{Found, Scan, Stat};
+use crate::discover::{Found, Scan};
 
 impl Tail {
     /// Looks through the directories: who is new, who was renamed, who is gone, who has grown.
@@ -21,7 +21,7 @@ impl Tail {
         self.undecided = false;
         let Scan { files, dirs, problems } = self.scan();
         let mut changed = false;
-        let mut cut = Vec::new();
+        let (mut cut, mut gone) = (Vec::new(), Vec::new());
         let (mut unknown, mut packed) = (Vec::new(), Vec::new());
         self.by_path.clear();
         for found in &files {
@@ -42,7 +42,7 @@ impl Tail {
                         self.enqueue(key);
                     }
                 }
-                _ => self.miss(key, &files),
+                _ => gone.extend(self.miss(key)),
             }
         }
         for key in cut {
@@ -53,16 +53,22 @@ impl Tail {
         unknown.sort_by_key(|found| {
             (found.stat.identity.birth, found.stat.modified, found.path.as_os_str().len())
         });
+        self.compare_originals(&unknown);
+        self.compare_originals(&packed);
+        self.find_rests(gone, &files);
+        let missed = self.missed();
         for found in unknown {
-            changed |= self.judge(found);
+            changed |= self.judge(found, &missed);
         }
+        self.forget_half(&files);
         packed.sort_by_key(|found| (found.stat.identity.birth, found.stat.modified));
         for found in packed {
             changed |= self.judge_packed(found, self.is_first_start(found));
         }
         self.reconsider_copies();
         self.report(&problems);
-        self.watch.follow(&watched(dirs, &files));
+        let dirs = self.watched(dirs, &files);
+        self.watch.follow(&dirs);
         if self.round == 1 {
             self.known_globs.extend(self.patterns.globs.iter().cloned());
             self.moved = true;
@@ -79,6 +85,20 @@ impl Tail {
             return self.patterns.scan();
         }
         scan
+    }
+
+    /// The directories, and those that symbolic links lead to: the kernel tells of changes where they happen, and by the names there.
+    fn watched(&mut self, dirs: Vec<PathBuf>, files: &[Found]) -> HashSet<PathBuf> {
+        let mut watched: HashSet<PathBuf> = dirs.into_iter().collect();
+        self.targets.clear();
+        for found in files.iter().filter(|found| found.path.is_symlink()) {
+            let Ok(target) = found.path.canonicalize() else { continue };
+            watched.extend(target.parent().map(Into::into));
+            if let Some(key) = self.owner(&found.stat.identity) {
+                self.targets.insert(target, key);
+            }
+        }
+        watched
     }
 
     /// Whom this inode belongs to.
@@ -145,6 +165,7 @@ impl Tail {
                 tracked.size = found.stat.size;
                 tracked.modified = found.stat.modified;
                 tracked.grown = Instant::now();
+                self.learn(key, found);
             }
             return changed;
         }
@@ -153,29 +174,28 @@ impl Tail {
             cut.push(key);
             return true;
         }
+        // Written over within one tick of the file system's clock, it looks the same.
+        let is_fresh = tracked.modified == 0 && tracked.read > 0;
         // What was renamed before its turn has had none.
-        if changed || tracked.troubled || tracked.unverified || tracked.has_more() {
+        if changed || is_fresh || tracked.troubled || tracked.unverified || tracked.has_more() {
             self.enqueue(key);
         }
         changed
     }
 
-    /// A known file was not seen: deleted, moved out of sight, or its inode was taken over while nobody looked.
-    fn miss(&mut self, key: FileKey, files: &[Found]) {
+    /// A known file was not seen: deleted, moved out of sight, or its inode was taken over while nobody looked. Given back when its rest is to be looked
+    /// for.
+    fn miss(&mut self, key: FileKey) -> Option<FileKey> {
         /// Looks that did not see a file before it counts as gone: a listing may miss one that is being renamed.
         const BLINKS: u32 = 3;
-        let Some(tracked) = self.files.get_mut(&key) else { return };
-        tracked.missed += 1;
-        let blinked = tracked.missed < BLINKS && tracked.file.is_none() && tracked.place != Place::Lost;
+        let tracked = self.files.get_mut(&key)?;
+        tracked.missed = tracked.missed.saturating_add(1);
         match (&tracked.file, tracked.place) {
-            _ if blinked => self.undecided = true,
-            (_, Place::Ignored) => self.remove(key),
-            (_, Place::Lost) => {
-                if tracked.unverified {
-                    self.find_rest(key, files);
-                    self.let_go(key, "it was truncated while nobody read it, and no copy of it is left");
-                }
+            (None, place) if tracked.missed < BLINKS && (place != Place::Lost || tracked.unverified) => {
+                self.undecided = true;
             }
+            (_, Place::Ignored) => self.remove(key),
+            (_, Place::Lost) => return tracked.unverified.then_some(key),
             (Some(file), place) => {
                 let deleted = file.stat().is_ok_and(|stat| stat.links == 0);
                 tracked.place = if deleted { Place::Deleted } else { Place::Away };
@@ -185,20 +205,37 @@ impl Tail {
                 }
                 self.enqueue(key);
             }
-            (None, _) => {
-                tracked.place = Place::Lost;
-                self.find_rest(key, files);
-                self.let_go(key, "it was deleted before it was read to its end");
-            }
+            (None, _) => return Some(key),
+        }
+        None
+    }
+
+    /// For each that is gone, its rest, or nothing: who can prove most is asked first, and meanwhile the others are still sought.
+    fn find_rests(&mut self, mut gone: Vec<FileKey>, files: &[Found]) {
+        let proved = |key: &FileKey| self.files.get(key).map(|file| (file.proved(), file.size));
+        gone.sort_by_key(|key| std::cmp::Reverse(proved(key)));
+        for key in gone {
+            let Some(file) = self.files.get_mut(&key) else { continue };
+            let why = match file.place {
+                Place::Lost => "it was truncated while nobody read it, and no copy of it is left",
+                _ => "it was deleted before it was read to its end",
+            };
+            file.place = Place::Lost;
+            self.find_rest(key, files);
+            self.let_go(key, why);
         }
     }
 
     /// An unknown file: new, a copy of what is read already, or a generation that was rotated away unseen.
-    fn judge(&mut self, found: &Found) -> bool {
-        if self.by_inode.contains_key(&found.stat.identity.inode()) {
+    fn judge(&mut self, found: &Found, missed: &[FileKey]) -> bool {
+        if self.owner(&found.stat.identity).is_some() {
             return false;
         }
         let first_start = self.is_first_start(found);
+        if self.is_waited_for(found, missed) {
+            self.undecided = true;
+            return true;
+        }
         let mut copy_of = None;
         if !first_start || found.matched {
             match self.likeness(found) {
@@ -210,7 +247,7 @@ impl Tail {
                 Likeness::Other => {}
             }
             // Looking at the original may have claimed this one.
-            if self.by_inode.contains_key(&found.stat.identity.inode()) {
+            if self.owner(&found.stat.identity).is_some() {
                 return true;
             }
         }
@@ -232,7 +269,7 @@ impl Tail {
     pub(super) fn track(&mut self, found: &Found, place: Place, start: u64, copy_of: Option<FileKey>) {
         let file = match place {
             Place::Ignored => None,
-            _ => match self.open_new(found, start) {
+            _ => match self.open_new(found) {
                 Some(file) => file,
                 // Renamed, deleted or compressed since it was listed: the next look tells.
                 None => return self.undecided = true,
@@ -265,29 +302,21 @@ impl Tail {
         self.enqueue(key);
     }
 
-    /// How a file begins that is not read: to know it again when it is compressed.
+    /// How a file begins and ends that is not read: to know it again when it is compressed.
     fn learn(&mut self, key: FileKey, found: &Found) {
         if !found.compressed
             && let Ok(file) = self.open_found(found)
             && let Some(tracked) = self.files.get_mut(&key)
         {
             // Unreadable ones stay unknown.
-            let _ = tracked.prefix.holds(&file);
+            let _ = tracked.pass_over(&file);
         }
     }
 
-    /// Opens a new file at once while there is room, so that no rotation can take it away. `None`: it is not there any more.
-    fn open_new(&mut self, found: &Found, start: u64) -> Option<Option<Body>> {
+    /// Opens a new file at once, so that no rotation can take it away while there is room, and it is known again when there is none. `None`: it is
+    /// not there any more.
+    fn open_new(&mut self, found: &Found) -> Option<Option<Body>> {
         self.close_some();
-        // What stands before a position that is not the beginning is learned all the same.
-        if self.is_full() && start == 0 {
-            let stat = Stat::of_path(&found.path);
-            let is_gone = stat.map_or_else(
-                |e| e.kind() == io::ErrorKind::NotFound,
-                |stat| stat.identity != found.stat.identity,
-            );
-            return (!is_gone).then_some(None);
-        }
         match self.open_found(found) {
             Ok(file) => Some(Some(file)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -327,16 +356,6 @@ fn hidden(problems: &[(PathBuf, io::Error)]) -> HashSet<&Path> {
 
 fn is_hidden(path: &Path, hidden: &HashSet<&Path>) -> bool {
     !hidden.is_empty() && path.ancestors().any(|above| hidden.contains(above))
-}
-
-/// The directories, and those that symbolic links lead to: the kernel tells of changes where they happen.
-fn watched(dirs: Vec<PathBuf>, files: &[Found]) -> HashSet<PathBuf> {
-    let mut watched: HashSet<PathBuf> = dirs.into_iter().collect();
-    for found in files.iter().filter(|found| found.path.is_symlink()) {
-        let target = found.path.canonicalize().ok();
-        watched.extend(target.and_then(|target| target.parent().map(Into::into)));
-    }
-    watched
 }
 
 /// Nanoseconds since 1970.

@@ -43,7 +43,7 @@ pub(super) struct Tracked {
     /// Parts passed on of the line that `read` stands in.
     pub(super) part: u32,
     pub(super) size: u64,
-    /// When the file last changed, as it says, and was proved to be the same.
+    /// When the file last changed, as it says, and was proved to be the same; 0 if that was just now, and does not prove that it is.
     pub(super) modified: u64,
     pub(super) prefix: Prefix,
     /// How it writes newlines, once that is known.
@@ -65,6 +65,8 @@ pub(super) struct Tracked {
     pub(super) copy_of: Option<FileKey>,
     /// It was cut, or is gone, and goes on in a copy.
     pub(super) in_copy: bool,
+    /// Its compressed form was found.
+    pub(super) compressed: bool,
     pub(super) recorded: Recorded,
 }
 
@@ -104,6 +106,7 @@ impl Tracked {
             troubled: false,
             copy_of: None,
             in_copy: false,
+            compressed: false,
             recorded: Recorded::No,
         }
     }
@@ -124,14 +127,22 @@ impl Tracked {
         self.read > 0 || self.unverified || self.recorded == Recorded::Saved
     }
 
-    /// All bytes before the position that are ever compared are known, and there are some.
-    fn is_context_whole(&self) -> bool {
-        self.read > 0 && self.context.len() as u64 == self.read.min(CONTEXT as u64)
+    /// All there is by now is not to be read; but it can be known again.
+    pub(super) fn pass_over(&mut self, file: &Body) -> io::Result<()> {
+        self.prefix = Prefix::default();
+        self.prefix.holds(file)?;
+        if self.copy_of.is_none() {
+            self.size = file.stat()?.size;
+            self.read = self.size;
+            self.context = Context::at(file, self.read)?;
+            self.ledger = Ledger::new(self.read, 0, Some((self.read, hash(&self.context))));
+        }
+        Ok(())
     }
 
-    /// Its last bytes, where it was read to its end.
-    pub(super) fn end(&self) -> Option<&[u8]> {
-        (self.is_context_whole() && self.read == self.size).then_some(&*self.context)
+    /// All bytes before the position that are ever compared are known, and there are some.
+    pub(super) fn is_context_whole(&self) -> bool {
+        self.read > 0 && self.context.len() as u64 == self.read.min(CONTEXT as u64)
     }
 
     /// More was there, when it was looked at last, than was read or is known to be half a line.
@@ -160,17 +171,10 @@ impl Tracked {
         if self.place == Place::Ignored { 0 } else { self.size.saturating_sub(self.ledger.acked()) }
     }
 
-    /// Whether `file` holds the bytes this position stands in, as far as they are remembered: its beginning, and what
-    /// comes before the position.
+    /// Whether `file`, which has its inode, holds the bytes that a saved position stands in: its beginning, and what comes before the position.
     pub(super) fn is_in(&mut self, file: &Body) -> io::Result<bool> {
         // In this order: the size of a packed file costs more than its beginning.
-        if !self.prefix.holds(file)? || file.stat()?.size < self.read {
-            return Ok(false);
-        }
-        if self.unverified {
-            return self.anchor_is_in(file);
-        }
-        self.context_holds(file)
+        Ok(self.prefix.holds(file)? && file.stat()?.size >= self.read && self.anchor_is_in(file)?)
     }
 
     /// The bytes that prove the saved position are in `file`, as far as there are any.
