@@ -202,11 +202,7 @@ impl Api {
         self.change(|state| state.asked.push(asked.clone()));
         match answer {
             Some(answer) => respond(stream, asked.status, &answer),
-            None => {
-                self.change(|state| state.watching += 1);
-                let _ = self.watch(stream, &asked);
-                self.change(|state| state.watching -= 1);
-            }
+            None => self.watch(stream, &asked),
         }
     }
 
@@ -259,68 +255,17 @@ impl Api {
         }
     }
 
-    fn watch(&self, mut stream: &TcpStream, asked: &Asked) -> std::io::Result<()> {
-        stream.write_all(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-        )?;
-        let chunk = |text: &str| {
-            let mut out = stream;
-            out.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
-        };
-        let event = |kind: &str, object: &Value| format!("{}\n", json!({"type": kind, "object": object}));
-        let bookmarks = asked.query.get("allowWatchBookmarks").is_some_and(|value| value == "true");
+    fn watch(&self, mut stream: &TcpStream, asked: &Asked) {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        if stream.write_all(head).is_err() {
+            return;
+        }
         let mut state = self.state();
-        let fate = state.fate.0;
-        let mut seen: u64 = match asked.query.get("resourceVersion").and_then(|text| text.parse().ok()) {
-            Some(since) => since,
-            None => {
-                let there: Vec<Value> = state
-                    .objects
-                    .iter()
-                    .filter(|((collection, _), object)| *collection == asked.path && selected(object, asked))
-                    .map(|(_, object)| object.clone())
-                    .collect();
-                for object in &there {
-                    chunk(&event("ADDED", object))?;
-                }
-                state.version
-            }
-        };
-        loop {
-            let mut lines: Vec<(u64, String)> = state
-                .log
-                .iter()
-                .filter(|(version, _, collection, object)| {
-                    *version > seen && *collection == asked.path && selected(object, asked)
-                })
-                .map(|(version, kind, _, object)| (*version, event(kind, object)))
-                .collect();
-            if bookmarks {
-                let later = state.bookmarks.iter().filter(|version| **version > seen);
-                lines.extend(later.map(|version| {
-                    let object = json!({"kind": "Job", "metadata": {"resourceVersion": version.to_string()}});
-                    (*version, event("BOOKMARK", &object))
-                }));
-                lines.sort();
-            }
-            for (version, line) in lines {
-                chunk(&line)?;
-                seen = seen.max(version);
-            }
-            if state.fate.0 > fate {
-                return match state.fate.1 {
-                    Some(Fate::Cut) => chunk("{\"type\":\"MODIFIED\",\"object\":{\"status\":{\"con"),
-                    Some(Fate::Expired) => {
-                        chunk(&event("ERROR", &status(410, "Expired", "too old resource version")))?;
-                        chunk("")
-                    }
-                    Some(Fate::Failed) => {
-                        chunk(&event("ERROR", &status(500, "InternalError", "etcd is away")))?;
-                        chunk("")
-                    }
-                    _ => chunk(""),
-                };
-            }
+        // Under one lock with the fate of now, and at the end with what is written last: whoever sees a watch may decide what becomes of
+        // it, and who has read its end sees none.
+        state.watching += 1;
+        let mut watch = Watch { stream, asked, fate: state.fate.0, seen: None };
+        while matches!(watch.tell(&state), Ok(Told::More)) {
             // Wakes up now and then to notice that nobody reads any more.
             state = self
                 .shared
@@ -328,15 +273,94 @@ impl Api {
                 .wait_timeout(state, Duration::from_millis(200))
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .0;
-            let mut byte = [0];
-            stream.set_nonblocking(true)?;
-            let gone = matches!(stream.peek(&mut byte), Ok(0));
-            stream.set_nonblocking(false)?;
-            if gone {
-                return Ok(());
+            if watch.is_gone() {
+                break;
             }
         }
+        state.watching -= 1;
     }
+}
+
+/// An open watch.
+struct Watch<'a> {
+    stream: &'a TcpStream,
+    asked: &'a Asked,
+    /// How many had been decided when it was opened.
+    fate: u64,
+    /// Version of the last event that was written; `None` before the first.
+    seen: Option<u64>,
+}
+
+enum Told {
+    More,
+    Ended,
+}
+
+impl Watch<'_> {
+    /// Writes what is new.
+    fn tell(&mut self, state: &State) -> std::io::Result<Told> {
+        let mine =
+            |collection: &str, object: &Value| collection == self.asked.path && selected(object, self.asked);
+        let mut seen = match (self.seen, self.asked.query.get("resourceVersion").map(|text| text.parse())) {
+            (Some(seen), _) | (None, Some(Ok(seen))) => seen,
+            _ => {
+                for ((collection, _), object) in &state.objects {
+                    if mine(collection, object) {
+                        self.chunk(&event("ADDED", object))?;
+                    }
+                }
+                state.version
+            }
+        };
+        let mut lines: Vec<(u64, String)> = state
+            .log
+            .iter()
+            .filter(|(version, _, collection, object)| *version > seen && mine(collection, object))
+            .map(|(version, kind, _, object)| (*version, event(kind, object)))
+            .collect();
+        if self.asked.query.get("allowWatchBookmarks").is_some_and(|value| value == "true") {
+            let later = state.bookmarks.iter().filter(|version| **version > seen);
+            lines.extend(later.map(|version| {
+                let object = json!({"kind": "Job", "metadata": {"resourceVersion": version.to_string()}});
+                (*version, event("BOOKMARK", &object))
+            }));
+            lines.sort();
+        }
+        for (version, line) in lines {
+            self.chunk(&line)?;
+            seen = seen.max(version);
+        }
+        self.seen = Some(seen);
+        if state.fate.0 == self.fate {
+            return Ok(Told::More);
+        }
+        let error = |code, reason, message| event("ERROR", &status(code, reason, message));
+        match state.fate.1 {
+            Some(Fate::Cut) => self.chunk("{\"type\":\"MODIFIED\",\"object\":{\"status\":{\"con")?,
+            Some(Fate::Expired) => self.chunk(&error(410, "Expired", "too old resource version"))?,
+            Some(Fate::Failed) => self.chunk(&error(500, "InternalError", "etcd is away"))?,
+            Some(Fate::Ended) | None => {}
+        }
+        if state.fate.1 != Some(Fate::Cut) {
+            self.chunk("")?;
+        }
+        Ok(Told::Ended)
+    }
+
+    fn chunk(&self, text: &str) -> std::io::Result<()> {
+        let mut out = self.stream;
+        out.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
+    }
+
+    fn is_gone(&self) -> bool {
+        let mut byte = [0];
+        let blocking = |on: bool| self.stream.set_nonblocking(!on);
+        blocking(false).is_err() || matches!(self.stream.peek(&mut byte), Ok(0)) || blocking(true).is_err()
+    }
+}
+
+fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
 }
 
 fn selected(object: &Value, asked: &Asked) -> bool {

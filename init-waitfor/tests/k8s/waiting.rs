@@ -141,13 +141,13 @@ fn what_is_expired_is_got_again() {
     watches(&cluster, 1);
     // As an event in the stream.
     cluster.api.fate(Fate::Expired);
-    eventually("another get", || (cluster.api.asked("get").len() == 2).then_some(()));
+    eventually("another get", || (cluster.api.asked("get").len() >= 2).then_some(()));
     eventually("a watch again", || (cluster.api.watching() == 1).then_some(()));
     // As the answer to the watch.
     cluster.api.forget();
     cluster.api.fate(Fate::Cut);
     eventually("410", || cluster.api.asked("watch").iter().any(|asked| asked.status == 410).then_some(()));
-    eventually("another get", || (cluster.api.asked("get").len() == 3).then_some(()));
+    eventually("another get", || (cluster.api.asked("get").len() >= 3).then_some(()));
     // Another error than that is told, and got over.
     eventually("a watch again", || (cluster.api.watching() == 1).then_some(()));
     cluster.api.fate(Fate::Failed);
