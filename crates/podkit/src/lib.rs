@@ -15,6 +15,7 @@ mod descriptors;
 pub mod dial;
 pub mod dns;
 pub mod exit;
+pub mod fill;
 pub mod http;
 pub mod limit;
 pub mod memory;

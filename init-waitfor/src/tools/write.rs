@@ -1,5 +1,6 @@
 //! `write TEMPLATE DEST`: a file from a template and the environment.
 
+use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
@@ -51,49 +52,18 @@ fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// `${NAME}` (must be set), `${NAME:-default}` (unset or empty), `${NAME:?message}`, `$${` for a literal `${`. Everything
-/// else with a dollar stays as it is, so that nginx or shell files survive.
-fn fill(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, Vec<String>> {
-    let mut out = String::with_capacity(text.len());
-    let mut problems = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if let Some(before) = rest[..at].strip_suffix('$') {
-            out.push_str(before);
-            out.push_str("${");
-            rest = &rest[at + 2..];
-            continue;
-        }
-        out.push_str(&rest[..at]);
-        let line = text[..text.len() - rest.len() + at].matches('\n').count() + 1;
-        let Some(end) = rest[at..].find('}') else {
-            problems.push(format!("line {line}: ${{ is not closed; write $${{ for a literal one"));
-            break;
-        };
-        let inside = &rest[at + 2..at + end];
-        rest = &rest[at + end + 1..];
-        let name_end = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
-        let (name, how) = inside.split_at(name_end);
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-            problems
-                .push(format!("line {line}: ${{{inside}}} names no variable; write $${{ for a literal one"));
-            continue;
-        }
-        let value = variable(name);
-        let set = value.as_ref().is_some_and(|value| !value.is_empty());
-        match (how.get(..2), value) {
-            (None, Some(value)) if how.is_empty() => out.push_str(&value),
-            (None, None) if how.is_empty() => {
-                problems.push(format!("line {line}: {name} is not set; set it, or write ${{{name}:-default}}"));
-            }
-            (Some(":-" | ":?"), Some(value)) if set => out.push_str(&value),
-            (Some(":-"), _) => out.push_str(&how[2..]),
-            (Some(":?"), _) => problems.push(format!("line {line}: {name}: {}", &how[2..])),
-            _ => problems.push(format!("line {line}: ${{{inside}}} is not understood; write ${{{name}}}, ${{{name}:-default}} or ${{{name}:?message}}")),
-        }
-    }
-    out.push_str(rest);
-    if problems.is_empty() { Ok(out) } else { Err(problems) }
+/// See [`podkit::fill`]; what cannot be filled in with its lines.
+fn fill<'t>(text: &'t str, env: &dyn Fn(&str) -> Option<String>) -> Result<Cow<'t, str>, Vec<String>> {
+    podkit::fill::fill(text, env).map_err(|flaws| {
+        let (mut line, mut counted) = (1, 0);
+        let told = flaws.into_iter().map(|flaw| {
+            line += text[counted..flaw.at].matches('\n').count();
+            counted = flaw.at;
+            let separator = if flaw.remedy.is_empty() { "" } else { "; " };
+            format!("line {line}: {}{separator}{}", flaw.what, flaw.remedy)
+        });
+        told.collect()
+    })
 }
 
 #[cfg(test)]
@@ -118,8 +88,8 @@ mod tests {
     fn all_problems_with_their_lines() {
         let problems = fill("${A}\n${B:?say it}\n${1x} ${HOST|x}\n${HOST", &env).unwrap_err();
         assert_eq!(problems.len(), 5, "{problems:?}");
-        assert!(problems[0].starts_with("line 1: A is not set"));
+        assert!(problems[0].starts_with("line 1: environment variable A is not set; "));
         assert_eq!(problems[1], "line 2: B: say it");
-        assert!(problems[4].contains("not closed"));
+        assert!(problems[4].starts_with("line 4: \"${HOST\" has no closing brace; "));
     }
 }

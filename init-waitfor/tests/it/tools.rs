@@ -42,7 +42,7 @@ fn write_fills_a_template() {
     assert_eq!(pod.lines("out/app.conf"), ["host=db", "port=5432", "literal=${X} $host"]);
     assert_eq!(pod.join("out/app.conf").metadata().unwrap().permissions().mode() & 0o777, 0o640);
     let done = waitfor().arg("write").arg(&template).arg(pod.join("out/app.conf")).run();
-    done.expect_code(1).expect_stderr("line 1: HOST is not set");
+    done.expect_code(1).expect_stderr("line 1: environment variable HOST is not set");
     // The old file is still whole, and nothing else is left behind.
     assert_eq!(pod.lines("out/app.conf").len(), 3);
     assert_eq!(std::fs::read_dir(pod.join("out")).unwrap().count(), 1);

@@ -1,5 +1,6 @@
 //! YAML as a tree of values that know their place in the file, with `${VAR}` filled in.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -7,6 +8,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
 use super::report::{Place, Problem};
+use crate::fill::fill;
 
 /// A value and where it starts.
 #[derive(Debug, Clone)]
@@ -82,12 +84,11 @@ impl Node {
     ) {
         match &mut self.kind {
             Kind::Text { text, filled } => match fill(text, env) {
-                Ok(Some(new)) => {
-                    *text = new;
-                    *filled = true;
-                }
-                Ok(None) => {}
-                Err((what, remedy)) => problems.push(Problem::new(path, what, remedy).at(self.place)),
+                Ok(Cow::Borrowed(_)) => {}
+                Ok(Cow::Owned(new)) => (*text, *filled) = (new, true),
+                Err(flaws) => problems.extend(
+                    flaws.into_iter().map(|flaw| Problem::new(path, flaw.what, flaw.remedy).at(self.place)),
+                ),
             },
             Kind::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
@@ -185,52 +186,6 @@ fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
     })
 }
 
-/// `${VAR}` and `${VAR:-default}` filled in; `$${` stands for `${`. `None` when there was nothing to fill.
-fn fill(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, (String, String)> {
-    if !text.contains("${") {
-        return Ok(None);
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        if rest[..start].ends_with('$') {
-            out.push_str(&rest[..start]);
-            out.push('{');
-            rest = &rest[start + 2..];
-            continue;
-        }
-        out.push_str(&rest[..start]);
-        let Some(end) = rest[start..].find('}').map(|i| start + i) else {
-            return Err((
-                format!("{:?} has no closing brace", &rest[start..]),
-                "write ${VAR}, or $${ for a plain ${".into(),
-            ));
-        };
-        let inner = &rest[start + 2..end];
-        let (name, default) =
-            inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err((
-                format!("{name:?} is no variable name"),
-                "write ${VAR}, or $${ for a plain ${".into(),
-            ));
-        }
-        match (env(name).filter(|value| default.is_none() || !value.is_empty()), default) {
-            (Some(value), _) => out.push_str(&value),
-            (None, Some(default)) => out.push_str(default),
-            (None, None) => {
-                return Err((
-                    format!("environment variable {name} is not set"),
-                    format!("set it, or give a default: ${{{name}:-…}}"),
-                ));
-            }
-        }
-        rest = &rest[end + 1..];
-    }
-    out.push_str(rest);
-    Ok(Some(out))
-}
-
 impl From<Location> for Place {
     fn from(location: Location) -> Self {
         Self { line: location.line(), column: location.column() }
@@ -321,12 +276,22 @@ mod tests {
 
     #[test]
     fn variables_are_filled_in() {
-        let filled = |text| fill(text, &env).unwrap().unwrap_or_else(|| String::from(text));
-        assert_eq!(filled("tcp://${HOST}:${PORT:-5432}"), "tcp://db:5432");
-        assert_eq!(filled("$remote_addr $${HOST}"), "$remote_addr ${HOST}");
-        assert_eq!(filled("${EMPTY:-x}${EMPTY}"), "x");
-        assert!(fill("${PORT}", &env).unwrap_err().0.contains("PORT is not set"));
-        assert!(fill("${HOST", &env).unwrap_err().0.contains("no closing brace"));
+        let text =
+            "a: tcp://${HOST}:${PORT:-5432}\nb: ['$remote_addr $${HOST}', '${EMPTY:-x}${EMPTY}']\nc: $HOST\n";
+        let (mut node, mut problems) = (Node::parse(text).unwrap(), Vec::new());
+        node.fill(&env, "", &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        let wanted =
+            serde_json::json!({"a": "tcp://db:5432", "b": ["$remote_addr ${HOST}", "x"], "c": "$HOST"});
+        assert_eq!(node.to_json(), wanted);
+
+        let mut node = Node::parse("a: 1\nb:\n  - ${PORT} ${HOST:?} ${B:?say it}\n  - ${HOST\n").unwrap();
+        node.fill(&env, "", &mut problems);
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].starts_with("3:5: b[0]: environment variable PORT is not set; "), "{told:?}");
+        assert_eq!(told[1], "3:5: b[0]: B: say it");
+        assert!(told[2].starts_with("4:5: b[1]: \"${HOST\" has no closing brace; "), "{told:?}");
     }
 
     #[test]
