@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use podkit::backoff::Backoff;
 use podkit::dns::Resolver;
-use podkit::otlp;
+use podkit::otlp::{self, Envelope};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
@@ -50,7 +50,7 @@ impl Exporter {
 }
 
 async fn run(plan: Arc<TracesPlan>, resolver: Resolver, mut queue: Receiver<Message>, counts: Arc<Counts>) {
-    let envelope = Envelope::new(&plan.service, |name| std::env::var(name).ok());
+    let envelope = envelope(&plan.service, |name| std::env::var(name).ok());
     let mut trouble = false;
     while let Some(first) = queue.recv().await {
         let (mut spans, mut records) = (first.spans, first.bytes);
@@ -121,41 +121,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(30)))
 }
 
-/// What stands around the spans of a batch.
-struct Envelope {
-    /// `Resource` as field 1 of `ResourceSpans`.
-    resource: Vec<u8>,
-    /// `InstrumentationScope` as field 1 of `ScopeSpans`.
-    scope: Vec<u8>,
-}
-
-impl Envelope {
-    fn new(service: &str, var: impl Fn(&str) -> Option<String>) -> Self {
-        let mut attributes = Vec::new();
-        otlp::key_value(1, "service.name", service, &mut attributes);
-        for (name, value) in otlp::downward(var) {
-            otlp::key_value(1, name, &value, &mut attributes);
-        }
-        let (mut resource, mut name, mut scope) = (Vec::new(), Vec::new(), Vec::new());
-        otlp::bytes(1, &attributes, &mut resource);
-        otlp::bytes(1, crate::APP.name.as_bytes(), &mut name);
-        otlp::bytes(2, env!("CARGO_PKG_VERSION").as_bytes(), &mut name);
-        otlp::bytes(1, &name, &mut scope);
-        Self { resource, scope }
-    }
-
-    /// `ExportTraceServiceRequest` (collector/trace/v1/trace_service.proto).
-    fn around(&self, spans: &[u8]) -> Bytes {
-        let scope_spans = self.scope.len() + spans.len();
-        let resource_spans = self.resource.len() + otlp::size(2, scope_spans);
-        let mut body = Vec::with_capacity(otlp::size(1, resource_spans));
-        otlp::head(1, resource_spans, &mut body);
-        body.extend_from_slice(&self.resource);
-        otlp::head(2, scope_spans, &mut body);
-        body.extend_from_slice(&self.scope);
-        body.extend_from_slice(spans);
-        body.into()
-    }
+/// The service, and what the pod knows of itself. `var` answers for the environment.
+fn envelope(service: &str, var: impl Fn(&str) -> Option<String>) -> Envelope {
+    let pod: Vec<_> = otlp::downward(var).collect();
+    let pod = pod.iter().map(|(name, value)| (*name, value.as_str()));
+    Envelope::new(&crate::APP, std::iter::once(("service.name", service)).chain(pod))
 }
 
 #[cfg(test)]
@@ -163,11 +133,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_holds_a_resource_a_scope_and_the_spans() {
+    fn a_request_says_whose_spans_they_are() {
         let var = |name: &str| (name == "POD_NAME").then(|| "shop-1".to_owned());
         let mut spans = Vec::new();
         otlp::bytes(2, b"span", &mut spans);
-        let body = Envelope::new("shop", var).around(&spans);
+        let body = envelope("shop", var).around(&spans);
         let resource_spans = otlp::field(&body, 1).unwrap();
         let resource = String::from_utf8_lossy(otlp::field(resource_spans, 1).unwrap()).into_owned();
         assert!(

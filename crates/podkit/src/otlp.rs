@@ -1,6 +1,10 @@
 //! Protocol Buffers, wire types 0, 1, 2 and 5 (protobuf.dev/programming-guides/encoding), and what the messages of OTLP have in common
 //! (opentelemetry-proto v1). Each is a handful of rules; a code generator would be larger.
 
+mod envelope;
+
+pub use envelope::Envelope;
+
 /// Base 128, least significant group first.
 pub fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {

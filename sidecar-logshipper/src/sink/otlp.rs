@@ -1,7 +1,7 @@
 //! OTLP/HTTP, binary protobuf or JSON: `ExportLogsServiceRequest` with one resource and one scope.
 //! (opentelemetry-proto v1: collector/logs/v1/logs_service.proto, logs/v1/logs.proto; OTLP specification, "OTLP/HTTP".)
 
-use bytes::Bytes;
+use podkit::otlp::{Envelope, rejected};
 use serde_json::json;
 use url::Url;
 
@@ -10,33 +10,23 @@ use super::{Answer, Requester};
 use crate::batch::Batch;
 use crate::config::Body;
 use crate::enrich::{Origin, otel_name};
-use crate::wire::protobuf::{self, key_value, rejected};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Otlp {
     requester: Requester,
     url: Url,
-    /// `Resource` as field 1 of `ResourceLogs`.
-    resource: Vec<u8>,
-    /// `InstrumentationScope` as field 1 of `ScopeLogs`.
-    scope: Vec<u8>,
+    envelope: Envelope,
     /// In JSON: what stands before the records.
     json: Option<Vec<u8>>,
 }
 
 impl Otlp {
     pub fn new(requester: Requester, url: Url, body: Body, origin: &Origin) -> Self {
-        let mut attributes = Vec::new();
-        for (name, value) in &origin.pairs {
-            key_value(1, otel_name(name), value, &mut attributes);
-        }
-        let (mut resource, mut name, mut scope) = (Vec::new(), Vec::new(), Vec::new());
-        protobuf::bytes(1, &attributes, &mut resource);
-        protobuf::bytes(1, crate::APP.name.as_bytes(), &mut name);
-        protobuf::bytes(1, &name, &mut scope);
+        let attributes = origin.pairs.iter().map(|(name, value)| (otel_name(name), value.as_str()));
+        let envelope = Envelope::new(&crate::APP, attributes);
         let json = (body == Body::Json).then(|| json_head(origin));
-        Self { requester, url, resource, scope, json }
+        Self { requester, url, envelope, json }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {
@@ -45,7 +35,7 @@ impl Otlp {
                 let body = [head, &super::http::array(&batch.body)[..], b"}]}]}"].concat().into();
                 (body, "application/json")
             }
-            None => (self.envelope(&batch.body), "application/x-protobuf"),
+            None => (self.envelope.around(&batch.body), "application/x-protobuf"),
         };
         match self.requester.post(&self.url, content_type, &body).await {
             // 502, 503, 504 and 429 are for later by the specification, and so are all others that are not the items' fault.
@@ -55,19 +45,6 @@ impl Otlp {
             }),
             Err(answer) => answer,
         }
-    }
-
-    /// The records, which are fields of `ScopeLogs` already, in scope, resource and request.
-    fn envelope(&self, records: &[u8]) -> Bytes {
-        let scope_logs = self.scope.len() + records.len();
-        let resource_logs = self.resource.len() + protobuf::size(2, scope_logs);
-        let mut body = Vec::with_capacity(protobuf::size(1, resource_logs));
-        protobuf::head(1, resource_logs, &mut body);
-        body.extend_from_slice(&self.resource);
-        protobuf::head(2, scope_logs, &mut body);
-        body.extend_from_slice(&self.scope);
-        body.extend_from_slice(records);
-        body.into()
     }
 }
 
@@ -86,7 +63,8 @@ fn json_head(origin: &Origin) -> Vec<u8> {
     let attribute =
         |(name, value): (&String, &String)| json!({"key": otel_name(name), "value": {"stringValue": value}});
     let attributes: Vec<_> = origin.pairs.iter().map(attribute).collect();
-    let (resource, scope) = (json!({"attributes": attributes}), json!({"name": crate::APP.name}));
+    let resource = json!({"attributes": attributes});
+    let scope = json!({"name": crate::APP.name, "version": Envelope::VERSION});
     format!(
         "{{\"resourceLogs\":[{{\"resource\":{resource},\"scopeLogs\":[{{\"scope\":{scope},\"logRecords\":"
     )
@@ -106,6 +84,7 @@ fn rejected_json(body: &[u8]) -> Option<(u64, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::protobuf;
 
     #[test]
     fn a_partial_success_says_how_many() {
