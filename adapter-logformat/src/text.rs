@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memmem::Finder;
 
 mod copy;
@@ -248,19 +250,10 @@ pub fn strip_escaped_ansi(line: &[u8], to: &mut Vec<u8>) -> bool {
 
 /// Appends standard base64 (RFC 4648, with padding).
 pub fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    const TABLE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let word = u32::from(group[0]) << 16
-            | u32::from(*group.get(1).unwrap_or(&0)) << 8
-            | u32::from(*group.get(2).unwrap_or(&0));
-        for i in 0..4u32 {
-            if i as usize <= group.len() {
-                out.push(TABLE[(word >> (18 - 6 * i) & 63) as usize]);
-            } else {
-                out.push(b'=');
-            }
-        }
-    }
+    let at = out.len();
+    // A line that does not fit into a `usize` four thirds as long is in no memory.
+    out.resize(at + base64::encoded_len(bytes.len(), true).unwrap_or(0), 0);
+    let _ = STANDARD.encode_slice(bytes, &mut out[at..]);
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::release::audit;
 use crate::sh;
@@ -140,7 +142,7 @@ fn write_roots() -> anyhow::Result<()> {
     let mut pem = String::new();
     for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
         pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        let text = base64(root.as_ref());
+        let text = STANDARD.encode(root);
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (line, more) = rest.split_at(rest.len().min(64));
@@ -152,31 +154,4 @@ fn write_roots() -> anyhow::Result<()> {
     }
     let path = sh::root().join("dist/ca-certificates.crt");
     fs::write(&path, pem).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| usize::from(chunk.get(at).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            let used = at <= chunk.len();
-            text.push(if used { char::from(ALPHABET[group >> (18 - 6 * at) & 63]) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_as_in_rfc_4648() {
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
-    }
 }

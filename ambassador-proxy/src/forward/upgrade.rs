@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -86,7 +88,7 @@ pub(super) fn websocket(ask: &mut Ask, protocol: &[u8]) -> Result<(), Fault> {
     }
     ask.method = Method::GET;
     // It only proves that the service knows WebSocket, and is not told to the app.
-    let key = crate::upstream::refresh::base64(&fastrand::u128(..).to_be_bytes());
+    let key = STANDARD.encode(fastrand::u128(..).to_be_bytes());
     if let Ok(key) = HeaderValue::try_from(key) {
         ask.headers.set(&KEY, key);
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, header};
 use podkit::backoff::Backoff;
 use podkit::dns::Resolver;
 
-use super::refresh::base64;
 use super::{Credential, Shared};
 use crate::config::OAuth2;
 use crate::control::{self, Place};
@@ -67,7 +68,7 @@ async fn fetch(plan: &OAuth2, resolver: &Resolver) -> Result<(HeaderValue, Durat
     }
     // Both are form-encoded before they are joined (RFC 6749, 2.3.1).
     let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = base64(format!("{}:{}", encoded(&plan.client_id), encoded(&secret)).as_bytes());
+    let pair = STANDARD.encode(format!("{}:{}", encoded(&plan.client_id), encoded(&secret)));
     let login = HeaderValue::try_from(format!("Basic {pair}")).map_err(|error| error.to_string())?;
     let headers = vec![
         (header::AUTHORIZATION, login),

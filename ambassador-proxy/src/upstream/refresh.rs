@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use podkit::backoff::Backoff;
 use podkit::dns::{Kind, Resolver, Value};
@@ -253,7 +255,7 @@ fn load_credential(shared: &Shared) -> Result<(), String> {
     let (name, text) = if let Some(token) = &credentials.bearer {
         (http::header::AUTHORIZATION, format!("Bearer {}", read(token)?))
     } else if let Some(basic) = &credentials.basic {
-        let pair = base64(format!("{}:{}", basic.user, read(&basic.password)?).as_bytes());
+        let pair = STANDARD.encode(format!("{}:{}", basic.user, read(&basic.password)?));
         (http::header::AUTHORIZATION, format!("Basic {pair}"))
     } else if let Some(key) = &credentials.api_key {
         let name = HeaderName::try_from(key.header.as_str()).map_err(|error| error.to_string())?;
@@ -288,32 +290,4 @@ fn load_credential(shared: &Shared) -> Result<(), String> {
     value.set_sensitive(true);
     shared.credential.store(Some(Arc::new(Credential::Header(name, value))));
     Ok(())
-}
-
-/// Base64 with padding (RFC 4648, 4).
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let index = usize::try_from((group >> (18 - 6 * i)) & 63).unwrap_or(0);
-            out.push(if i <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_as_in_the_rfc() {
-        for (text, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(text.as_bytes()), want);
-        }
-    }
 }
