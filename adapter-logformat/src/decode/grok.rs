@@ -72,11 +72,9 @@ fn field_name(field: &str) -> String {
 }
 
 fn near(name: &str) -> String {
-    let close =
-        LIBRARY.iter().map(|(n, _)| (strsim::jaro_winkler(n, name), n)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match close {
-        Some((score, name)) if score > 0.8 => format!("did you mean %{{{name}}}?"),
-        _ => "write it out as a regular expression".to_owned(),
+    match podkit::config::nearest(name, LIBRARY.iter().map(|(name, _)| *name)) {
+        Some(name) => format!("did you mean %{{{name}}}?"),
+        None => "write it out as a regular expression".to_owned(),
     }
 }
 

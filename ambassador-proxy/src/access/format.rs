@@ -258,9 +258,7 @@ fn known(name: &str) -> Option<Value> {
 }
 
 fn unknown(written: &str, name: &str) -> String {
-    let near =
-        NAMES.iter().map(|(known, _)| *known).min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    let near = near.filter(|near| strsim::damerau_levenshtein(near, name) <= 3);
+    let near = podkit::config::nearest(name, NAMES.iter().map(|(known, _)| *known));
     let hint =
         near.map_or_else(|| "see the README's list".to_owned(), |near| format!("did you mean {near}?"));
     format!("{written} is not known in an access-log format; {hint}")

@@ -227,7 +227,7 @@ impl Check {
 
 fn unknown_scheme(scheme: &str) -> Wrong {
     let known: Vec<&str> = SCHEMES.into_iter().chain(brokers::Broker::schemes()).collect();
-    let remedy = match crate::target::closest(scheme, &known) {
+    let remedy = match podkit::config::nearest(scheme, known.iter().copied()) {
         Some("exec") => "did you mean exec:COMMAND?".to_owned(),
         Some(close) => format!("did you mean {close}://?"),
         None => format!("known are {}", known.join(", ")),

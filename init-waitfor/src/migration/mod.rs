@@ -107,7 +107,7 @@ impl Gate {
             None | Some("auto") => None,
             Some(name) => Some(Tool::named(name).ok_or_else(|| {
                 let names: Vec<&str> = Tool::ALL.iter().map(|tool| tool.name()).collect();
-                let remedy = match crate::target::closest(name, &names) {
+                let remedy = match podkit::config::nearest(name, names.iter().copied()) {
                     Some(close) => format!("did you mean {close:?}?"),
                     None => format!("known are auto, {}", names.join(", ")),
                 };

@@ -15,7 +15,6 @@ use crate::report::Redactor;
 
 pub use login::Login;
 pub use query::Query;
-pub(crate) use text::closest;
 pub use text::{HostPort, Parts, host_port, parse_argument, split};
 pub(crate) use userinfo::{check as check_userinfo, secrets};
 pub use words::words;

@@ -47,7 +47,7 @@ pub(super) fn link(entries: &[TargetConfig], list: &mut [Target]) -> Vec<Problem
 
 fn known(entries: &[TargetConfig], wanted: &str) -> String {
     let names: Vec<&str> = entries.iter().filter_map(|entry| entry.name.as_deref()).collect();
-    match super::text::closest(wanted, &names) {
+    match podkit::config::nearest(wanted, names.iter().copied()) {
         Some(name) => format!("did you mean {name:?}?"),
         None if names.is_empty() => "give the other target a name".to_owned(),
         None => format!("named targets are {}", names.join(", ")),

@@ -20,7 +20,7 @@ impl Query {
         let mut pairs = Vec::new();
         for (key, value) in url::form_urlencoded::parse(text.as_bytes()) {
             if !allowed.contains(&key.as_ref()) {
-                let remedy = match super::text::closest(&key, allowed) {
+                let remedy = match podkit::config::nearest(&key, allowed.iter().copied()) {
                     Some(close) => format!("did you mean {close:?}?"),
                     None if allowed.is_empty() => "this target takes no options".to_owned(),
                     None => format!("options are {}", allowed.join(", ")),

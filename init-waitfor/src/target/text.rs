@@ -65,7 +65,7 @@ pub fn split(text: &str) -> Result<Parts<'_>, Wrong> {
                 Err(_) if matches!(whole, "wait" | "wait-for" | "tcp" | "http" | "dns") => {
                     "name the target alone, as a URL: init-waitfor tcp://db:5432".to_owned()
                 }
-                Err(_) => match closest(whole, &TOOLS) {
+                Err(_) => match podkit::config::nearest(whole, TOOLS) {
                     Some(tool) => {
                         format!("did you mean the subcommand {tool}? A target is for example dns://{whole}")
                     }
@@ -142,26 +142,6 @@ pub fn parse_argument(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err((_, wrong)) => Err(redactor.clean(&format!("{}; {}", wrong.what, wrong.remedy))),
     }
-}
-
-/// The known word that was probably meant.
-pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let score = |candidate: &str| {
-        let candidate = candidate.to_lowercase();
-        // Two letters the wrong way round (`tpc`) weigh little for one measure, a missing end for the other.
-        if strsim::osa_distance(&word, &candidate) == 1 {
-            0.99
-        } else {
-            strsim::jaro_winkler(&word, &candidate)
-        }
-    };
-    known
-        .iter()
-        .map(|candidate| (score(candidate), *candidate))
-        .filter(|(score, _)| *score > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

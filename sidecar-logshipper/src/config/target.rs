@@ -99,7 +99,7 @@ impl Target {
             return Ok(Self::Stdout);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            let remedy = match podkit::config::nearest(text, ["stdout"].into_iter()) {
+            let remedy = match podkit::config::nearest(text, ["stdout"]) {
                 Some(_) => "did you mean \"stdout\"?",
                 None => SINKS,
             };

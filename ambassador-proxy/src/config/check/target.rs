@@ -41,7 +41,7 @@ pub(crate) fn resolve(
     }
     let looks_like_name = !to.contains(':') && !to.contains('/');
     if looks_like_name {
-        let near = config.upstreams.keys().find(|name| near(name, to));
+        let near = podkit::config::nearest(to, config.upstreams.keys().map(String::as_str));
         let remedy = match near {
             Some(name) => format!("did you mean {name:?}?"),
             None => "write an upstream of that name, or a URL".to_owned(),
@@ -55,11 +55,6 @@ pub(crate) fn resolve(
         upstream::one(&name, &Upstream { url: Some(url), ..Upstream::default() }, path, true, problems)?;
     known.insert(name.clone(), (Arc::new(plan), true));
     Some(name)
-}
-
-fn near(a: &str, b: &str) -> bool {
-    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    strsim::damerau_levenshtein(&a, &b) <= 1 + a.len() / 6
 }
 
 /// Parses `http(s)://`, `tcp://`, `tls://`, `unix:///path`.
@@ -216,11 +211,5 @@ mod tests {
         }
         assert_eq!(endpoints("# two\na:1\n\n  [::1]:2 weight=2\n").unwrap().len(), 2);
         assert!(endpoints("a:1\nb").unwrap_err().starts_with("line 2:"));
-    }
-
-    #[test]
-    fn near_names_are_suggested() {
-        assert!(near("orders", "ordres") && near("orders", "order") && near("Orders", "orders"));
-        assert!(!near("orders", "billing"));
     }
 }

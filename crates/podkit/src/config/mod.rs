@@ -317,6 +317,26 @@ mod tests {
     }
 
     #[test]
+    fn near_words_are_suggested() {
+        let known = ["orders", "tcp", "http", "explain", "min-days", "status"];
+        for (word, meant) in [
+            ("ordres", "orders"),
+            ("order", "orders"),
+            ("Orders", "orders"),
+            ("tpc", "tcp"),
+            ("htt", "http"),
+            ("expalin", "explain"),
+            ("min_dyas", "min-days"),
+            ("statsu", "status"),
+        ] {
+            assert_eq!(nearest(word, known), Some(meant), "{word}");
+        }
+        for far in ["billing", "x", ""] {
+            assert_eq!(nearest(far, known), None, "{far}");
+        }
+    }
+
+    #[test]
     fn an_unreadable_file_says_what_to_do() {
         let error = load::<Sample>(Some(Path::new("/nonexistent/x.yaml")), &env, |_| {}).unwrap_err();
         let text = error.to_string();

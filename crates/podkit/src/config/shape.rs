@@ -239,10 +239,21 @@ fn range(
 }
 
 /// What was probably meant, if anything known is near enough.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_lowercase().replace('-', "_");
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let spell = |text: &str| text.to_lowercase().replace('-', "_");
+    let word = spell(word);
+    let likeness = |candidate: &str| {
+        let candidate = spell(candidate);
+        // Two letters the wrong way round (`tpc`) weigh little for one measure, a missing end for the other.
+        if strsim::osa_distance(&word, &candidate) == 1 {
+            0.99
+        } else {
+            strsim::jaro_winkler(&word, &candidate)
+        }
+    };
     known
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
+        .into_iter()
+        .map(|candidate| (likeness(candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)

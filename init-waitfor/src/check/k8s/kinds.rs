@@ -102,8 +102,8 @@ pub(super) fn named(kind: &str, cluster: bool) -> Result<Named, Wrong> {
             return Ok(Named::InGroup { name: name.to_owned(), group: rest.to_owned() });
         }
     }
-    let known: Vec<&str> = KINDS.iter().flat_map(|row| row.0.iter().copied()).collect();
-    let remedy = match crate::target::closest(&lower, &known) {
+    let known = KINDS.iter().flat_map(|row| row.0.iter().copied());
+    let remedy = match podkit::config::nearest(&lower, known) {
         Some(close) => format!("did you mean k8s:{close}/…?"),
         None => "write a known kind, or RESOURCE.GROUP such as certificates.cert-manager.io".to_owned(),
     };
