@@ -361,8 +361,9 @@ impl Job {
     }
 }
 
-/// `Retry-After` in seconds is honoured up to 5 s; longer ones are the client's business.
+/// `Retry-After` is honoured up to 5 s; longer ones are the client's business.
 fn pause_for(got: &Got, pause: Duration) -> Duration {
-    let said = got.headers.text(&RETRY_AFTER).and_then(|value| value.parse().ok());
-    said.map_or(pause, |seconds: u64| Duration::from_secs(seconds.min(5)).max(pause))
+    let longest = Duration::from_secs(5);
+    let said = got.headers.text(&RETRY_AFTER).and_then(|text| podkit::http::pause(text, longest));
+    said.map_or(pause, |said| said.max(pause))
 }

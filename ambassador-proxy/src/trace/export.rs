@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use podkit::backoff::Backoff;
 use podkit::dns::Resolver;
+use podkit::http::retry_after;
 use podkit::otlp::{self, Envelope};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
@@ -22,6 +23,8 @@ const BYTES: usize = 512 << 10;
 const AGE: Duration = Duration::from_secs(1);
 /// Times that a batch is offered before it is given up; the queue goes on filling meanwhile.
 const OFFERS: u32 = 5;
+/// The longest pause that a collector may ask for.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// A running exporter: its end of the queue, and its task, which ends when every [`Sink`] is gone and everything is sent.
 pub struct Exporter {
@@ -104,7 +107,7 @@ async fn offer(plan: &TracesPlan, resolver: &Resolver, body: Bytes) -> Result<Op
             Ok((200..=299, _, answer)) => return Ok(otlp::rejected(&answer)),
             // These four are for later by the specification, all others never.
             Ok((status @ (429 | 502 | 503 | 504), headers, _)) => {
-                (format!("the collector answers {status}"), retry_after(&headers))
+                (format!("the collector answers {status}"), retry_after(&headers, LONGEST))
             }
             Ok((status, ..)) => return Err(format!("the collector answers {status}")),
             Err(error) => (error, None),
@@ -114,11 +117,6 @@ async fn offer(plan: &TracesPlan, resolver: &Resolver, body: Bytes) -> Result<Op
         }
         tokio::time::sleep(pause.unwrap_or_else(|| backoff.next_pause())).await;
     }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds.min(30)))
 }
 
 /// The service, and what the pod knows of itself. `var` answers for the environment.
@@ -147,15 +145,5 @@ mod tests {
         let scope = otlp::field(scope_spans, 1).unwrap();
         assert_eq!(otlp::field(scope, 1), Some(&b"ambassador-proxy"[..]));
         assert_eq!(otlp::field(scope_spans, 2), Some(&b"span"[..]));
-    }
-
-    #[test]
-    fn a_collector_says_when() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(retry_after(&headers), None);
-        headers.insert("retry-after", HeaderValue::from_static("7"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
-        headers.insert("retry-after", HeaderValue::from_static("7000"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(30)));
     }
 }

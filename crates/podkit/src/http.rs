@@ -1,7 +1,10 @@
 //! An HTTP client (reqwest) that resolves names and trusts certificates the way the rest of the pod does.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
 
 use crate::dns::Resolver;
 use crate::tls::{self, TlsError, TlsOptions};
@@ -134,9 +137,43 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     if parts.is_empty() { "the request failed".to_owned() } else { parts.join(": ") }
 }
 
+/// How long an answer asks to be left alone, see [`pause`].
+pub fn retry_after(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+    pause(headers.get(RETRY_AFTER)?.to_str().ok()?, longest)
+}
+
+/// What a `Retry-After` says: seconds, or a date (RFC 9110, 10.2.3). At most `longest`, because a clock may be wrong; `None` for a date
+/// that has passed.
+pub fn pause(text: &str, longest: Duration) -> Option<Duration> {
+    let text = text.trim();
+    let pause = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(text).ok()?;
+            SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()?
+        }
+    };
+    Some(pause.min(longest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        const LONGEST: Duration = Duration::from_secs(60);
+        let mut headers = HeaderMap::new();
+        assert_eq!(retry_after(&headers, LONGEST), None);
+        headers.insert(RETRY_AFTER, " 7 ".parse().unwrap());
+        assert_eq!(retry_after(&headers, LONGEST), Some(Duration::from_secs(7)));
+        for long in ["Fri, 01 Jan 2100 00:00:00 GMT", "18446744073709551615", "61"] {
+            assert_eq!(pause(long, LONGEST), Some(LONGEST), "{long}");
+        }
+        for none in ["Thu, 01 Jan 1970 00:00:00 GMT", "soon", "-1", ""] {
+            assert_eq!(pause(none, LONGEST), None, "{none}");
+        }
+    }
 
     #[tokio::test]
     async fn errors_have_causes_and_no_url() {

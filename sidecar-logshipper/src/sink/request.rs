@@ -3,15 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use podkit::http::{ClientOptions, describe};
 use podkit::tls::TlsOptions;
 use reqwest::Method;
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tracing::warn;
 use url::Url;
 
@@ -248,17 +246,9 @@ fn is_for_https(body: &[u8]) -> bool {
             .is_some()
 }
 
-/// Seconds or a date (RFC 9110, 10.2.3), at most [`LONGEST_ASKED`].
+/// What a sink asks for, at most [`LONGEST_ASKED`].
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let after = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?;
-            SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()?
-        }
-    };
-    Some(after.min(LONGEST_ASKED))
+    podkit::http::retry_after(headers, LONGEST_ASKED)
 }
 
 #[cfg(test)]
@@ -274,19 +264,5 @@ mod tests {
         for status in [260, 301, 401, 403, 404, 408, 429, 500, 503] {
             assert!(matches!(judged(status), Some(Answer::Later { .. })), "{status}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let after = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_str(text).expect("a value"));
-            retry_after(&headers)
-        };
-        assert_eq!(after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(after("Fri, 01 Jan 2100 00:00:00 GMT"), Some(LONGEST_ASKED));
-        assert_eq!(after("18446744073709551615"), Some(LONGEST_ASKED));
-        assert_eq!(after("Thu, 01 Jan 1970 00:00:00 GMT"), None);
-        assert_eq!(after("soon"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER};
+use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use podkit::dns::Resolver;
 use podkit::http::{ClientOptions, Proxy, client, describe};
@@ -259,6 +259,5 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Failure {
     if status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429) {
         return Failure::Final(text);
     }
-    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    Failure::Again(text, seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE)))
+    Failure::Again(text, podkit::http::retry_after(headers, LONGEST_PAUSE))
 }
