@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 /// Who signs.
 pub enum Signer {
@@ -92,36 +93,12 @@ fn mac(key: &[u8], text: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }
 
-/// Unreserved characters stay (RFC 3986, 2.3), `%` stays where it is already an escape and `again` is false.
-fn encode(text: &[u8], slash: bool, out: &mut String) {
-    for byte in text {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) || (slash && *byte == b'/') {
-            out.push(char::from(*byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-}
+/// Unreserved characters stay (RFC 3986, 2.3).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH: AsciiSet = UNRESERVED.remove(b'/');
 
-/// Percent-escapes undone; what is no escape stays as it is.
-fn decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let escape = bytes.get(i + 1..i + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if bytes[i] == b'%' => {
-                out.push(byte);
-                i += 3;
-            }
-            _ => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    out
+fn escaped_again(text: &str) -> String {
+    percent_encode(&percent_decode_str(text).collect::<Vec<u8>>(), &UNRESERVED).to_string()
 }
 
 impl AwsSigner {
@@ -159,20 +136,16 @@ impl AwsSigner {
         let (path, query) = subject.target.split_once('?').unwrap_or((subject.target, ""));
         let mut canonical = format!("{}\n", subject.method);
         // Every service but S3 signs the path as it is sent, escaped once more.
-        let path = if self.service == "s3" { decode(path) } else { path.as_bytes().to_vec() };
-        encode(&path, true, &mut canonical);
+        let path =
+            if self.service == "s3" { percent_decode_str(path).collect() } else { path.as_bytes().to_vec() };
+        canonical.extend(percent_encode(&path, &PATH));
         canonical.push('\n');
         let mut pairs: Vec<(String, String)> = query
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let escape = |text: &str| {
-                    let mut out = String::new();
-                    encode(&decode(text), false, &mut out);
-                    out
-                };
-                (escape(name), escape(value))
+                (escaped_again(name), escaped_again(value))
             })
             .collect();
         pairs.sort();

@@ -1,7 +1,11 @@
 //! `unix:///path`: someone accepts on a unix socket. A socket file alone may be left over from a dead process.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
 
 use super::{Attempt, Verdict};
 use crate::target::{Parts, Query, Wrong};
@@ -42,7 +46,6 @@ pub(super) fn absolute(path: &str, example: &str) -> Result<PathBuf, Wrong> {
         ));
     }
     // Percent signs are rare in paths, but a `?` can be written no other way.
-    let bytes = path.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
-    let decoded = url::form_urlencoded::parse(bytes.as_bytes()).next().map(|(key, _)| key.into_owned());
-    Ok(PathBuf::from(decoded.unwrap_or_else(|| path.to_owned())))
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
 }

@@ -5,7 +5,7 @@ use super::tool::Tool;
 
 /// Keys of `pg_advisory_lock` that the tool uses.
 pub(super) fn advisory_keys(place: &Place, database: &str) -> Vec<i64> {
-    let crc = i64::from(crc32(database.as_bytes()));
+    let crc = i64::from(crc32fast::hash(database.as_bytes()));
     match place.tool {
         // PostgreSQLAdvisoryLockTemplate: LOCK_MAGIC_NUM plus the hash of the quoted table
         Tool::Flyway => {
@@ -29,7 +29,7 @@ pub(super) fn advisory_keys(place: &Place, database: &str) -> Vec<i64> {
 
 /// Names of `GET_LOCK` that the tool uses.
 pub(super) fn lock_names(place: &Place, database: &str) -> Vec<String> {
-    let crc = i64::from(crc32(database.as_bytes()));
+    let crc = i64::from(crc32fast::hash(database.as_bytes()));
     match place.tool {
         Tool::Flyway => vec![format!("Flyway-{}", java_hash(&format!("`{database}`.`{}`", place.table)))],
         Tool::GolangMigrate => vec![golang_key(&[&format!("{database}:{}", place.table)]).to_string()],
@@ -43,24 +43,12 @@ pub(super) fn lock_names(place: &Place, database: &str) -> Vec<String> {
 }
 
 fn golang_key(parts: &[&str]) -> i64 {
-    i64::from(crc32(parts.join("\0").as_bytes()).wrapping_mul(1_486_364_155))
+    i64::from(crc32fast::hash(parts.join("\0").as_bytes()).wrapping_mul(1_486_364_155))
 }
 
 /// `String.hashCode`
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
-}
-
-/// CRC-32 (IEEE 802.3), bit by bit: names are short.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
 }
 
 #[cfg(test)]
@@ -80,7 +68,6 @@ mod tests {
     /// Keys seen in `pg_locks` while the tools ran, or computed by their code.
     #[test]
     fn keys_as_the_tools_compute_them() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         assert_eq!(advisory_keys(&place(Tool::Flyway, "flyway_schema_history"), "x"), [77_433_833_903_597]);
         let golang = advisory_keys(&place(Tool::GolangMigrate, "schema_migrations"), "app");
         assert_eq!(golang, [1_787_120_056, 1_726_534_663]);

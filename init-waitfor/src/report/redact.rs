@@ -40,7 +40,7 @@ impl Redactor {
     pub fn learn(&self, secret: &str) {
         let mut list = self.literals.borrow_mut();
         // As it is, as URLs spell it, and as `clean` leaves it when it has several lines.
-        for text in [secret.to_owned(), decoded(secret), encoded(secret), visible(secret)] {
+        for text in [secret.to_owned(), crate::sql::decode(secret), encoded(secret), visible(secret)] {
             let literal = Literal(text);
             if literal.0.chars().count() >= 3 && !list.contains(&literal) {
                 list.push(literal);
@@ -123,14 +123,6 @@ pub(crate) fn is_telling(key: &str) -> bool {
     key.split(['-', '_', '.']).any(|part| KEYS.contains(&part))
         || key.ends_with("token")
         || key.ends_with("password")
-}
-
-fn decoded(text: &str) -> String {
-    // As a pair's value, so that only percent signs mean something.
-    let pair = format!("v={}", text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D"));
-    url::form_urlencoded::parse(pair.as_bytes())
-        .next()
-        .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
 fn encoded(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
 use podkit::secret::Secret;
 use podkit::tls::TlsOptions;
 use rustls::pki_types::ServerName;
@@ -385,8 +386,7 @@ pub fn database_argument(text: &str) -> Result<String, String> {
 
 /// Percent signs decoded.
 pub(crate) fn decode(text: &str) -> String {
-    let pair = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
-    url::form_urlencoded::parse(pair.as_bytes()).next().map_or_else(String::new, |(key, _)| key.into_owned())
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //!
 //! Nothing is written, and no file is made beside the database: a `-wal` or `-shm` of another user's would lock the app out.
 
-use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, ffi};
 use tokio::time::Instant;
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 use super::{MOST_ROWS, Row};
 use crate::migrate::FileLock;
 use crate::wire::Trouble;
+
+/// What stays in the URI of a file.
+const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
 /// [`Trouble::state`] of a file that is not there.
 pub const MISSING: &str = "missing";
@@ -146,15 +149,7 @@ fn uri(path: &Path, at_rest: bool) -> String {
     while bytes.starts_with(b"//") {
         bytes = &bytes[1..];
     }
-    for byte in bytes {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
-            byte => {
-                let _ = write!(uri, "%{byte:02X}");
-            }
-        }
-    }
+    uri.extend(percent_encode(bytes, &KEPT));
     if at_rest {
         uri.push_str("?immutable=1");
     }
