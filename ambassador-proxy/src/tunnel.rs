@@ -230,7 +230,7 @@ pub async fn serve(
     upstream: &str,
     proxy_protocol: bool,
 ) {
-    let record = record(&client);
+    let record = Record::new(jiff::Timestamp::now(), client.listener(), client.address.clone(), "TCP");
     let mut finish = Finish::new(record, worker.log.clone(), client, Instant::now());
     finish.complete = true;
     match open(&worker, &mut finish, &mut stream, upstream, proxy_protocol).await {
@@ -251,34 +251,6 @@ pub async fn serve(
             finish.record.error = Some(fault.detail);
             stream.reset();
         }
-    }
-}
-
-fn record(client: &Client) -> Record {
-    Record {
-        at: jiff::Timestamp::now(),
-        listener: client.listener(),
-        client: client.address.clone(),
-        protocol: "TCP",
-        http: false,
-        request: None,
-        host: None,
-        status: 0,
-        flags: Vec::new(),
-        error: None,
-        upstream: None,
-        endpoint: None,
-        attempts: 0,
-        reused: false,
-        bytes: (0, 0),
-        id: None,
-        dns: Duration::ZERO,
-        connect: Duration::ZERO,
-        tls: Duration::ZERO,
-        first_byte: None,
-        took: Duration::ZERO,
-        trace: None,
-        captured: crate::access::format::Captured::default(),
     }
 }
 

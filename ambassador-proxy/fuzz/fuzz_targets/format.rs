@@ -7,12 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// A request whose every text is the client's.
 fn record(text: &str, captured: ambassador_proxy::access::format::Captured) -> Record {
     Record {
-        at: std::time::SystemTime::UNIX_EPOCH.try_into().unwrap(),
-        listener: "127.0.0.1:8080".into(),
-        client: text.into(),
-        protocol: "HTTP/1.1",
         http: true,
-        request: None,
         host: Some(text.to_owned()),
         status: 200,
         flags: vec!["timeout"],
@@ -20,16 +15,18 @@ fn record(text: &str, captured: ambassador_proxy::access::format::Captured) -> R
         upstream: Some("orders".into()),
         endpoint: Some("10.0.0.1:80".into()),
         attempts: 1,
-        reused: false,
         bytes: (1, 2),
         id: HeaderValue::from_bytes(text.as_bytes()).ok(),
-        dns: std::time::Duration::ZERO,
         connect: std::time::Duration::from_micros(15),
-        tls: std::time::Duration::ZERO,
-        first_byte: None,
         took: std::time::Duration::from_micros(4200),
         trace: HeaderValue::from_bytes(text.as_bytes()).ok(),
         captured,
+        ..Record::new(
+            std::time::SystemTime::UNIX_EPOCH.try_into().unwrap(),
+            "127.0.0.1:8080".into(),
+            text.into(),
+            "HTTP/1.1",
+        )
     }
 }
 

@@ -60,6 +60,35 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of which nothing has happened yet; a TCP connection, unless it is said to be a request.
+    pub fn new(at: Timestamp, listener: Rc<str>, client: Rc<str>, protocol: &'static str) -> Self {
+        Self {
+            at,
+            listener,
+            client,
+            protocol,
+            http: false,
+            request: None,
+            host: None,
+            status: 0,
+            flags: Vec::new(),
+            error: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            reused: false,
+            bytes: (0, 0),
+            id: None,
+            dns: Duration::ZERO,
+            connect: Duration::ZERO,
+            tls: Duration::ZERO,
+            first_byte: None,
+            took: Duration::ZERO,
+            trace: None,
+            captured: super::format::Captured::default(),
+        }
+    }
+
     /// What was asked for: path and query, or the place that CONNECT names.
     pub fn target(uri: &Uri) -> &str {
         let path = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
@@ -212,29 +241,25 @@ pub(super) mod tests {
 
     pub(crate) fn record() -> Record {
         Record {
-            at: "2026-08-21T10:11:12.345Z".parse().unwrap(),
-            listener: "127.0.0.1:8080".into(),
-            client: "127.0.0.1:50000".into(),
-            protocol: "HTTP/1.1",
             http: true,
             request: Some((Method::GET, "/a?b=%22".parse().unwrap())),
             host: Some("orders".into()),
             status: 200,
             flags: vec!["stale_connection"],
-            error: None,
             upstream: Some("orders".into()),
             endpoint: Some("10.0.0.1:80".into()),
             attempts: 2,
-            reused: false,
             bytes: (0, 42),
             id: Some(HeaderValue::from_static("id-1")),
-            dns: Duration::ZERO,
             connect: Duration::from_micros(1500),
-            tls: Duration::ZERO,
             first_byte: Some(Duration::from_millis(3)),
             took: Duration::from_micros(4200),
-            trace: None,
-            captured: super::super::format::Captured::default(),
+            ..Record::new(
+                "2026-08-21T10:11:12.345Z".parse().unwrap(),
+                "127.0.0.1:8080".into(),
+                "127.0.0.1:50000".into(),
+                "HTTP/1.1",
+            )
         }
     }
 

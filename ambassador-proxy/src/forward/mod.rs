@@ -151,34 +151,18 @@ enum Served {
 /// What is known of a request when it comes; most of it only if somebody will `look`.
 fn record(client: &Client, ask: &Ask, look: bool) -> Record {
     let written = look && refused(ask, client).is_none();
+    let at = if look { jiff::Timestamp::now() } else { jiff::Timestamp::UNIX_EPOCH };
+    let protocol = match ask.version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    };
     Record {
-        at: if look { jiff::Timestamp::now() } else { jiff::Timestamp::UNIX_EPOCH },
-        listener: client.listener(),
-        client: client.address.clone(),
-        protocol: match ask.version {
-            Version::HTTP_2 => "HTTP/2",
-            Version::HTTP_10 => "HTTP/1.0",
-            _ => "HTTP/1.1",
-        },
         http: true,
         request: written.then(|| (ask.method.clone(), ask.uri.clone())),
         host: if look { headers::host(ask).map(str::to_owned) } else { None },
-        status: 0,
-        flags: Vec::new(),
-        error: None,
-        upstream: None,
-        endpoint: None,
-        attempts: 0,
-        reused: false,
-        bytes: (0, 0),
         id: if look { ask.headers.value(&REQUEST_ID) } else { None },
-        dns: std::time::Duration::ZERO,
-        connect: std::time::Duration::ZERO,
-        tls: std::time::Duration::ZERO,
-        first_byte: None,
-        took: std::time::Duration::ZERO,
-        trace: None,
-        captured: crate::access::format::Captured::default(),
+        ..Record::new(at, client.listener(), client.address.clone(), protocol)
     }
 }
 
