@@ -151,38 +151,31 @@ impl Target {
         }
     }
 
-    /// True when its HTTP client needs TLS.
-    pub fn is_https(&self) -> bool {
+    /// Where its requests go, when it is sent to over HTTP.
+    fn url(&self) -> Option<&Url> {
         match self {
-            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_) => {
-                false
-            }
+            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_) => None,
             Self::Http(url)
             | Self::Elasticsearch { base: url, .. }
             | Self::Otlp(url)
             | Self::Loki(url)
             | Self::Splunk(url)
-            | Self::S3(Place { endpoint: url, .. }) => url.scheme() == "https",
+            | Self::S3(Place { endpoint: url, .. }) => Some(url),
         }
     }
 
-    /// True when it is on this machine.
+    /// True when its HTTP client needs TLS.
+    pub fn is_https(&self) -> bool {
+        self.url().is_some_and(|url| url.scheme() == "https")
+    }
+
+    /// True when it is sent to over HTTP on this machine.
     pub fn is_loopback(&self) -> bool {
-        match self {
-            Self::Stdout | Self::File(_) | Self::Syslog { .. } | Self::Fluent { .. } | Self::Kafka(_) => {
-                false
-            }
-            Self::Http(url)
-            | Self::Elasticsearch { base: url, .. }
-            | Self::Otlp(url)
-            | Self::Loki(url)
-            | Self::Splunk(url)
-            | Self::S3(Place { endpoint: url, .. }) => match url.host() {
-                Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-                Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-                Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-                None => false,
-            },
+        match self.url().and_then(Url::host) {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
         }
     }
 
