@@ -116,19 +116,23 @@ impl JsonSchema for Secret {
 
 /// A URL for output: the password of its userinfo replaced by `***`, the user name kept.
 ///
-/// Works on any text that looks like `scheme://user:password@host`; other text comes back as it is.
+/// Works on every `scheme://user:password@host` of a text; what is none comes back as it is.
 pub fn mask_url(text: &str) -> Cow<'_, str> {
-    let Some(start) = text.find("://").map(|i| i + 3) else { return Cow::Borrowed(text) };
-    let authority_end = text[start..].find(['/', '?', '#']).map_or(text.len(), |i| start + i);
-    let Some(at) = text[start..authority_end].rfind('@').map(|i| start + i) else {
-        return Cow::Borrowed(text);
-    };
-    let user_end = text[start..at].find(':').map_or(at, |i| start + i);
-    if user_end == at {
+    let (mut out, mut told, mut from) = (String::new(), 0, 0);
+    while let Some(start) = text[from..].find("://").map(|i| from + i + 3) {
+        from = start;
+        let authority_end = text[start..].find(['/', '?', '#']).map_or(text.len(), |i| start + i);
+        let Some(at) = text[start..authority_end].rfind('@').map(|i| start + i) else { continue };
         // A lone user name can be a token (https://TOKEN@host).
-        return Cow::Owned(format!("{}***{}", &text[..start], &text[at..]));
+        let user_end = text[start..at].find(':').map_or(start, |i| start + i + 1);
+        out.extend([&text[told..user_end], "***"]);
+        (told, from) = (at, at);
     }
-    Cow::Owned(format!("{}:***{}", &text[..user_end], &text[at..]))
+    if told == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[told..]);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -141,6 +145,10 @@ mod tests {
         assert_eq!(mask_url("https://TOKEN@host/p"), "https://***@host/p");
         assert_eq!(mask_url("http://host/p@q"), "http://host/p@q");
         assert_eq!(mask_url("not a url"), "not a url");
+        assert_eq!(
+            mask_url("psql postgres://a:one@x/ http://plain http://TOKEN@y http://b:two@z?"),
+            "psql postgres://a:***@x/ http://plain http://***@y http://b:***@z?"
+        );
     }
 
     #[test]
