@@ -136,26 +136,30 @@ fn parse<C: Config>(
         let mut node = Node::parse(text).map_err(|problem| vec![problem])?;
         node.fill(env, "", &mut problems);
         let whole = node.clone();
-        for problem in &problems {
-            node.prune(&problem.path);
-        }
-        problems.extend(shape::check(&mut node, &schema_value::<C>()));
+        let shape = shape::check(&mut node, &schema_value::<C>());
+        // What a text is that could not be filled in, nobody knows yet.
+        let known = |path: &str| problems.iter().any(|unfilled| within(path, &unfilled.path));
+        let shape: Vec<_> = shape.into_iter().filter(|problem| !known(&problem.path)).collect();
+        problems.extend(shape);
         for problem in &problems {
             node.prune(&problem.path);
         }
         config = typed(&mut node, &whole, &mut problems);
-        tree = Some(whole);
+        tree = Some((node, whole));
     }
     overlay(&mut config);
     let mut report = Report::default();
     config.check(&mut report);
     for mut problem in report.problems {
+        if let Some((node, _)) = &tree {
+            problem.path = node.written(&problem.path);
+        }
         // A value that was taken out above is not also "missing".
         let known = |other: &str| within(&problem.path, other) || within(other, &problem.path);
         if problems.iter().any(|earlier| !earlier.path.is_empty() && known(&earlier.path)) {
             continue;
         }
-        problem.place = tree.as_ref().map(|tree| tree.locate(&problem.path)).unwrap_or_default();
+        problem.place = tree.as_ref().map(|(_, whole)| whole.locate(&problem.path)).unwrap_or_default();
         problems.push(problem);
     }
     if problems.is_empty() {
@@ -179,7 +183,7 @@ fn typed<C: Config>(node: &mut Node, whole: &Node, problems: &mut Vec<Problem>) 
             Err(error) => error,
         };
         let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
+        let path = if path == "." { String::new() } else { node.written(&path) };
         let what = error.inner().to_string();
         // After something has been taken out, what then is missing or does not fit around it is its consequence.
         let consequence = !problems.is_empty()
@@ -314,6 +318,24 @@ mod tests {
             ["1:10: workers: environment variable NOPE is not set; set it, or give a default: ${NOPE:-…}"]
         );
         assert_eq!(problems("just text\n"), ["1:1: is a text; write a mapping"]);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_list_moves_nothing_else_of_it() {
+        let text = "sinks:\n  - {to: '${A}${B}'}\n  - '${C}'\n  - to: 5\n  - {to: nowhere}\n  - {to: 'http://x'}\n  - {to: '-'}\n";
+        let found = problems(text);
+        let expected = [
+            "2:10: sinks[0].to: environment variable A is not set; ",
+            "2:10: sinks[0].to: environment variable B is not set; ",
+            "3:5: sinks[1]: environment variable C is not set; ",
+            "4:9: sinks[2].to: is a number; ",
+            "5:6: sinks[3].to: \"nowhere\" is no URL; ",
+            "7:6: sinks[5].to: \"-\" is no URL; ",
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found:?} is not {expected:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::fill::fill;
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) kind: Kind,
+    /// An item of a list that was taken out; it keeps its number, so that the others keep theirs.
+    gone: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -110,7 +112,9 @@ impl Node {
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(number) => Value::Number(number.clone()),
             Kind::Text { text, .. } => Value::String(text.clone()),
-            Kind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Kind::List(items) => {
+                Value::Array(items.iter().filter(|item| !item.gone).map(Self::to_json).collect())
+            }
             Kind::Map(entries) => {
                 let entries = entries.iter().map(|(key, _, value)| (key.clone(), value.to_json()));
                 Value::Object(entries.collect::<Map<_, _>>())
@@ -136,6 +140,35 @@ impl Node {
         place
     }
 
+    /// The path in the file of what has this one in [`Self::to_json`], where items of lists may be gone.
+    pub(super) fn written(&self, path: &str) -> String {
+        let (mut node, mut written, mut moved) = (Some(self), String::new(), false);
+        for step in steps(path) {
+            match step {
+                Step::Key(key) => {
+                    written = join(&written, key);
+                    node = node.and_then(|node| match &node.kind {
+                        Kind::Map(entries) => entries.iter().find(|(k, _, _)| k == key).map(|entry| &entry.2),
+                        _ => None,
+                    });
+                }
+                Step::Index(index) => {
+                    let item = node.and_then(|node| match &node.kind {
+                        Kind::List(items) => {
+                            items.iter().enumerate().filter(|(_, item)| !item.gone).nth(index)
+                        }
+                        _ => None,
+                    });
+                    let at = item.map_or(index, |(at, _)| at);
+                    moved |= at != index;
+                    written = format!("{written}[{at}]");
+                    node = item.map(|(_, item)| item);
+                }
+            }
+        }
+        if moved { written } else { path.to_owned() }
+    }
+
     /// Takes `path` out, so that what is left can be read on; false when it is not there.
     pub(super) fn prune(&mut self, path: &str) -> bool {
         let steps: Vec<Step<'_>> = steps(path).collect();
@@ -158,9 +191,8 @@ impl Node {
                 entries.retain(|(k, _, _)| k != key);
                 entries.len() < before
             }
-            (Kind::List(items), Step::Index(index)) if *index < items.len() => {
-                items.remove(*index);
-                true
+            (Kind::List(items), Step::Index(index)) => {
+                items.get_mut(*index).is_some_and(|item| !std::mem::replace(&mut item.gone, true))
             }
             _ => false,
         }
@@ -194,7 +226,7 @@ impl From<Location> for Place {
 
 impl From<Spanned<Kind>> for Node {
     fn from(spanned: Spanned<Kind>) -> Self {
-        Self { place: spanned.referenced.into(), kind: spanned.value }
+        Self { place: spanned.referenced.into(), kind: spanned.value, gone: false }
     }
 }
 
@@ -302,6 +334,17 @@ mod tests {
         assert!(node.prune("list[0].at"));
         assert!(!node.prune("list[7]"));
         assert_eq!(node.to_json(), serde_json::json!({"a": 1, "list": [{"to": "x"}]}));
+        let mut node = Node::parse("list: [a, b, [c, d], e]\n").unwrap();
+        assert!(node.prune("list[1]") && node.prune("list[2][0]") && !node.prune("list[1]"));
+        assert_eq!(node.to_json(), serde_json::json!({"list": ["a", ["d"], "e"]}));
+        assert_eq!(
+            (node.written("list[1][0].x"), node.written("list[2]")),
+            ("list[2][1].x".into(), "list[3]".into())
+        );
+        assert_eq!(
+            (node.written("list[7]"), node.written("other.x[1]")),
+            ("list[7]".into(), "other.x[1]".into())
+        );
     }
 
     #[test]
