@@ -324,8 +324,11 @@ fn what_was_written_between_the_copy_and_the_cut_is_counted() {
         };
         write(&log, 0..lines);
         let mut reader = Reader::new(dir.path(), Options { read_size: 200, ..exact(dir.path()) });
-        reader.poll(1);
-        assert!(reader.lines.len() < 50);
+        let read = lines / 2;
+        while reader.lines.len() < read {
+            reader.poll(1);
+        }
+        assert!(reader.lines.len() < lines - 10);
         write(&numbered(&log, 1), 0..lines - 10);
         fs::write(&log, "").expect("cuts");
         reader.finish();

@@ -159,3 +159,39 @@ fn a_late_line_just_before_it_is_compressed() {
     assert_eq!(reader.lines.iter().filter(|line| *line == "late").count(), 1);
     assert_eq!(reader.lines.len(), 802);
 }
+
+#[test]
+fn one_that_lay_there_before_the_first_start_stays_unread_when_it_is_compressed() {
+    let banner = banner();
+    for restarted in [false, true] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("app.log");
+        append(&numbered(&log, 1), format!("{banner}old\n"));
+        append(&log, format!("{banner}new\n"));
+        let options = Options { watch: false, ..exact(dir.path()) };
+        let mut reader = Reader::new(dir.path(), options.clone());
+        reader.until(41);
+        reader.save();
+        // Nobody has read this one, and it begins alike and is as long.
+        let third = format!("{banner}3rd\n");
+        let change = || {
+            rename(&log, 4);
+            append(&log, &third);
+            compress(&log, 2);
+            rename(&log, 4);
+            compress(&log, 1);
+        };
+        if restarted {
+            drop(reader);
+            change();
+            reader = Reader::new(dir.path(), options);
+            reader.finish();
+            assert_eq!(own_lines(&reader), ["3rd"]);
+        } else {
+            change();
+            reader.finish();
+            assert_eq!(own_lines(&reader), ["3rd", "new"]);
+        }
+        assert_eq!(reader.tail.totals().lost_bytes, 0);
+    }
+}

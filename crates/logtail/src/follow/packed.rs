@@ -128,7 +128,7 @@ impl Tail {
                 }
                 Ok(Claim::Known(None))
             }
-            Some((Proof::Bytes(_), _)) => Ok(Claim::Waits),
+            Some((Proof::Bytes(_) | Proof::Part(_), _)) => Ok(Claim::Waits),
             // An empty one holds nothing that was not read.
             None if sample.body.stat()?.size == 0 => Ok(Claim::Known(None)),
             None => Ok(Claim::New),

@@ -12,6 +12,8 @@ use crate::discover::Found;
 /// How surely a file holds the bytes of a followed one. The more of them are proved, the fewer others can be meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Proof {
+    /// The first so many, as far as they are remembered; but it holds fewer than were seen there.
+    Part(u64),
     /// The first so many, as far as they are remembered.
     Bytes(u64),
     /// All there are.
@@ -75,25 +77,33 @@ impl Tracked {
 
     /// How much a file proves that holds what is remembered.
     pub(super) fn proved(&self) -> u64 {
-        let before = match self.unverified {
+        self.proved_before().max(self.prefix.len)
+    }
+
+    /// The offset before which bytes are remembered, those at the beginning aside; 0: none.
+    fn proved_before(&self) -> u64 {
+        match self.by_anchor() {
             true => self.ledger.anchor().map_or(0, |(at, _)| at),
-            false if self.context.is_empty() => 0,
             false => self.read,
-        };
-        before.max(self.prefix.len)
+        }
+    }
+
+    /// What comes before the position is known from saved positions only.
+    fn by_anchor(&self) -> bool {
+        self.unverified || self.context.is_empty()
     }
 
     /// Whether `sample` holds what is remembered: its beginning, and what comes before the position. Nothing known of a beginning proves nothing.
     pub(super) fn is_remembered_in(&self, sample: &Sample) -> io::Result<Option<Proof>> {
-        let before = if self.unverified { self.ledger.anchor().is_some() } else { !self.context.is_empty() };
         // One that is shorter than the beginning was may be an incomplete copy: then what comes before the position has to prove it.
         let is_short = (sample.len as u64) < self.prefix.len;
-        if self.prefix.len == 0 || if is_short { !before } else { !self.prefix.begins(sample.start()) } {
+        let begins = if is_short { self.proved_before() > 0 } else { self.prefix.begins(sample.start()) };
+        if self.prefix.len == 0 || !begins {
             return Ok(None);
         }
         let size = sample.body.stat()?.size;
         let stands = size >= self.read
-            && if self.unverified {
+            && if self.by_anchor() {
                 self.anchor_is_in(&sample.body)?
             } else {
                 self.context_holds(&sample.body)?
@@ -102,6 +112,7 @@ impl Tracked {
         Ok(match (stands, ends) {
             (false, _) => None,
             (true, true) => Some(Proof::Whole),
+            (true, false) if size < self.size => Some(Proof::Part(self.proved())),
             (true, false) => Some(Proof::Bytes(self.proved())),
         })
     }

@@ -7,7 +7,7 @@ use std::io;
 use tracing::debug;
 
 use super::body::Body;
-use super::prefix::{Context, Prefix};
+use super::prefix::{Context, PREFIX, Prefix};
 use super::proof::{Proof, Sample};
 use super::tracked::Tracked;
 use super::{FileKey, Place, Tail};
@@ -22,9 +22,7 @@ struct Fit {
     /// It was taken for its copy already.
     known: bool,
     proof: Proof,
-    /// It holds all that was there at the last look; …
-    is_complete: bool,
-    /// … and no more.
+    /// It holds no more than was there at the last look.
     is_exact: bool,
     is_plain: bool,
     /// Birth and change: the newest.
@@ -48,7 +46,10 @@ impl Tail {
         for found in candidates {
             // Unpacking takes time, and mostly the rest is not there.
             let is_known = self.copied(found) == Some(key);
-            if found.compressed && !is_known && best.as_ref().is_some_and(|(fit, ..)| fit.is_complete) {
+            if found.compressed
+                && !is_known
+                && best.as_ref().is_some_and(|(fit, ..)| fit.proof >= Proof::Bytes(0))
+            {
                 continue;
             }
             match self.fit(key, found) {
@@ -96,7 +97,6 @@ impl Tail {
         let fit = Fit {
             known,
             proof,
-            is_complete: size >= seen,
             is_exact: size == seen,
             is_plain: !found.compressed,
             born: (found.stat.identity.birth, found.stat.modified),
@@ -144,8 +144,10 @@ impl Tail {
         // What was seen of a beginning may be less than there was, or more than was copied.
         lost.prefix = Prefix::default();
         let _ = lost.prefix.holds(&copy);
-        // What an earlier process saw may have been more than one generation.
-        let seen = if lost.unverified { 0 } else { lost.size };
+        // What an earlier process saw, and what was not read beyond a beginning that others may have, can be that of another generation.
+        let is_certain =
+            !lost.unverified && lost.read > 0 && (lost.read > PREFIX as u64 || lost.size < PREFIX as u64);
+        let seen = if is_certain { lost.size } else { 0 };
         if lost.unverified {
             lost.unverified = false;
             lost.context = Context::at(&copy, lost.read).unwrap_or_default();
