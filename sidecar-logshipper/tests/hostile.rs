@@ -139,6 +139,20 @@ fn a_request_that_is_cut_off_again_and_again_is_sent_in_halves() {
     assert_eq!(got.join("\n") + "\n", lines(0, 1000));
 }
 
+// "200" is the answer where nothing else is asked for; sent again for want of the rest, all of it would be there twice.
+#[test]
+fn a_200_counts_although_its_body_does_not_come() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    sink.next([Answer::HalfBody, Answer::SlowBody(testkit::timeout())]);
+    let shipper = pod.shipper("*.log", &sink.url("/")).args(["--format", "raw", "--timeout", "3s"]).spawn();
+    for batch in 0..3 {
+        pod.append("app.log", lines(batch * 10, 10));
+        delivered(&shipper, batch as f64 * 10.0 + 10.0);
+    }
+    assert_eq!((sink.lines().len(), count(&shipper, "answers_lost_total")), (30, 0.0));
+    stop(&shipper);
+}
+
 // A server that has seen enough of a request: it says 413 and closes, with the rest unread.
 #[test]
 fn a_413_in_the_middle_of_a_request_is_understood() {

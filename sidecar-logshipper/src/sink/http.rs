@@ -18,7 +18,7 @@ pub struct Http {
 
 impl Http {
     pub fn new(requester: Requester, url: Url, body: Body) -> Self {
-        Self { requester, url, body }
+        Self { requester: requester.by_status(), url, body }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {

@@ -57,7 +57,7 @@ impl Loki {
         }
         let list: Vec<String> =
             labels.iter().take(MOST_LABELS - 1).map(|(name, value)| label(name, value)).collect();
-        Self { requester, url, labels: list.join(",") }
+        Self { requester: requester.by_status(), url, labels: list.join(",") }
     }
 
     pub(super) async fn attempt(&self, batch: &Batch) -> Answer {

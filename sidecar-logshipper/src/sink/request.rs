@@ -41,9 +41,14 @@ pub enum SetupError {
     Header(String),
 }
 
+/// For the rest of an answer that says nothing more.
+const REST: Duration = Duration::from_secs(1);
+
 /// Sends bodies to one server.
 #[derive(Debug)]
 pub struct Requester {
+    /// Nothing in the body of a 2xx matters.
+    by_status: bool,
     options: ClientOptions,
     patience: Patience,
     /// With the state of the certificate files that it was made from.
@@ -77,7 +82,12 @@ impl Requester {
             headers.insert(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad())?);
         }
         let (auth, compression) = (plan.auth.clone(), plan.compression);
-        Ok(Self { options, patience, client, headers, auth, compression })
+        Ok(Self { by_status: false, options, patience, client, headers, auth, compression })
+    }
+
+    /// For a server whose 2xx says all there is to know: it counts, also when the rest of the answer does not come.
+    pub(super) fn by_status(self) -> Self {
+        Self { by_status: true, ..self }
     }
 
     /// Posts `body`. Userinfo in the URL becomes basic credentials.
@@ -134,7 +144,7 @@ impl Requester {
             }
         };
         let request = self.client().request(method, url.clone()).headers(headers).body(body);
-        match self.patience.within(ask(request)).await {
+        match self.patience.within(ask(request, self.by_status)).await {
             Some(Ok(got)) => Ok(got),
             // Without a connection nothing was sent.
             Some(Err(e)) => {
@@ -196,9 +206,20 @@ impl Requester {
 }
 
 /// An answer whole, or as much of it as is read.
-async fn ask(request: reqwest::RequestBuilder) -> reqwest::Result<(u16, HeaderMap, Bytes)> {
-    let mut response = request.send().await?;
+async fn ask(request: reqwest::RequestBuilder, by_status: bool) -> reqwest::Result<(u16, HeaderMap, Bytes)> {
+    let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = if by_status && is_taken(status) {
+        // For the connection's sake, which can be used again then.
+        let _ = tokio::time::timeout(REST, read(response)).await;
+        Bytes::new()
+    } else {
+        read(response).await?
+    };
+    Ok((status, headers, body))
+}
+
+async fn read(mut response: reqwest::Response) -> reqwest::Result<Bytes> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if answer.len() + chunk.len() > ANSWER_LIMIT {
@@ -206,7 +227,7 @@ async fn ask(request: reqwest::RequestBuilder) -> reqwest::Result<(u16, HeaderMa
         }
         answer.extend_from_slice(&chunk);
     }
-    Ok((status, headers, answer.into()))
+    Ok(answer.into())
 }
 
 fn stamp(options: &ClientOptions) -> u64 {
@@ -219,10 +240,10 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Ans
         let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
         format!("{status} {}", text.trim())
     };
+    if is_taken(status) {
+        return None;
+    }
     Some(match status {
-        // Loki's word for "blocked, and thrown away" (`block_ingestion_status_code`), also over OTLP.
-        260 => Answer::Later { why: why(), after: retry_after(headers), answer_lost: false },
-        200..=299 => return None,
         // The URL is at fault.
         400 if is_for_https(body) => Answer::Later { why: why(), after: None, answer_lost: false },
         // The items are at fault: for ever.
@@ -231,6 +252,11 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Ans
         // 401, 403, 404 and redirects are the configuration's fault: it can be corrected, the lines wait.
         _ => Answer::Later { why: why(), after: retry_after(headers), answer_lost: false },
     })
+}
+
+/// A 2xx, but for 260: Loki's word for "blocked, and thrown away" (`block_ingestion_status_code`), also over OTLP.
+fn is_taken(status: u16) -> bool {
+    (200..=299).contains(&status) && status != 260
 }
 
 /// What Go's net/http, nginx and Apache say to plain HTTP on a port of HTTPS. Compared with what they begin with: a refusal may quote a line.

@@ -47,7 +47,7 @@ impl S3 {
             .map_err(|e| SetupError::Bucket(e.to_string()))?;
         Ok(Self {
             // The credentials sign the URL; they are no header.
-            requester: Requester::new(&SinkPlan { auth: None, ..plan.clone() }, patience)?,
+            requester: Requester::new(&SinkPlan { auth: None, ..plan.clone() }, patience)?.by_status(),
             bucket,
             prefix: prefix.clone(),
             dated: IndexPattern::parse(prefix).unwrap_or_default(),
