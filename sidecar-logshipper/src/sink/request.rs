@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use podkit::http::{ClientOptions, describe};
 use podkit::tls::TlsOptions;
 use reqwest::Method;
@@ -128,7 +131,12 @@ impl Requester {
         let encoded = own.contains_key(CONTENT_ENCODING);
         headers.extend(own);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        self.authorize(&mut headers).map_err(|why| Answer::Later { why, after: None, answer_lost: false })?;
+        let mut secrets = self.authorize(&mut headers).map_err(|why| Answer::Later {
+            why,
+            after: None,
+            answer_lost: false,
+        })?;
+        secrets.extend(url.password().map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned()));
         let unpacked =
             || Answer::Later { why: "the body cannot be compressed".into(), after: None, answer_lost: false };
         let body = match self.compression {
@@ -145,7 +153,8 @@ impl Requester {
         };
         let request = self.client().request(method, url.clone()).headers(headers).body(body);
         match self.patience.within(ask(request, self.by_status)).await {
-            Some(Ok(got)) => Ok(got),
+            Some(Ok((status, headers, body))) if is_taken(status) => Ok((status, headers, body)),
+            Some(Ok((status, headers, body))) => Ok((status, headers, masked(body, &secrets))),
             // Without a connection nothing was sent.
             Some(Err(e)) => {
                 Err(Answer::Later { why: describe(&e), after: None, answer_lost: !e.is_connect() })
@@ -185,23 +194,24 @@ impl Requester {
         current.0.clone()
     }
 
-    fn authorize(&self, headers: &mut HeaderMap) -> Result<(), String> {
-        let value = match &self.auth {
-            None => return Ok(()),
-            Some(Auth::Basic { user, password }) => {
-                use base64::Engine as _;
-                let pair = format!("{user}:{}", password.read().map_err(|e| e.to_string())?);
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-            }
-            Some(Auth::Bearer(token)) => format!("Bearer {}", token.read().map_err(|e| e.to_string())?),
-            Some(Auth::Splunk(token)) => format!("Splunk {}", token.read().map_err(|e| e.to_string())?),
-            Some(Auth::ApiKey(key)) => format!("ApiKey {}", key.read().map_err(|e| e.to_string())?),
+    /// Puts the credentials into `headers`. Says what of them nobody may see.
+    fn authorize(&self, headers: &mut HeaderMap) -> Result<Vec<String>, String> {
+        let (scheme, secret) = match &self.auth {
+            None => return Ok(Vec::new()),
+            Some(Auth::Basic { password, .. }) => ("Basic", password),
+            Some(Auth::Bearer(token)) => ("Bearer", token),
+            Some(Auth::Splunk(token)) => ("Splunk", token),
+            Some(Auth::ApiKey(key)) => ("ApiKey", key),
         };
-        let mut value =
-            HeaderValue::try_from(value).map_err(|_| "the credentials hold a control character")?;
+        let mut secrets = vec![secret.read().map_err(|e| e.to_string())?];
+        if let Some(Auth::Basic { user, .. }) = &self.auth {
+            secrets.insert(0, STANDARD.encode(format!("{user}:{}", secrets[0])));
+        }
+        let mut value = HeaderValue::try_from(format!("{scheme} {}", secrets[0]))
+            .map_err(|_| "the credentials hold a control character")?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
-        Ok(())
+        Ok(secrets)
     }
 }
 
@@ -228,6 +238,26 @@ async fn read(mut response: reqwest::Response) -> reqwest::Result<Bytes> {
         answer.extend_from_slice(&chunk);
     }
     Ok(answer.into())
+}
+
+/// A server may repeat what it was shown, and what it says is logged, served and written down with dead letters.
+fn masked(body: Bytes, secrets: &[String]) -> Bytes {
+    /// Shorter ones occur by themselves.
+    const LEAST: usize = 4;
+    let mut shown = body;
+    for secret in secrets.iter().map(String::as_bytes).filter(|secret| secret.len() >= LEAST) {
+        let (mut rest, mut out) = (&shown[..], Vec::new());
+        while let Some(at) = memchr::memmem::find(rest, secret) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(b"***");
+            rest = &rest[at + secret.len()..];
+        }
+        if rest.len() < shown.len() {
+            out.extend_from_slice(rest);
+            shown = out.into();
+        }
+    }
+    shown
 }
 
 fn stamp(options: &ClientOptions) -> u64 {
@@ -290,5 +320,13 @@ mod tests {
         for status in [260, 301, 401, 403, 404, 408, 429, 500, 503] {
             assert!(matches!(judged(status), Some(Answer::Later { .. })), "{status}");
         }
+    }
+
+    #[test]
+    fn what_is_secret_is_not_repeated() {
+        let secrets = ["s3cret".to_owned(), "a".to_owned()];
+        let said = |body: &'static str| masked(Bytes::from(body), &secrets);
+        assert_eq!(said("no s3cret, s3crets3cret, a"), &b"no ***, ******, a"[..]);
+        assert_eq!(said("s3cre"), &b"s3cre"[..]);
     }
 }
