@@ -241,6 +241,71 @@ mod tests {
         token: Option<Secret>,
     }
 
+    /// What a sink may say of how it sends, beside what all of them say.
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(default)]
+    struct Flat {
+        age: Option<Dur>,
+        size: Option<Size>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(rename_all = "snake_case", deny_unknown_fields)]
+    enum Login {
+        Basic { user: String, password: Secret },
+        Bearer(Secret),
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Flattened {
+        to: String,
+        login: Option<Login>,
+        #[serde(flatten)]
+        flat: Flat,
+    }
+
+    impl Config for Flattened {
+        fn check(&self, report: &mut Report) {
+            if self.to.is_empty() {
+                report.problem("to", "is missing", "");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flattened_value_is_named_and_makes_nothing_else_wrong() {
+        let problems = |text: &str| -> Vec<String> {
+            parse::<Flattened>(text, &env, |_| {}).unwrap_err().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            problems("to: x\nage: 3\nsize: much\n"),
+            [
+                "2:6: age: 3 has no unit; write 3s or 3ms",
+                "3:7: size: \"much\" is not a size; write for example 64KiB, 8MiB or 1024"
+            ]
+        );
+        for (login, problem) in [
+            ("bearer: abc", "2:17: login.bearer: is a text; write {file: …} or {env: …}"),
+            ("token: {env: X}", "2:9: login.token: unknown key; known here: basic, bearer"),
+            ("baerer: {env: X}", "2:9: login.baerer: unknown key; did you mean \"bearer\"?"),
+            ("", "2:8: login: needs exactly one key; write one of: basic, bearer"),
+            (
+                "bearer: {env: X}, basic: {user: a, password: {env: X}}",
+                "2:8: login: needs exactly one key; write one of: basic, bearer",
+            ),
+            ("basic: {password: {env: X}}", "2:16: login.basic.user: is missing; write user: …"),
+        ] {
+            assert_eq!(problems(&format!("to: x\nlogin: {{{login}}}\n")), [problem], "{login}");
+        }
+        assert_eq!(
+            problems("to: x\nlogin: abc\n"),
+            ["2:8: login: is a text; write a mapping with one of: basic, bearer"]
+        );
+        let good = "to: x\nlogin: {bearer: {env: X}}\nage: 3s\n";
+        assert!(parse::<Flattened>(good, &env, |_| {}).is_ok());
+    }
+
     impl Config for Sample {
         fn check(&self, report: &mut Report) {
             for (index, sink) in self.sinks.iter().enumerate() {
@@ -299,10 +364,10 @@ mod tests {
             "3:5: sinks[0].to: \"nowhere\" is no URL; write scheme://host",
             "sinks[1].token.fil: unknown key; did you mean \"file\"?",
             "5:9: sinks[1].to: is a number; write it in quotes",
-            "6:1: grace: 3 has no unit; write 3s or 3ms",
+            "6:8: grace: 3 has no unit; write 3s or 3ms",
             "7:7: mode: \"quit\" is not known; did you mean \"quiet\"?",
             "8:10: workers: 300 is too large; write 255 or less",
-            "9:1: buffer: \"much\" is not a size; write for example 64KiB, 8MiB or 1024",
+            "9:9: buffer: \"much\" is not a size; write for example 64KiB, 8MiB or 1024",
         ];
         for wanted in expected {
             assert!(found.iter().any(|line| line.contains(wanted)), "{wanted}\nnot in {found:#?}");

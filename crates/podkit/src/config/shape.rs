@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use super::report::Problem;
 use super::tree::{Kind, Node, join};
+use crate::units::{Dur, Size};
 
 /// How deep references may lead; our types are no deeper than ten.
 const DEPTH: usize = 64;
@@ -20,8 +21,12 @@ pub(super) fn check(node: &mut Node, schema: &Value) -> Vec<Problem> {
 fn walk(node: &mut Node, schema: &Value, root: &Value, path: &str, depth: usize, out: &mut Vec<Problem>) {
     let (Some(schema), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else { return };
     if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-        if let Some(target) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
-            walk(node, target, root, path, depth, out);
+        if let Some(schema) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
+            let before = out.len();
+            walk(node, schema, root, path, depth, out);
+            if out.len() == before {
+                units(node, target, path, out);
+            }
         }
         return;
     }
@@ -72,6 +77,10 @@ fn choose(
     if let Some(allowed) = all_words {
         return one_of(node, &allowed, path, out);
     }
+    let tagged: Option<Vec<(&str, &Value)>> = variants.iter().map(tag).collect();
+    if let Some(tagged) = tagged.filter(|tagged| tagged.len() > 1) {
+        return one_key_of(node, &tagged, root, path, depth, out);
+    }
     let mut best: Option<(usize, Node, Vec<Problem>)> = None;
     for variant in variants {
         let (mut copy, mut problems) = (node.clone(), Vec::new());
@@ -86,6 +95,64 @@ fn choose(
     if let Some((_, copy, problems)) = best {
         *node = copy;
         out.extend(problems);
+    }
+}
+
+/// A variant that is a mapping of one key, as serde writes enums: the key, and the schema of its value.
+fn tag(variant: &Value) -> Option<(&str, &Value)> {
+    let (known, required) = (variant.get("properties")?.as_object()?, variant.get("required")?.as_array()?);
+    let [key] = required.as_slice() else { return None };
+    let (only, schema) = known.iter().next().filter(|_| known.len() == 1)?;
+    (key == only && variant.get("additionalProperties") == Some(&Value::Bool(false)))
+        .then_some((only.as_str(), schema))
+}
+
+fn one_key_of(
+    node: &mut Node,
+    tagged: &[(&str, &Value)],
+    root: &Value,
+    path: &str,
+    depth: usize,
+    out: &mut Vec<Problem>,
+) {
+    let keys = || tagged.iter().map(|(key, _)| *key);
+    let all = keys().collect::<Vec<_>>().join(", ");
+    let (place, name) = (node.place, node.kind.name());
+    let Kind::Map(entries) = &mut node.kind else {
+        let remedy = format!("write a mapping with one of: {all}");
+        return out.push(Problem::new(path, format!("is {name}"), remedy).at(place));
+    };
+    let before = out.len();
+    for (key, at, value) in entries.iter_mut() {
+        let inner = join(path, key);
+        if let Some((_, schema)) = tagged.iter().find(|(known, _)| known == key) {
+            walk(value, schema, root, &inner, depth, out);
+        } else {
+            let remedy = nearest(key, keys())
+                .map_or_else(|| format!("known here: {all}"), |near| format!("did you mean {near:?}?"));
+            out.push(Problem::new(inner, "unknown key", remedy).at(*at));
+        }
+    }
+    if out.len() == before && entries.len() != 1 {
+        out.push(Problem::new(path, "needs exactly one key", format!("write one of: {all}")).at(place));
+    }
+}
+
+/// Durations and sizes by their own words: serde reads a flattened part of a struct without knowing where it is.
+fn units(node: &Node, target: &str, path: &str, out: &mut Vec<Problem>) {
+    let text = match &node.kind {
+        Kind::Text { text, .. } => text.clone(),
+        Kind::Number(number) => number.to_string(),
+        _ => return,
+    };
+    let wrong = match target.rsplit('/').next() {
+        Some("Duration") => text.parse::<Dur>().err(),
+        Some("Size") => text.parse::<Size>().err(),
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        let (what, remedy) = wrong.split_once("; ").unwrap_or((&wrong, ""));
+        out.push(Problem::new(path, what, remedy).at(node.place));
     }
 }
 
@@ -146,7 +213,13 @@ fn has_type(node: &mut Node, schema: &Map<String, Value>, path: &str, out: &mut 
         other => other.as_str().into_iter().collect(),
     };
     let wanted: Vec<&str> = wanted.into_iter().map(in_words).collect();
+    let names = || schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys);
     let remedy = match (&node.kind, wanted.first()) {
+        // Such as a secret: a text there is the value itself.
+        (_, Some(&"a mapping")) if schema.get("maxProperties").and_then(Value::as_u64) == Some(1) => {
+            let ways: Vec<String> = names().map(|name| format!("{{{name}: …}}")).collect();
+            format!("write {}", ways.join(" or "))
+        }
         (Kind::Number(_) | Kind::Bool(_), Some(&"a text")) => "write it in quotes".to_owned(),
         _ => format!("write {}", wanted.join(" or ")),
     };
