@@ -76,7 +76,7 @@ pub struct ReadArgs {
     #[arg(long, value_name = "DURATION")]
     pub multiline_idle: Option<Dur>,
     /// Most lines that are joined [default: 500]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     pub multiline_lines: Option<usize>,
     /// Most bytes that are joined [default: 256KiB]
     #[arg(long, value_name = "SIZE")]
@@ -105,7 +105,7 @@ pub struct SendArgs {
     #[arg(long, value_name = "SIZE")]
     pub batch_bytes: Option<Size>,
     /// … or so many lines … [default: 5000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     pub batch_lines: Option<usize>,
     /// … or when its first line has waited so long for a request that is under way; otherwise after a twentieth of it [default: 200ms]
     #[arg(long, value_name = "DURATION")]
@@ -114,7 +114,7 @@ pub struct SendArgs {
     #[arg(long, value_name = "SIZE")]
     pub in_flight: Option<Size>,
     /// Requests under way at once per sink; fewer while it refuses [default: 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     pub requests: Option<usize>,
     /// Time for one request [default: 30s]
     #[arg(long, value_name = "DURATION")]
@@ -217,6 +217,10 @@ fn put<T>(to: &mut T, from: Option<T>) {
     if let Some(from) = from {
         *to = from;
     }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| format!("{text:?} is no whole number; write for example 2"))
 }
 
 fn field(text: &str) -> Result<(String, String), String> {

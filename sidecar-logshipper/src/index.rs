@@ -19,6 +19,18 @@ enum Part {
     Field(char),
 }
 
+/// Elasticsearch takes it for an index or a data stream ("Create index API", path parameters); what it does not take it refuses line by line, for good.
+pub fn is_name(text: &str) -> bool {
+    let wrong = |c: char| c.is_uppercase() || c.is_control() || "\\/*?\"<>| ,#:".contains(c);
+    // Fields of a date become digits.
+    let mut plain = text.to_owned();
+    FIELDS.chars().for_each(|field| plain = plain.replace(&format!("%{field}"), "0"));
+    !plain.starts_with(['-', '_', '+'])
+        && !matches!(plain.as_str(), "" | "." | "..")
+        && plain.len() <= 255
+        && !plain.contains(wrong)
+}
+
 /// `%Y %m %d %H`, and ISO 8601's year and week `%G %V`.
 const FIELDS: &str = "YmdHGV";
 
@@ -78,6 +90,16 @@ mod tests {
         let nanos = time.parse::<jiff::Timestamp>().expect("a time").as_nanosecond();
         let mut pattern = IndexPattern::parse(pattern).expect("a pattern").expect("with a date");
         pattern.name(u64::try_from(nanos).expect("after 1970")).to_owned()
+    }
+
+    #[test]
+    fn a_name_is_one_that_elasticsearch_takes() {
+        for good in ["logs-app-default", "logs-%Y.%m.%d", ".hidden", "a_b+c", "größe"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["Logs", "-a", "_bulk", "+a", "a b", "a,b", "a*", "..", "a:b", &"a".repeat(256)] {
+            assert!(!is_name(bad), "{bad}");
+        }
     }
 
     #[test]

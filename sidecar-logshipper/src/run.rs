@@ -1,5 +1,6 @@
 //! From the command line to running lanes, and their end.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::batch::Batcher;
 use crate::cli::{Cli, Command, overlay};
-use crate::config::{Config, Plan, SinkPlan};
+use crate::config::{Config, Format, Plan, SinkPlan};
 use crate::dead_letter::DeadLetters;
 use crate::deliver::Courier;
 use crate::enrich::Origin;
@@ -153,6 +154,7 @@ impl Ship {
         if plan.state.is_none() && plan.sinks.iter().any(|sink| sink.target.is_remote()) {
             warn!("no --state: after a restart everything is sent again");
         }
+        say_what_is_odd(plan);
         let origin = Origin::of_process(&plan.fields);
         self.couriers.clear();
         let mut lanes = JoinSet::new();
@@ -212,6 +214,21 @@ impl Ship {
             once: plan.once,
             drain_quiet: plan.drain_quiet,
         })
+    }
+}
+
+/// What is no mistake in every pod, and one in most.
+fn say_what_is_odd(plan: &Plan) {
+    for path in plan.tail.read.iter().filter(|path| Path::new(path).is_dir()) {
+        warn!(path, "a directory; to read the files in it, write {}/*", path.trim_end_matches('/'));
+    }
+    for sink in plan.sinks.iter().filter(|sink| sink.format == Format::Raw && plan.join.is_some()) {
+        if !sink.target.is_remote() {
+            warn!(
+                sink = sink.name,
+                "raw bytes pass as they are: no lines are joined; write --format ecs, otel or merge"
+            );
+        }
     }
 }
 

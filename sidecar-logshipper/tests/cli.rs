@@ -185,3 +185,102 @@ fn a_port_in_use_and_a_state_that_is_no_directory_end_with_a_sentence() {
         .expect_code(1)
         .expect_stderr("mount a writable volume");
 }
+
+#[test]
+fn what_a_stranger_types_first_is_told_what_to_write() {
+    let read = ["--check", "--read", "/var/log/app/*.log"];
+    for (args, told) in [
+        (&["--to", "loki://h:3100"][..], "write loki+http://h:3100 or loki+https://h:3100"),
+        (&["--to", "elasticsearch://h:9200/a"], "write elasticsearch+http://h:9200/a or"),
+        (&["--to", "https+otlp://h"], "write otlp+http://h or otlp+https://h"),
+        (&["--to", "syslog://h:514"], "write syslog+tcp://h:514"),
+        (&["--to", "tcp://h:514"], "write syslog+tcp://h:514"),
+        (&["--to", "fluent://h"], "write for example fluent://host:24224"),
+        (&["--to", "/tmp/out.log"], "write file:///tmp/out.log"),
+        (&["--to", "elasticsearch+http://h:9200/Logs"], "\"Logs\" can be no index; write lowercase letters"),
+        (&["--to", "stdout", "--exclude", "{"], "exclude[0]: the pattern \"{\" is not a glob"),
+        (&["--to", "stdout", "--read", ""], "read[1]: is empty; write a glob"),
+        (&["--to", "stdout", "--multiline-start", ""], "multiline_start: is empty"),
+    ] {
+        shipper().args(read).args(args).run().expect_code(78).expect_stderr(told);
+    }
+    let run = shipper().args(read).args(["--to", "stdout", "--batch-lines", "many"]).run();
+    run.expect_code(2).expect_stderr("\"many\" is no whole number; write for example 2");
+    let run = shipper().args(["drain", "--admin", "127.0.0.1:1"]).run();
+    run.expect_code(1).expect_stderr("no shipper answers at 127.0.0.1:1").expect_stderr("write --admin ADDR");
+    let pod = Pod::new();
+    let run = shipper().args(["positions", "--state"]).arg(pod.log("")).run();
+    run.expect_code(0).expect_stdout("nothing is saved there");
+}
+
+#[test]
+fn a_directory_as_a_file_is_told_what_to_write() {
+    let pod = Pod::new();
+    pod.append("app.log", "one\n");
+    let run = |read: &str, to: &str| shipper().args(["--once", "--read", read, "--to", to]).run();
+    let logs = pod.dir.join("logs").display().to_string();
+    run(&logs, "stdout")
+        .expect_code(0)
+        .expect_stderr(&format!("write {logs}/*"))
+        .expect_stderr("no file matches");
+    let app = format!("{logs}/app.log");
+    run(&app, &format!("file://{logs}")).expect_code(1).expect_stderr("write the name of a file in it");
+    let raw = shipper().args(["--once", "--multiline", "java", "--read", &app, "--to", "stdout"]).run();
+    raw.expect_code(0).expect_stderr("no lines are joined");
+}
+
+#[test]
+fn a_setting_that_would_change_nothing_is_refused() {
+    let pod = Pod::new();
+    let check = |text: &str| {
+        let config = pod.dir.write("c.yaml", format!("read: [/var/log/app/*.log]\n{text}"));
+        shipper().args(["--check", "--config"]).arg(config).run()
+    };
+    for (sink, told) in [
+        ("to: stdout, headers: {a: b}", "sinks[0].headers: has no effect on this sink"),
+        ("to: stdout, auth: {bearer: {env: X}}", "sinks[0].auth: has no effect"),
+        ("to: stdout, compression: gzip", "sinks[0].compression: has no effect"),
+        ("to: 'fluent://h:1', proxy: 'http://p:1'", "sinks[0].proxy: has no effect"),
+        ("to: 'http://h/', labels: {a: b}", "sinks[0].labels: has no effect"),
+        ("to: 'http://h/', tls: {ca: /ca.pem}", "sinks[0].tls: has no effect on this sink; write https"),
+        ("to: 'syslog+tcp://h:1', tls: {ca: /ca.pem}", "sinks[0].tls: has no effect"),
+        ("to: 'https://h/', tls: {cert: /c.pem}", "sinks[0].tls: has only one of cert and key"),
+        ("to: 'http://h/', headers: {'a b': c}", "sinks[0].headers: \"a b\" is no header"),
+        ("url: 'http://h/'", "sinks[0].to: is missing; write stdout, or a URL"),
+        (
+            "to: 'http://h/', auth: {token: {env: X}}",
+            "auth.token: unknown key; known here: basic, bearer, api_key, splunk",
+        ),
+        ("to: 'http://h/', auth: {bearer: abc}", "auth.bearer: is a text; write {file: …} or {env: …}"),
+        ("to: 'http://h/', batch_age: 3", "sinks[0].batch_age: 3 has no unit; write 3s or 3ms"),
+    ] {
+        check(&format!("sinks:\n  - {{{sink}}}\n")).expect_code(78).expect_stderr(told);
+    }
+    let run = check("to: [stdout]\nbatch_age: 3\n");
+    run.expect_code(78).expect_stderr(":3:12: batch_age: 3 has no unit");
+    assert_eq!(run.stderr().lines().count(), 1, "and nothing else is wrong: {}", run.stderr());
+    // What stands at the top is for those that have a use for it.
+    check("compression: gzip\nto: [stdout, 'http://h/']\n").expect_code(0);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let pod = Pod::new();
+    pod.append("app.log", "one\n");
+    let config = format!("read: [{}]\nto: [stdout]\nformat: otel\nonce: true\n", pod.log("*.log").display());
+    let config = pod.dir.write("c.yaml", config);
+    let line = |environment: Option<&str>, flag: Option<&str>| {
+        let mut shipper =
+            shipper().arg("--config").arg(&config).env("LOGSHIPPER_STATE", pod.dir.join("state"));
+        if let Some(format) = environment {
+            shipper = shipper.env("LOGSHIPPER_FORMAT", format);
+        }
+        let shipper = shipper.args(flag.into_iter().flat_map(|format| ["--format", format]));
+        let line = shipper.run().expect_code(0).stdout_lines().concat();
+        std::fs::remove_dir_all(pod.dir.join("state")).expect("the environment's directory was used");
+        line
+    };
+    assert!(line(None, None).contains("\"Body\":\"one\""));
+    assert!(line(Some("ecs"), None).contains("\"message\":\"one\""));
+    assert_eq!(line(Some("ecs"), Some("raw")), "one");
+}

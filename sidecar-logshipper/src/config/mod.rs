@@ -242,17 +242,22 @@ impl podkit::config::Config for Config {
         if self.read.is_empty() {
             report.problem("read", "nothing to read", "write a glob such as --read '/var/log/app/*.log'");
         }
-        for (index, result) in logtail_check(&self.read, &self.exclude).into_iter().enumerate() {
-            report.take(format!("read[{index}]"), result);
+        for (key, globs) in [("read", &self.read), ("exclude", &self.exclude)] {
+            for (index, glob) in globs.iter().enumerate() {
+                if glob.is_empty() {
+                    report.problem(
+                        format!("{key}[{index}]"),
+                        "is empty",
+                        "write a glob such as '/var/log/app/*.log'",
+                    );
+                } else {
+                    report.take(
+                        format!("{key}[{index}]"),
+                        logtail::check_globs(std::slice::from_ref(glob), &[]),
+                    );
+                }
+            }
         }
         plan::check(self, report);
     }
-}
-
-/// Every glob by itself, so that each wrong one is named.
-fn logtail_check(read: &[String], exclude: &[String]) -> Vec<Result<(), logtail::Error>> {
-    read.iter()
-        .map(|glob| logtail::check_globs(std::slice::from_ref(glob), &[]))
-        .chain(exclude.iter().map(|glob| logtail::check_globs(std::slice::from_ref(glob), &[])))
-        .collect()
 }

@@ -6,6 +6,7 @@ use logtail::traces::Languages;
 use podkit::config::Report;
 use podkit::http::Proxy;
 use podkit::tls::TlsOptions;
+use reqwest::header::{HeaderName, HeaderValue};
 
 use super::target::Wrong;
 use super::{Auth, Body, Compression, Config, Delivery, Format, Multiline, SinkConfig, Target};
@@ -192,11 +193,63 @@ fn circle(config: &Config, path: &Path, key: &str, report: &mut Report) {
     }
 }
 
+/// Settings that would change nothing, or that cannot be used: someone counts on them.
+fn check_use(key: &str, sink: &SinkConfig, plan: &SinkPlan, report: &mut Report) {
+    let target = &plan.target;
+    let loki = matches!(target, Target::Loki(_));
+    let packs = target.is_http() && !loki || matches!(target, Target::Kafka(_));
+    let login = target.is_http() || matches!(target, Target::Kafka(_));
+    for (setting, given, used, remedy) in [
+        (
+            "headers",
+            !sink.headers.is_empty(),
+            target.is_http(),
+            "leave it out: it goes with requests by HTTP",
+        ),
+        ("proxy", sink.proxy.is_some(), target.is_http(), "leave it out: it is asked for requests by HTTP"),
+        ("labels", !sink.labels.is_empty(), loki, "leave it out: they are Loki's; for others write fields"),
+        ("auth", sink.auth.is_some(), login, "leave it out: this protocol has no credentials"),
+        (
+            "tls",
+            sink.tls != TlsOptions::default(),
+            target.is_encrypted(),
+            "write https (or syslog+tls, kafka+tls) in its URL, or leave it out",
+        ),
+        (
+            "compression",
+            sink.delivery.compression.is_some(),
+            packs,
+            "leave it out: this protocol has none, or its own",
+        ),
+    ] {
+        if given && !used {
+            report.problem(format!("{key}.{setting}"), "has no effect on this sink", remedy);
+        }
+    }
+    for (have, other) in [(&sink.tls.cert, &sink.tls.key), (&sink.tls.key, &sink.tls.cert)] {
+        if have.is_some() && other.is_none() {
+            report.problem(format!("{key}.tls"), "has only one of cert and key", "write both, or none");
+        }
+    }
+    for (name, value) in &sink.headers {
+        let valid =
+            HeaderName::try_from(name.as_str()).is_ok() && HeaderValue::try_from(value.as_str()).is_ok();
+        if !valid {
+            let remedy = "write a name without blanks, and a value without control characters";
+            report.problem(format!("{key}.headers"), format!("{name:?} is no header"), remedy);
+        }
+    }
+}
+
 pub(super) fn check(config: &Config, report: &mut Report) {
     let mut names = HashSet::new();
     let mut stdouts = 0;
     for (key, sink) in sinks(config) {
         let to = if key.starts_with("to[") { key.clone() } else { format!("{key}.to") };
+        if sink.to.is_empty() {
+            report.problem(to, "is missing", "write stdout, or a URL");
+            continue;
+        }
         let plan = match SinkPlan::new(&sink, &config.delivery) {
             Ok(plan) => plan,
             Err(Wrong { what, remedy }) => {
@@ -225,12 +278,17 @@ pub(super) fn check(config: &Config, report: &mut Report) {
                 "write auto, merge, ecs or otel",
             );
         }
-        if let Target::Elasticsearch { index, .. } = &plan.target
-            && let Err(field) = IndexPattern::parse(index)
-        {
-            let what = format!("{field:?} is no part of a date");
-            report.problem(&to, what, "write %Y, %m, %d, %H, or %G and %V for ISO weeks");
+        if let Target::Elasticsearch { index, .. } = &plan.target {
+            if let Err(field) = IndexPattern::parse(index) {
+                let what = format!("{field:?} is no part of a date");
+                report.problem(&to, what, "write %Y, %m, %d, %H, or %G and %V for ISO weeks");
+            } else if !crate::index::is_name(index) {
+                let remedy =
+                    "write lowercase letters, digits, dots and dashes, beginning with a letter or a digit";
+                report.problem(&to, format!("{index:?} can be no index"), remedy);
+            }
         }
+        check_use(&key, &sink, &plan, report);
         let built = match plan.target {
             Target::S3(_) => Some("s3").filter(|_| !cfg!(feature = "s3")),
             Target::Kafka(_) => Some("kafka").filter(|_| !cfg!(feature = "kafka")),
@@ -304,6 +362,13 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             "encoding",
             what,
             "write auto, or a label such as utf-16le, windows-1252 or shift_jis",
+        );
+    }
+    if config.multiline_start.as_ref().is_some_and(String::is_empty) {
+        report.problem(
+            "multiline_start",
+            "is empty, and begins an event with every line",
+            "write for example '^\\d{4}-'",
         );
     }
     if config.multiline_start.is_some() && !config.multiline.is_empty() {

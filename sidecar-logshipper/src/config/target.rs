@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
@@ -79,7 +80,7 @@ pub enum Transport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
     pub what: String,
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
 }
 
 /// Elasticsearch's built-in template for `logs-*-*` makes this a data stream.
@@ -93,17 +94,13 @@ impl Target {
     /// # Errors
     /// It names no known sink, or not completely.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = |what: String, remedy| Wrong { what, remedy };
+        let wrong = |what: String, remedy: &'static str| Wrong { what, remedy: remedy.into() };
         let shown = mask_url(text);
         if text == "stdout" || text == "-" {
             return Ok(Self::Stdout);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            let remedy = match podkit::config::nearest(text, ["stdout"]) {
-                Some(_) => "did you mean \"stdout\"?",
-                None => SINKS,
-            };
-            return Err(wrong(format!("{shown:?} is no sink"), remedy));
+            return Err(Wrong { what: format!("{shown:?} is no sink"), remedy: meant(&shown) });
         };
         if scheme == "file" {
             return match rest.strip_prefix('/') {
@@ -112,8 +109,10 @@ impl Target {
             };
         }
         if let Some(target) = socket(scheme, rest) {
-            return target.ok_or_else(|| {
-                wrong(format!("{shown:?} has no host and port"), "write for example syslog+tcp://host:601")
+            let example = if scheme == "fluent" { "fluent://host:24224" } else { "syslog+tcp://host:601" };
+            return target.ok_or_else(|| Wrong {
+                what: format!("{shown:?} has no host and port"),
+                remedy: format!("write for example {example}").into(),
             });
         }
         if let "kafka" | "kafka+tls" = scheme {
@@ -125,8 +124,10 @@ impl Target {
             });
         }
         let (kind, transport) = scheme.split_once('+').unwrap_or(("", scheme));
+        let unknown =
+            || Wrong { what: format!("{scheme:?} is no known kind of sink"), remedy: meant(&shown) };
         if !matches!(transport, "http" | "https") {
-            return Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS));
+            return Err(unknown());
         }
         let url = Url::parse(&format!("{transport}://{rest}"))
             .map_err(|e| wrong(format!("{shown:?} is no URL: {e}"), "write scheme://host:port/path"))?;
@@ -147,7 +148,21 @@ impl Target {
                 )
             }),
             "splunk" => Ok(Self::Splunk(with_path(url, "/services/collector/event"))),
-            _ => Err(wrong(format!("{scheme:?} is no known kind of sink"), SINKS)),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// True when it is asked by HTTP.
+    pub fn is_http(&self) -> bool {
+        self.url().is_some()
+    }
+
+    /// True when its connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Syslog { transport, .. } => *transport == Transport::Tls,
+            Self::Kafka(topic) => topic.tls,
+            _ => self.is_https(),
         }
     }
 
@@ -231,6 +246,37 @@ impl Target {
         text.chars().map(plain).collect::<String>().trim_matches('-').to_owned()
     }
 }
+
+/// What to write instead of something that is near a sink. `shown` holds no password.
+fn meant(shown: &str) -> Cow<'static, str> {
+    let Some((scheme, rest)) = shown.split_once("://") else {
+        return if podkit::config::nearest(shown, ["stdout"]).is_some() {
+            "did you mean \"stdout\"?".into()
+        } else if shown.starts_with('/') {
+            format!("write file://{shown}").into()
+        } else {
+            SINKS.into()
+        };
+    };
+    let (first, second) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let kind = match (first, second) {
+        ("http" | "https", kind) | (kind, _) => kind,
+    };
+    match podkit::config::nearest(kind, HTTP_KINDS.into_iter().chain(["syslog", "fluent"])) {
+        _ if matches!(kind, "tcp" | "udp" | "tls") => {
+            format!("write syslog+{kind}://{rest}; for other protocols see --help").into()
+        }
+        Some("syslog") => {
+            format!("write syslog+tcp://{rest}, or syslog+tls or syslog+udp in front of it").into()
+        }
+        Some("fluent") => format!("write fluent://{rest}").into(),
+        Some(kind) => format!("write {kind}+http://{rest} or {kind}+https://{rest}").into(),
+        None => SINKS.into(),
+    }
+}
+
+/// Protocols over HTTP, as they stand before `+http`.
+const HTTP_KINDS: [&str; 5] = ["elasticsearch", "opensearch", "loki", "otlp", "splunk"];
 
 /// Sinks that are no HTTP: `Some(None)` when host or port are missing.
 fn socket(scheme: &str, rest: &str) -> Option<Option<Target>> {
@@ -382,8 +428,30 @@ mod tests {
             assert!(wrong.remedy.starts_with("write "), "{text}: {wrong:?}");
         }
         assert_eq!(Target::parse("stduot").expect_err("no sink").remedy, "did you mean \"stdout\"?");
-        let wrong = Target::parse("ftp://user:s3cret@h").expect_err("no sink");
-        assert!(!wrong.what.contains("s3cret"));
+        for text in ["ftp://user:s3cret@h", "loki://user:s3cret@h"] {
+            let wrong = Target::parse(text).expect_err("no sink");
+            assert!(!wrong.what.contains("s3cret") && !wrong.remedy.contains("s3cret"), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_a_sink_is_told_how_to_be_written() {
+        for (text, remedy) in [
+            ("loki://h:3100", "write loki+http://h:3100 or loki+https://h:3100"),
+            (
+                "elasticsearch://h:9200/x",
+                "write elasticsearch+http://h:9200/x or elasticsearch+https://h:9200/x",
+            ),
+            ("https+otlp://h", "write otlp+http://h or otlp+https://h"),
+            ("elastic+http://h", "write elasticsearch+http://h or elasticsearch+https://h"),
+            ("syslog://h:514", "write syslog+tcp://h:514, or syslog+tls or syslog+udp in front of it"),
+            ("udp://h:514", "write syslog+udp://h:514; for other protocols see --help"),
+            ("fluentd://h:24224", "write fluent://h:24224"),
+            ("fluent://h", "write for example fluent://host:24224"),
+            ("/var/log/out.log", "write file:///var/log/out.log"),
+        ] {
+            assert_eq!(Target::parse(text).expect_err(text).remedy, remedy, "{text}");
+        }
     }
 
     #[test]

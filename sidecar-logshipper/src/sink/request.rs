@@ -30,7 +30,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// Why a sink cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error("{} cannot be written: {source}; mount a writable volume there", path.display())]
+    #[error("{} cannot be written: {source}; {}", path.display(), if path.is_dir() { "write the name of a file in it" } else { "mount a writable volume there" })]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Http(#[from] podkit::http::HttpError),

@@ -23,8 +23,11 @@ pub fn run(args: &DrainArgs, admin: Option<&str>, default_port: u16) -> Result<(
     let addr = probe::address(admin, default_port)?;
     let end = Instant::now() + args.within.get();
     let ask = |method, path| {
-        probe::request(addr, method, path)
-            .map_err(|e| Exit::failed(format!("no shipper answers at {addr}: {e}; is it --admin?")))
+        probe::request(addr, method, path).map_err(|e| {
+            Exit::failed(format!(
+                "no shipper answers at {addr}: {e}; if it listens elsewhere, write --admin ADDR"
+            ))
+        })
     };
     let (mut before, mut hurried) = (0, None::<Instant>);
     let mut quiet_since = Instant::now();

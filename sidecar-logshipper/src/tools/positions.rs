@@ -66,6 +66,9 @@ fn as_table(rows: &[(String, Position)], reset: bool) -> String {
         // Writing into a String does not fail.
         let _ = writeln!(text, "{sink:<32} {:>14} {:>14}  {}", p.offset, p.size, p.path.display());
     }
+    if rows.is_empty() {
+        text.push_str("(nothing is saved there, or nothing of that sink and file)\n");
+    }
     if reset {
         let _ = writeln!(text, "forgotten: {}", rows.len());
     }
