@@ -1,8 +1,9 @@
 //! Lines into batches: by bytes, by lines, by age. No I/O.
 
+mod held;
 mod plain;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ pub use crate::item::Batch;
 use crate::item::Items;
 use crate::join::{Event, JoinPlan, Joiner};
 use crate::style::{Source, Style};
+use held::Held;
 
 /// Counts of what was rendered since the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Batcher {
     sources: HashMap<FileKey, Rc<Source>>,
     /// Of a line that is not UTF-8.
     converted: String,
+    /// Read, and not rendered yet.
+    held: VecDeque<Held>,
     renderer: Renderer,
 }
 
@@ -69,6 +73,7 @@ impl Batcher {
             origin,
             sources: HashMap::new(),
             converted: String::new(),
+            held: VecDeque::new(),
             renderer: Renderer {
                 style,
                 format: plan.format,
@@ -85,8 +90,53 @@ impl Batcher {
         }
     }
 
-    /// Adds the lines of a block.
-    pub fn push(&mut self, block: &Block<'_>) {
+    /// Adds the lines of a block until bodies have about `most` bytes together; [`Self::go_on`] adds the others.
+    pub fn push(&mut self, block: &Block<'_>, most: usize) {
+        let rest = if self.held.is_empty() { self.render_within(block, most) } else { Some(*block) };
+        self.held.extend(rest.as_ref().map(Held::new));
+    }
+
+    /// Adds lines for which there was no room before.
+    pub fn go_on(&mut self, most: usize) {
+        while self.made() < most
+            && let Some(mut held) = self.held.pop_front()
+        {
+            if let Some(left) = self.render_within(&held.block(), most).map(|rest| rest.bytes.len()) {
+                held.leave(left);
+                self.held.push_front(held);
+            }
+        }
+    }
+
+    /// Lines wait for room.
+    pub fn is_behind(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Bytes in all bodies that were not taken yet, and in events that may go on.
+    fn made(&self) -> usize {
+        self.open_bytes() + self.renderer.sealed.iter().map(|batch| batch.body.len()).sum::<usize>()
+    }
+
+    /// What is left of the block when there is no room any more.
+    fn render_within<'a>(&mut self, block: &Block<'a>, most: usize) -> Option<Block<'a>> {
+        if self.renderer.style == Style::Stream {
+            // Becomes no more than it is.
+            self.render(block);
+            return None;
+        }
+        let (mut first, mut rest) = held::portion(block);
+        loop {
+            self.render(&first);
+            let others = rest?;
+            if self.made() >= most {
+                return Some(others);
+            }
+            (first, rest) = held::portion(&others);
+        }
+    }
+
+    fn render(&mut self, block: &Block<'_>) {
         let conversion = self.charset.of(block.units);
         let renderer = &mut self.renderer;
         if renderer.style == Style::Stream {
@@ -307,7 +357,7 @@ mod tests {
     pub(super) fn push(batcher: &mut Batcher, offset: u64, bytes: &[u8], piece: Piece) {
         let (file, id) = (FileKey::default(), FileId(0xab));
         let units = logtail::Units::Bytes;
-        batcher.push(&Block { file, id, path: Path::new("/a"), offset, bytes, piece, units });
+        batcher.push(&Block { file, id, path: Path::new("/a"), offset, bytes, piece, units }, usize::MAX);
     }
 
     fn item(batch: &Batch, place: usize) -> Item {
@@ -408,6 +458,37 @@ mod tests {
         batcher.recycle(second);
         let third = fill(&mut batcher);
         assert_eq!((third.body.as_ptr(), third.items.len(), third.lines), (place, 2, 2));
+    }
+
+    #[test]
+    fn what_has_no_room_is_rendered_later_and_in_its_order() {
+        let mut batcher = batcher("elasticsearch+http://h/x", |_| {});
+        let text: String = (0..100_000).map(|n| format!("{}\n", n % 10)).collect();
+        let (file, id, path) = (FileKey::default(), FileId(0xab), Path::new("/a"));
+        let (piece, units) = (Piece::Lines, Units::Bytes);
+        batcher.push(&Block { file, id, path, offset: 0, bytes: text.as_bytes(), piece, units }, 1 << 20);
+        let end = text.len() as u64;
+        batcher.push(&Block { file, id, path, offset: end, bytes: b"last\n", piece, units }, 1 << 20);
+        let mut at = 0;
+        let mut lines = 0;
+        loop {
+            let all: Vec<Batch> = batcher.take_sealed().collect();
+            let all: Vec<Batch> = all.into_iter().chain(batcher.take_open()).collect();
+            let bytes: usize = all.iter().map(|batch| batch.body.len()).sum();
+            assert!(bytes < 8 << 20, "{bytes} bytes at once");
+            for batch in all {
+                lines += batch.lines;
+                for (_, range) in batch.ranges {
+                    assert_eq!(range.start, at);
+                    at = range.end;
+                }
+            }
+            if !batcher.is_behind() {
+                break;
+            }
+            batcher.go_on(1 << 20);
+        }
+        assert_eq!((at, lines), (end + 5, 100_001));
     }
 
     #[test]

@@ -176,12 +176,19 @@ impl Running {
     fn read(&mut self) -> Instant {
         let held = self.in_flight + self.lane.batcher.open_bytes();
         let room = self.lane.plan.in_flight.saturating_sub(held);
-        // A block becomes up to three times as many bytes when it is wrapped.
-        let full = room < self.lane.plan.in_flight / 8;
-        let budget = if full || self.is_ahead() { 0 } else { (room / 3).clamp(1, READ_AT_ONCE) };
+        // As a rule, a block becomes up to three times as many bytes when it is wrapped. Short lines become many more: those wait in the batcher.
+        let full = room < (self.lane.plan.in_flight / 8).max(1);
+        let no_room = full || self.is_ahead();
+        let most = self.lane.plan.in_flight.saturating_sub(self.in_flight);
         let batcher = &mut self.lane.batcher;
-        let turn = self.lane.tail.poll(budget, |block| batcher.push(&block));
-        self.finished = turn.finished;
+        let went_on = batcher.is_behind() && !no_room;
+        if went_on {
+            batcher.go_on(most);
+        }
+        let budget =
+            if no_room || went_on || batcher.is_behind() { 0 } else { (room / 3).clamp(1, READ_AT_ONCE) };
+        let turn = self.lane.tail.poll(budget, |block| batcher.push(&block, most));
+        self.finished = turn.finished && !batcher.is_behind();
         if turn.bytes > 0 {
             self.quiet_since = Instant::now();
             self.since_rest += turn.bytes;
@@ -194,13 +201,14 @@ impl Running {
             }
         }
         // Behind the last line nothing comes; and what waits for more must not keep the room that reading needs.
-        batcher.end_events((self.draining && turn.finished) || full);
+        batcher.end_events((self.draining && self.finished) || full);
         for batch in self.lane.batcher.take_sealed() {
             self.in_flight += batch.body.len();
             self.waiting.push_back(batch);
         }
         self.count();
         let pause = match turn {
+            _ if went_on => Duration::ZERO,
             _ if budget == 0 => LOOK,
             turn if turn.more => Duration::ZERO,
             turn => turn.wait.max(BREATHE),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{Pod, assert_exact, bulk_url, count, stop, wait_docs};
 use serde_json::{Value, json};
-use testkit::fake::{Answer, FakeBulk};
+use testkit::fake::{Answer, FakeBulk, FakeHttp, OnConnect};
 use testkit::{Proc, Running, eventually};
 
 /// What users complain about, and the tests that stand for it: (theme, issues, file below the workspace, tests).
@@ -131,7 +131,7 @@ const COMPLAINTS: [(&str, &str, &str, &[&str]); 32] = [
         "memory with a dead sink",
         "fluent-bit#2247, otel-contrib#46002",
         HERE,
-        &["a_backlog_does_not_become_memory"],
+        &["a_backlog_does_not_become_memory", "full_speed_takes_no_more_memory"],
     ),
     (
         "many files",
@@ -314,18 +314,53 @@ fn proc_status(shipper: &Running, key: &str) -> u64 {
 // fluent-bit#2247, #1768, #6806, #9536, #3148, otel-contrib#46002, #31129, #18476: memory that grows with the backlog of a dead sink.
 #[test]
 fn a_backlog_does_not_become_memory() {
-    let (pod, sink) = (Pod::new(), FakeBulk::start());
-    sink.always(Answer::Status(503));
-    let line = "x".repeat(1000);
-    for _ in 0..20 {
-        pod.append("app.log", format!("{line}\n").repeat(5_000));
-    }
-    let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
-    eventually("retries", || (count(&shipper, "retries_total") > 3.0).then_some(()));
-    assert!(count(&shipper, "lag_bytes") > 99e6, "100 MB wait in the file");
+    // Of the whole process, in KB, with 8 MiB in flight.
+    let peak = |line: &str, megabytes: usize, stalls: bool, most: u64| {
+        let (pod, sink) = (Pod::new(), FakeBulk::start());
+        if stalls {
+            sink.connections(OnConnect::Stall);
+        } else {
+            sink.always(Answer::Status(503));
+        }
+        let megabyte = line.repeat(1_000_000 / line.len());
+        (0..megabytes).for_each(|_| pod.append("app.log", &megabyte));
+        let shipper = pod.shipper("app.log", &bulk_url(&sink)).spawn();
+        if stalls {
+            eventually("it is connected", || (sink.accepted() > 0).then_some(()));
+            eventually("much is in flight", || (count(&shipper, "in_flight_bytes") > 2e6).then_some(()));
+        } else {
+            eventually("retries", || (count(&shipper, "retries_total") > 3.0).then_some(()));
+        }
+        assert_eq!(
+            count(&shipper, "lag_bytes"),
+            megabytes as f64 * megabyte.len() as f64,
+            "it waits in the file"
+        );
+        let kilobytes = proc_status(&shipper, "VmHWM");
+        shipper.sigkill();
+        assert!(kilobytes < most, "{kilobytes} KB with {megabytes} MB of lines of {} bytes", line.len());
+        kilobytes
+    };
+    let long = "x".repeat(999) + "\n";
+    let few = peak(&long, 10, false, 24 << 10);
+    let many = peak(&long, 100, false, 24 << 10);
+    assert!(many < few + (4 << 10), "{few} KB with 10 MB, {many} KB with 100 MB");
+    peak(&long, 100, true, 24 << 10);
+    // Each becomes some hundred bytes when it is wrapped, and has its own place in its batch.
+    peak("x\n", 20, false, 32 << 10);
+    peak("\n", 10, true, 32 << 10);
+}
+
+#[test]
+fn full_speed_takes_no_more_memory() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    let line = "x".repeat(99) + "\n";
+    (0..50).for_each(|_| pod.append("app.log", line.repeat(10_000)));
+    let shipper = pod.shipper("app.log", &sink.url("/")).args(["--format", "raw"]).spawn();
+    eventually("all", || (count(&shipper, "lines_delivered_total") == 500_000.0).then_some(()));
     let kilobytes = proc_status(&shipper, "VmHWM");
-    assert!(kilobytes < 80 << 10, "{kilobytes} KB for 8 MiB in flight");
-    shipper.sigkill();
+    assert!(kilobytes < 24 << 10, "{kilobytes} KB");
+    stop(&shipper);
 }
 
 // vector#3567, #1466, fluent-bit#1777, #1018, #717, #1843, #669: a descriptor, a buffer and a watch for each of many files.
