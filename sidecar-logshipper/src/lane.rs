@@ -89,6 +89,8 @@ struct Running {
     unsaved: Option<Instant>,
     save_at: Instant,
     published: Instant,
+    /// Something has happened that is not shown yet.
+    news: bool,
     draining: bool,
     /// Since when only what is under way is waited for.
     stopping_since: Option<Instant>,
@@ -118,6 +120,7 @@ impl Lane {
             save_at: now,
             published: now,
             stopping_since: None,
+            news: false,
             finished: false,
             quiet_since: now,
             since_rest: 0,
@@ -236,6 +239,7 @@ impl Running {
         metrics.lost_files.inc_by(totals.lost_files - self.seen.lost_files);
         metrics.renames.inc_by(totals.renames - self.seen.renames);
         metrics.truncations.inc_by(totals.truncations - self.seen.truncations);
+        self.news |= totals != self.seen;
         self.seen = totals;
     }
 
@@ -300,6 +304,7 @@ impl Running {
     }
 
     fn joined(&mut self, done: Result<(Batch, Settled), JoinError>) {
+        self.news = true;
         match done {
             Ok((batch, settled)) => self.settle(batch, settled),
             // Only a bug ends a delivery otherwise. Its lines are not acknowledged: the next start sends them.
@@ -364,6 +369,7 @@ impl Running {
     }
 
     fn saved(&mut self, saved: bool) {
+        self.news = true;
         if saved {
             self.unsaved = None;
             self.lane.tail.saved();
@@ -412,16 +418,20 @@ impl Running {
             biased;
             Some(done) = self.under_way.join_next() => self.joined(done),
             Some(saved) = self.saving.join_next() => self.saved(saved.unwrap_or(false)),
-            () = self.lane.wakeup.changed(), if !full => tokio::time::sleep(BREATHE).await,
+            () = self.lane.wakeup.changed(), if !full => {
+                self.news = true;
+                tokio::time::sleep(BREATHE).await;
+            }
             () = self.lane.shutdown.started(), if !self.lane.shutdown.is_started() => {}
             () = self.lane.stop.cancelled(), if !self.lane.stop.is_cancelled() => {}
             () = tokio::time::sleep_until(until) => {}
-            () = tokio::time::sleep_until(self.published + PUBLISH_EVERY), if self.in_flight > 0 => {}
+            () = tokio::time::sleep_until(self.published + PUBLISH_EVERY), if self.in_flight > 0 || self.news => {}
         }
     }
 
     fn publish(&mut self, state: &'static str) {
         self.published = Instant::now();
+        self.news = false;
         let files = self.lane.tail.files();
         let lag = self.lane.tail.lag();
         let metrics = &self.lane.courier.metrics;
