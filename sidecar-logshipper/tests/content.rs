@@ -128,6 +128,21 @@ fn json_lines_get_what_they_do_not_say() {
 }
 
 #[test]
+fn json_lines_may_be_kept_as_a_text() {
+    let pod = Pod::new();
+    let line = r#"{"a":"\"é","message":"its own"}"#;
+    pod.append("app.log", format!("{line}\n"));
+    for (format, field) in [("ecs", "message"), ("otel", "Body")] {
+        let run = Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .args(["--once", "--to", "stdout", "--format", format, "--read"])
+            .arg(pod.log("*.log"))
+            .run();
+        let wrapped: Value = serde_json::from_str(&run.expect_code(0).stdout_lines()[0]).expect("JSON");
+        assert_eq!(wrapped[field], line);
+    }
+}
+
+#[test]
 fn the_shape_of_opentelemetry() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());
     pod.append("app.log", "plain\n");
@@ -273,5 +288,113 @@ fn settings_that_do_not_go_together_are_named() {
         "is no HTTP proxy",
     ] {
         run.expect_stderr(problem);
+    }
+}
+
+/// What the runtimes of these languages print when nobody catches an error.
+const TRACES: [(&str, &str); 8] = [
+    (
+        "java",
+        "failed\njava.lang.IllegalStateException: no\n\tat a.B.c(B.java:1)\nCaused by: x.YException: z\n\t... 1 more",
+    ),
+    (
+        "python",
+        "failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in <module>\nValueError: x\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"a.py\", line 3, in <module>\nKeyError: 'y'",
+    ),
+    (
+        "go",
+        "panic: index out of range [5] with length 3\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:7 +0x1d\nexit status 2",
+    ),
+    (
+        "dotnet",
+        "Unhandled exception. System.InvalidOperationException: outer\n ---> System.IO.IOException: inner\n   at Shop.Cart.Load(String id) in /src/Cart.cs:line 12\n   --- End of inner exception stack trace ---\n   at Shop.Program.Main(String[] args)",
+    ),
+    (
+        "ruby",
+        "app.rb:3:in 'Cart#total': no price (RuntimeError)\n\tfrom app.rb:7:in 'block in <main>'\n\tfrom app.rb:9:in '<main>'",
+    ),
+    (
+        "php",
+        "PHP Fatal error:  Uncaught RuntimeException: no in /app/a.php:3\nStack trace:\n#0 /app/b.php(7): load()\n#1 {main}\n  thrown in /app/a.php on line 3",
+    ),
+    (
+        "node",
+        "TypeError: x is not a function\n    at main (/app/index.js:3:1)\n    at node:internal/main:1:1 {\n  code: 'EX'\n}",
+    ),
+    (
+        "rust",
+        "thread 'main' panicked at src/main.rs:2:5:\nexplicit panic\nstack backtrace:\n   0: rust_begin_unwind\n             at /rustc/lib.rs:1:1",
+    ),
+];
+
+#[test]
+fn each_languages_trace_is_one_line_and_no_other_languages_is() {
+    for (language, trace) in TRACES {
+        for preset in [language, "all"] {
+            let pod = Pod::new();
+            pod.append("app.log", format!("12:00 before\n{trace}\n12:01 after\n"));
+            let args = ["--once", "--format", "ecs", "--multiline", preset];
+            let run = pod.shipper("*.log", "stdout").args(args).run();
+            let said: Vec<String> = run
+                .expect_code(0)
+                .stdout_lines()
+                .iter()
+                .map(|line| {
+                    serde_json::from_str::<Value>(line).expect("JSON")["message"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                })
+                .collect();
+            assert_eq!(said, ["12:00 before", trace, "12:01 after"], "{preset}");
+        }
+    }
+}
+
+#[test]
+fn a_joined_event_ends_at_its_most_lines_and_bytes() {
+    let pod = Pod::new();
+    pod.append("app.log", format!("> a\n{}", "b\n".repeat(9)));
+    let events = |args: &[&str]| {
+        let run = Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .args(["--once", "--to", "stdout", "--format", "ecs", "--multiline-start", "^>", "--read"])
+            .arg(pod.log("*.log"))
+            .args(args)
+            .run();
+        run.expect_code(0).stdout_lines().len()
+    };
+    assert_eq!(events(&[]), 1);
+    assert_eq!(events(&["--multiline-lines", "5"]), 2);
+    pod.append("app.log", "c".repeat(100) + "\n" + &"d".repeat(100) + "\n");
+    assert_eq!((events(&[]), events(&["--multiline-bytes", "110"])), (1, 3));
+}
+
+#[test]
+fn what_the_downward_api_says_is_with_each_line() {
+    let pod = Pod::new();
+    pod.append("app.log", "one\n");
+    let variables = [
+        ("POD_NAME", "kubernetes.pod.name", "k8s.pod.name"),
+        ("POD_UID", "kubernetes.pod.uid", "k8s.pod.uid"),
+        ("POD_IP", "kubernetes.pod.ip", "k8s.pod.ip"),
+        ("POD_NAMESPACE", "kubernetes.namespace", "k8s.namespace.name"),
+        ("NODE_NAME", "kubernetes.node.name", "k8s.node.name"),
+        ("CONTAINER_NAME", "kubernetes.container.name", "k8s.container.name"),
+    ];
+    for (format, shape) in [("ecs", 1), ("otel", 2)] {
+        let mut shipper = Proc::new(env!("CARGO_BIN_EXE_sidecar-logshipper"))
+            .args(["--to", "stdout", "--once", "--format", format, "--field", "team=shop", "--read"])
+            .arg(pod.log("*.log"));
+        for (name, ..) in variables {
+            shipper = shipper.env(name, format!("the \"{name}\""));
+        }
+        let run = shipper.run();
+        let line: Value = serde_json::from_str(&run.expect_code(0).stdout_lines()[0]).expect("JSON");
+        let place = if shape == 1 { &line } else { &line["Resource"] };
+        for (name, ecs, otel) in variables {
+            let field = if shape == 1 { ecs } else { otel };
+            assert_eq!(place[field], format!("the \"{name}\""), "{field} in {line}");
+        }
+        assert_eq!(place["team"], "shop");
     }
 }
