@@ -154,6 +154,24 @@ fn a_pause_that_the_sink_asks_for_ends_with_the_pod() {
     assert_eq!((sink.lines().len(), sink.count()), (10, 2));
 }
 
+// `timeout` and many wrappers send a signal to the process and to its group.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let (pod, sink) = (Pod::new(), FakeHttp::start());
+    sink.always(Answer::Status(503));
+    pod.append("app.log", lines(0, 10));
+    let shipper =
+        pod.shipper("app.log", &sink.url("/")).args(["--format", "raw", "--shutdown-grace", "60s"]).spawn();
+    eventually("refused", || (count(&shipper, "retries_total") > 0.0).then_some(()));
+    shipper.sigterm();
+    shipper.sigterm();
+    let asked = sink.count();
+    eventually("it goes on asking", || (sink.count() > asked + 2).then_some(()));
+    sink.always(Answer::Ok);
+    shipper.wait_exit().expect_code(0);
+    assert_eq!(sink.lines().len(), 10);
+}
+
 #[test]
 fn a_second_signal_leaves_at_once() {
     let (pod, sink) = (Pod::new(), FakeHttp::start());

@@ -11,6 +11,9 @@ use tracing::{info, warn};
 
 use crate::exit::Exit;
 
+/// A signal so soon behind the first is the same wish: `timeout` and many wrappers send one to the process and one to its group.
+const ECHO: Duration = Duration::from_millis(200);
+
 /// Handed to every part that has something to finish.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
@@ -94,7 +97,13 @@ impl Shutdown {
             let first = next().await;
             info!(signal = first, grace = %crate::units::Dur(shutdown.grace), "draining");
             shutdown.begin();
-            let second = next().await;
+            let over = Instant::now() + ECHO;
+            let second = loop {
+                let signal = next().await;
+                if Instant::now() >= over {
+                    break signal;
+                }
+            };
             warn!(signal = second, "second signal: leaving at once, the drain is not complete");
             leave();
         });
