@@ -3,12 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::body::Body;
 use super::proof::Sample;
 use super::restore::is_packed;
-use super::scan::now;
 use super::tracked::Tracked;
 use super::{FileKey, Place, Tail};
 use crate::discover::Found;
@@ -61,8 +60,11 @@ impl Tail {
         if original.place == Place::Ignored {
             return Likeness::Other;
         }
-        // One that stays empty is no copy in progress.
-        let settled = now().saturating_sub(found.stat.modified) > UNCUT.as_nanos() as u64;
+        // One that stays empty is no copy in progress. By its own time stamp that cannot be known: clocks jump, and servers have their own.
+        let settled = copy.is_ok()
+            && found.stat.size == 0
+            && self.half.entry(found.stat.identity.inode()).or_insert((0, Instant::now())).1.elapsed()
+                > UNCUT;
         match copy.and_then(Sample::of).and_then(|copy| copy.is_beginning_of(file)) {
             Ok(Some(true)) => Likeness::CopyOf(key),
             Ok(None) if !settled => Likeness::Undecided,

@@ -86,8 +86,8 @@ pub struct Tail {
     known_globs: HashSet<String>,
     /// Files that are gone, the oldest first.
     retired: VecDeque<packed::Retired>,
-    /// Compressed files that may not be complete, with their size at the last look.
-    half: HashMap<(u64, u64), u64>,
+    /// Files that may not be complete, compressed ones and empty ones, with their size at the last look and since when they have it.
+    half: HashMap<(u64, u64), (u64, Instant)>,
     problems: HashMap<PathBuf, io::ErrorKind>,
     ending: Ending,
     moved: bool,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
 use tracing::{info, warn};
 
@@ -52,7 +53,7 @@ impl Tail {
         self.retired.push_back(retired);
     }
 
-    /// Compressed files that were not there at this look are not on their way any more.
+    /// Files that were not there at this look are not on their way any more.
     pub(super) fn forget_half(&mut self, files: &[Found]) {
         if !self.half.is_empty() {
             let there: HashSet<_> = files.iter().map(|found| found.stat.identity.inode()).collect();
@@ -73,7 +74,8 @@ impl Tail {
             return true;
         }
         // While it grows it is not complete, and unpacking it again and again would be all that is done.
-        if self.half.insert(inode, found.stat.size) != Some(found.stat.size) {
+        let before = self.half.insert(inode, (found.stat.size, Instant::now()));
+        if before.is_none_or(|(size, _)| size != found.stat.size) {
             self.undecided = true;
             return false;
         }
@@ -83,7 +85,6 @@ impl Tail {
                 false
             }
             Ok(claim) => {
-                self.half.remove(&inode);
                 let (place, copy_of) = match (claim, found.matched) {
                     (Claim::Known(of), _) => (Place::Ignored, of),
                     (_, true) => (Place::Matched, None),

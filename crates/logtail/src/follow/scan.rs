@@ -287,6 +287,7 @@ impl Tail {
         }
         self.by_path.insert(Arc::clone(&tracked.path), key);
         self.by_inode.insert(found.stat.identity.inode(), key);
+        self.half.remove(&found.stat.identity.inode());
         self.files.insert(key, tracked);
         self.moved = true;
         if place == Place::Ignored {
