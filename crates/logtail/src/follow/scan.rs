@@ -174,8 +174,8 @@ impl Tail {
             cut.push(key);
             return true;
         }
-        // Written over within one tick of the file system's clock, it looks the same.
-        let is_fresh = tracked.modified == 0 && tracked.read > 0;
+        // Written over within one tick of the file system's clock, it looks the same. (One that is closed is compared when it is opened again.)
+        let is_fresh = tracked.modified == 0 && tracked.read > 0 && tracked.file.is_some();
         // What was renamed before its turn has had none.
         if changed || is_fresh || tracked.troubled || tracked.unverified || tracked.has_more() {
             self.enqueue(key);
