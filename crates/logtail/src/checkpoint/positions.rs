@@ -11,8 +11,8 @@ pub struct Positions {
     /// The globs that were followed: what lay there before the first start of a new one is not a missed rotation.
     pub patterns: Vec<String>,
     pub files: Vec<Position>,
-    /// Files that are gone (hash of the path, bytes of the prefix, hash of the prefix and, where they are known, of the last bytes, size), to be
-    /// known again when they are compressed.
+    /// Files that are gone (hash of the path, bytes of the prefix, hash of the prefix and the last bytes, size), to be known again when they are
+    /// compressed, once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<(u64, u64, u64, u64)>,
     /// The consumer's own, saved together with the positions or not at all: the adapter's output offset.
